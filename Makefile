@@ -1,0 +1,71 @@
+# Commands of the project; needs Python 3.11 or newer and make, nothing else.
+#
+#   make demo    tune XGBoost on real flights and show the result
+#   make test    lint, types and all tests
+#   make lint    ruff and mypy only
+#   make bench   measure against the goals; ends non-zero when one is missed
+#   make docs    build the documentation into docs/_build/html
+#   make clean   remove everything that these commands made
+#
+# Each makes the environment .venv as far as it needs it. The checkout is installed in editable form, so sources
+# take effect at once; packages are installed anew only when pyproject.toml or constraints.txt changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+STAMPS := $(VENV)/.stamps
+RECIPE := pyproject.toml constraints.txt
+WHEEL := build/wheel
+INSTALLED := build/installed
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@sed -n 's/^#   make/make/p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMPS)/demo
+	$(BIN)/python examples/xgboost_flights.py
+
+test: $(STAMPS)/dev lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# mypy looks at the installed wheel, not at the checkout, for two reasons. The folder integrations/ becomes
+# tune_plugins.integrations only by the build, which a static checker cannot know. And users' checkers see the
+# wheel: a module or py.typed that the build forgets fails here. It runs from inside the installation because
+# mypy prefers what lies in the current folder.
+lint: $(STAMPS)/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	@rm -rf build/lib build/bdist.* $(WHEEL) $(INSTALLED) && mkdir -p $(WHEEL)
+	@echo "mypy --strict on the installed wheel"
+	@$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL) . > $(WHEEL)/build.log 2>&1 \
+		|| { cat $(WHEEL)/build.log; exit 1; }
+	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --target $(INSTALLED) $(WHEEL)/*.whl
+	@cd $(INSTALLED) && $(BIN)/python -m mypy --config-file ../../pyproject.toml \
+		--cache-dir ../../.mypy_cache -p tune_plugins
+
+bench: $(STAMPS)/demo
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMPS)/docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/generated .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+		f"Python 3.11 or newer is needed, {sys.executable} is {v.major}.{v.minor}. Use: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/venv $(RECIPE)
+	@echo "installing what 'make $*' needs; the first time this fetches several hundred MB"
+	$(BIN)/python -m pip install -c constraints.txt -e '.[$*]'
+	@touch $@
