@@ -1,0 +1,38 @@
+"""What people see of a run: a live table in a terminal, plain lines elsewhere, and a summary at the end.
+
+Modules: `text` (numbers, durations and untrusted strings made short), `progress` (running aggregates),
+`lines` (styled lines), `table` (the trials), `frame` (one picture of the live display), `summary` (the end),
+`outbox` (what scrolls by above the table), `plain` and `live` (the two displays).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tune_plugins.callbacks import Callback
+
+
+def make_display(verbose: int, console: Console | None = None) -> Callback | None:
+    """The display of a run, as a callback.
+
+    Args:
+        verbose: 0: nothing at all; 1: progress and the final summary; 2 and more: also a line for each finished trial.
+        console: where to write; default: standard output. A live table is drawn where it is a terminal
+            that can move its cursor, else plain lines are written.
+
+    Returns:
+        The callback, or None for ``verbose=0``.
+    """
+    if verbose <= 0:
+        return None
+    from rich.console import Console
+
+    from tune_plugins.display.live import LiveDisplay
+    from tune_plugins.display.plain import PlainDisplay
+
+    console = console or Console()
+    live = console.is_terminal and not console.is_dumb_terminal and not console.is_jupyter
+    return (LiveDisplay if live else PlainDisplay)(console, verbose)

@@ -1,0 +1,203 @@
+"""Running aggregates of a run: counts, ranking, the best trial, time left. No output, no clock, no rich."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from tune_plugins.callbacks import RunInfo
+from tune_plugins.display.text import leaves, short, to_float
+from tune_plugins.trial import Trial, TrialStatus, lookup
+
+_DISTINCT = 8
+"""Distinct values of a hyper-parameter that are told apart; with more it is as informative as can be."""
+
+_OWN_METRICS = frozenset({"training_iteration", "time_total_s", "time_this_iter_s", "timestamp", "date", "done"})
+
+_PARAMETERS = 100
+"""Hyper-parameters looked at; more than could ever be shown."""
+
+Key = tuple[int, float, str]
+"""Rank of a trial: 0 and its loss, or 1 and its age where it has no usable metric; then its id."""
+
+
+@dataclass(slots=True)
+class _Known:
+    status: TrialStatus
+    key: Key | None  # its place in the ranking; None while the trial holds a slot
+    config: dict[str, Any] | None = None  # as last noted; an exploit gives the trial another one
+
+
+class Progress:
+    """What the hooks have told so far.
+
+    The cost of `update` is that of the trials that changed since the last one plus the running ones, never that
+    of all trials: only `rescan` reads all of them (once when a resumed run begins, once at the end).
+
+    Attributes:
+        run: facts about the run.
+        touched: trials that changed since the last `update`; a hook just puts its trial here.
+        active: trials that hold a slot.
+        counts: trials by status, of those that were started at all.
+        reads: number of trials read so far (for tests of the cost).
+    """
+
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
+        self.touched: dict[str, Trial] = {}
+        self.active: dict[str, Trial] = {}
+        self.counts: Counter[TrialStatus] = Counter()
+        self.created = 0
+        self.reads = 0
+        self.metric = run.metric
+        self._trials: Mapping[str, Trial] = {}
+        self._known: dict[str, _Known] = {}
+        self._ranking: list[Key] = []
+        self._busy_s = 0.0
+        self._finished_before = 0
+        self._values: dict[str, set[str]] = {}
+        self._widths: dict[str, int] = {}
+
+    # ------------------------------------------------------------------ taking in
+
+    def update(self, trials: Mapping[str, Trial], passed: float = 0.0) -> None:
+        """Take in what changed; `passed` seconds went by since the last update."""
+        self._trials = trials
+        self._busy_s += max(passed, 0.0) * len(self.active)
+        touched, self.touched = {**self.active, **self.touched}, {}
+        for trial in touched.values():
+            self._place(trial)
+        self.created = len(trials)
+
+    def rescan(self, trials: Mapping[str, Trial], at_start: bool = False) -> None:
+        """Read all trials, for what no hook has told."""
+        for trial in trials.values():
+            if trial.id in self._known or trial.status is not TrialStatus.PENDING:
+                self._place(trial)
+        self.update(trials)
+        if at_start:
+            self._finished_before = self.finished
+
+    def _place(self, trial: Trial) -> None:
+        self.reads += 1
+        known = self._known.get(trial.id)
+        if known is None:
+            known = self._known[trial.id] = _Known(trial.status, None)
+        else:
+            self.counts[known.status] -= 1
+            if known.key is not None:
+                del self._ranking[bisect_left(self._ranking, known.key)]
+        if known.config is not trial.config:
+            known.config = trial.config
+            self._note_config(trial)
+        known.status = trial.status
+        self.counts[trial.status] += 1
+        if self.metric is None and trial.last_result:
+            self.metric = self._first_metric(trial)
+        if trial.status.holds_slot:
+            self.active[trial.id] = trial
+            known.key = None
+        else:
+            self.active.pop(trial.id, None)
+            known.key = self._key(trial)
+            insort(self._ranking, known.key)
+
+    def _key(self, trial: Trial) -> Key:
+        value = self.value(trial)
+        if self.run.metric is None or not math.isfinite(value):
+            return (1, -(trial.ended_at or float(trial.index)), trial.id)
+        return (0, value if self.run.mode == "min" else -value, trial.id)
+
+    def _first_metric(self, trial: Trial) -> str | None:
+        numbers = (name for name, value in leaves(trial.last_result or {}) if not math.isnan(to_float(value)))
+        return next((name for name in numbers if name not in _OWN_METRICS), None)
+
+    def _note_config(self, trial: Trial) -> None:
+        config = trial.config
+        if self.run.parameters:
+            pairs = [(name, lookup(config, name, "")) for name in self.run.parameters[:_PARAMETERS]]
+        else:
+            pairs = list(islice(leaves(config), _PARAMETERS))
+        for name, value in pairs:
+            seen = self._values.setdefault(name, set())
+            if len(seen) < _DISTINCT:
+                text = short(value)
+                seen.add(text)
+                self._widths[name] = max(self._widths.get(name, 0), len(text))
+
+    # ------------------------------------------------------------------ giving out
+
+    def value(self, trial: Trial) -> float:
+        """The metric in the trial's last result; NaN where there is none."""
+        if self.metric is None or not trial.last_result:
+            return math.nan
+        return to_float(lookup(trial.last_result, self.metric))
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial whose last result is best; never one with NaN or an infinite value."""
+        keys = [self._key(trial) for trial in self.active.values()] if self.run.metric else []
+        keys += self._ranking[:1]
+        rank, _, trial_id = min(keys, default=(1, 0.0, ""))
+        return None if rank else self._trials.get(trial_id)
+
+    def rows(self, limit: int) -> list[Trial]:
+        """At most `limit` trials to show: running ones by id, then the best of the others.
+
+        A third of the rows is left to the others where there are more running ones than fit.
+        """
+        others = min(len(self._ranking), max(limit - len(self.active), limit // 3))
+        running = heapq.nsmallest(limit - others, self.active)
+        return [self.active[trial_id] for trial_id in running] + list(islice(self._others(), others))
+
+    def _others(self) -> Iterator[Trial]:
+        for _, _, trial_id in self._ranking:
+            trial = self._trials.get(trial_id)
+            if trial is not None:
+                yield trial
+
+    @property
+    def finished(self) -> int:
+        """Number of trials that ended, with or without error."""
+        return self.counts[TrialStatus.TERMINATED] + self.counts[TrialStatus.ERROR]
+
+    @property
+    def total(self) -> int | None:
+        """Number of trials there will be; None where unknown."""
+        return None if self.run.total_trials is None else max(self.run.total_trials, self.created)
+
+    @property
+    def waiting(self) -> int:
+        """Number of trials that were created and never started, or wait to be tried again."""
+        return max(self.created - len(self._known), 0) + self.counts[TrialStatus.PENDING]
+
+    @property
+    def varying(self) -> list[str]:
+        """Names of the hyper-parameters with more than one value so far: most values first, then shortest."""
+        names = [name for name, seen in self._values.items() if len(seen) > 1]
+        return sorted(names, key=lambda name: (-len(self._values[name]), self._widths[name] > 8))
+
+    def seconds_left(self, elapsed: float) -> tuple[float, bool] | None:
+        """Seconds until the end, and whether that is an estimate (True) or just the time budget (False).
+
+        The mean time of a trial is estimated as slot time spent / trials finished, which also counts the time of
+        those that still run (the maximum likelihood estimate under censoring, exact for exponential durations):
+        the mean of the finished ones alone would be too short while early stopping ends the bad ones first.
+        None where nothing can be said: too few trials finished, or nobody knows how many there will be.
+        """
+        budget = None if self.run.time_budget_s is None else max(self.run.time_budget_s - elapsed, 0.0)
+        finished = self.finished - self._finished_before
+        total, slots = self.total, max(self.run.slots, len(self.active), 1)
+        if total is not None and self._busy_s > 0:
+            left = max(total - self.finished, 0)
+            enough = min(max(2, slots), max(1, total // 4))
+            if finished >= enough and left:
+                estimate = self._busy_s / finished * left / slots
+                return (estimate, True) if budget is None else (min(estimate, budget), True)
+        return None if budget is None else (budget, False)
