@@ -8,7 +8,6 @@ rename; whatever is killed in between leaves a ``.tmp-`` directory that `sweep` 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -16,11 +15,11 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tune_plugins._files import flush, flush_and_hash, fsync_directory, listing, sha256, write_durably
 from tune_plugins.errors import ArgumentError
 from tune_plugins.trial import CheckpointRecord
 
@@ -32,7 +31,6 @@ METADATA = ".metadata.json"
 TEMPORARY = ".tmp-"
 
 _UNLISTED = frozenset({MANIFEST, METADATA})  # metadata may change after the checkpoint is complete
-_PARALLEL_BYTES = 4 << 20  # above this, flushing and hashing overlap
 
 
 class Checkpoint:
@@ -92,7 +90,7 @@ class Checkpoint:
 
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Store `metadata`, JSON values only, in place of what was there."""
-        _write(Path(self.path, METADATA), json.dumps(dict(metadata), indent=1))
+        write_durably(Path(self.path, METADATA), json.dumps(dict(metadata), indent=1))
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Add to the metadata; keys that exist are replaced."""
@@ -148,8 +146,8 @@ class CheckpointWriter:
             OSError: the disk is full or not writable. Nothing has appeared; `abort` clears the rest.
         """
         try:
-            files, folders = _listing(self.path)
-            listed = _flush_and_hash(files)
+            files, folders = listing(self.path, _UNLISTED)
+            listed = flush_and_hash(files)
             manifest = {
                 "format": FORMAT_VERSION,
                 "iteration": iteration,
@@ -157,14 +155,14 @@ class CheckpointWriter:
                 "metrics": dict(metrics or {}),
                 "files": listed,
             }
-            _write(self.path / MANIFEST, json.dumps(manifest, indent=1, default=repr))
+            write_durably(self.path / MANIFEST, json.dumps(manifest, indent=1, default=repr))
             if (self.path / METADATA).exists():
-                _flush([self.path / METADATA])
+                flush([self.path / METADATA])
             for folder in (*folders, self.path):
                 os.chmod(folder, 0o700)
-                _fsync_directory(folder)
+                fsync_directory(folder)
             placed = self._place()
-            _fsync_directory(placed.parent)
+            fsync_directory(placed.parent)
         except OSError as error:
             if error.filename is None:  # fsync and write name no file
                 raise OSError(error.errno, error.strerror, str(self.target)) from error
@@ -206,7 +204,7 @@ def copy_into(source: str | os.PathLike[str], target: str | os.PathLike[str], *,
     if not os.path.isdir(source):
         raise ArgumentError("copy_into", [f"source: expected a directory, found none at {os.fspath(source)!r}."])
     root, destination = Path(source), Path(target)
-    files, folders = _listing(root)
+    files, folders = listing(root, _UNLISTED)
     for folder in reversed(folders):
         (destination / folder.relative_to(root)).mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, file in files.items():
@@ -248,7 +246,7 @@ def verify(path: str | os.PathLike[str]) -> str | None:
                 return f"{name} is no file"
             if found.st_size != size:
                 return f"{name} has {found.st_size} bytes instead of {size}"
-            if _sha256(file) != digest:
+            if sha256(file) != digest:
                 return f"{name} has changed: its checksum differs"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -292,81 +290,3 @@ def sweep(directory: str | os.PathLike[str]) -> int:
                 shutil.rmtree(entry.path, ignore_errors=True)
                 count += 1
     return count
-
-
-def _listing(root: Path) -> tuple[dict[str, Path], list[Path]]:
-    """Files by relative name, and folders deepest first; refuses what a checkpoint cannot hold."""
-    base = root.resolve()
-    files: dict[str, Path] = {}
-    folders: list[Path] = []
-    mistakes: list[str] = []
-    for folder, names, file_names in os.walk(root):
-        here = Path(folder)
-        if here != root:
-            folders.append(here)
-        for name in sorted((*names, *file_names)):
-            path = here / name
-            relative = path.relative_to(root).as_posix()
-            if path.is_symlink():
-                to = os.readlink(path)
-                if os.path.isabs(to) or not path.resolve().is_relative_to(base):
-                    mistakes.append(f"{relative}: a link out of the checkpoint, to {to!r}. Copy the file into it.")
-                    continue
-                if path.is_dir():
-                    continue  # its files are listed where they are
-            mode = path.stat().st_mode if path.exists() else 0
-            if stat.S_ISREG(mode):
-                if relative not in _UNLISTED:
-                    files[relative] = path
-            elif not stat.S_ISDIR(mode):
-                mistakes.append(f"{relative}: neither a file nor a directory. Remove it from the checkpoint.")
-    if mistakes:
-        raise ArgumentError(f"Checkpoint {root}", mistakes)
-    return dict(sorted(files.items())), folders[::-1]
-
-
-def _flush_and_hash(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    sizes = {name: file.stat().st_size for name, file in files.items()}
-    if sum(sizes.values()) < _PARALLEL_BYTES:
-        _flush(files.values())
-        sums = {name: _sha256(file) for name, file in files.items()}
-    else:
-        with ThreadPoolExecutor(1, "checkpoint-flush") as pool:
-            flushed = pool.submit(_flush, list(files.values()))
-            sums = {name: _sha256(file) for name, file in files.items()}
-            flushed.result()
-    return {name: {"size": sizes[name], "sha256": sums[name]} for name in files}
-
-
-def _flush(files: Iterable[Path]) -> None:
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fchmod(descriptor, 0o600)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole small file, durably and with mode 0600, in place of the one there."""
-    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(descriptor)
-    os.replace(temporary, path)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
