@@ -1,0 +1,565 @@
+"""Domains: what values a hyper-parameter may take, and how one is drawn.
+
+Five classes with `log` and `q` attributes instead of one class for each function: `Float`, `Integer`, `Normal`,
+`Categorical`, `Function`. Construction never raises: `mistakes` says what is wrong, so that a search space can
+report all of its mistakes at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from tune_plugins.space.encoding import DOMAIN_TYPES, decode, encode
+
+
+class Domain(ABC):
+    """The values that one hyper-parameter may take.
+
+    The numeric classes are immutable and compare by value; a domain with `mistakes` must not be sampled.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def sample(self, rng: random.Random) -> Any:
+        """A legal value drawn with `rng`."""
+
+    @abstractmethod
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is legal; bounds are inclusive."""
+
+    @abstractmethod
+    def clip(self, value: Any) -> Any:
+        """The legal value nearest to `value`, in the domain's own type.
+
+        Raises:
+            ValueError: there is no nearest one (not a number, NaN, a category that does not exist).
+        """
+
+    @abstractmethod
+    def mistakes(self) -> list[str]:
+        """What is wrong with the domain: what was given, what was expected, what to do. Empty if nothing."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """The domain in terms of JSON, see `from_json`."""
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Domain:
+        """The domain that `to_json` wrote.
+
+        Raises:
+            ValueError: `data` is not a domain of a kind known here.
+        """
+        domain = decode(dict(data))
+        if not isinstance(domain, Domain):
+            raise ValueError(f"expected a domain as Domain.to_json writes it, got {data!r}")
+        return domain
+
+
+# --------------------------------------------------------------------------------------- numbers
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _as_float(value: Any) -> Any:
+    """A float where `value` is a number, else `value` itself, for `mistakes` to name."""
+    try:
+        return float(value) if _is_number(value) else value
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _as_int(value: Any) -> Any:
+    """An int where `value` is a whole number (also ``1e3``), else `value` itself, for `mistakes` to name."""
+    if _is_number(value) and (isinstance(value, Integral) or (math.isfinite(value) and value == math.floor(value))):
+        return int(value)
+    return value
+
+
+def _number(value: Any, domain: Domain) -> Any:
+    if not _is_number(value) or math.isnan(value):
+        raise ValueError(f"expected a number, got {value!r}: no value of {domain!r} is nearest to it")
+    return value
+
+
+def _decimal(value: float) -> Fraction:
+    """The number that a float is written as, exactly: 1/10 for 0.1, so that products carry no binary dust."""
+    return Fraction(repr(value))
+
+
+def _draw_index(rng: random.Random, first: int, last: int, log: bool, shift: float) -> int:
+    """A whole number from `first` to `last`.
+
+    With `log` the logarithm is uniform and k stands for the interval [k - shift, k + 1 - shift): shift 0 rounds
+    down (integers, as Ray Tune does), shift 0.5 rounds to the nearest.
+    """
+    if not log:
+        return rng.randint(first, last)
+    low, high = math.log(first - shift), math.log(last + 1 - shift)
+    index = math.floor(math.exp(low + rng.random() * (high - low)) + shift)
+    return min(max(index, first), last)
+
+
+def _bound_mistakes(domain: Float | Integer, expected: str, legal: Callable[[Any], bool]) -> list[str]:
+    """Mistakes of the bounds and of `log`, in the words of the function that the user called."""
+    lower, upper = domain.lower, domain.upper
+    odd = [f"{n}={v!r}" for n, v in (("lower", lower), ("upper", domain.upper_as_given)) if not legal(v)]
+    if odd:
+        return [f"{domain!r}: expected {expected} as bounds, got {' and '.join(odd)}. Give both bounds."]
+    found = []
+    if lower > upper or (lower == upper and isinstance(domain, Float)):
+        found.append(
+            f"{domain!r}: expected lower < upper, got {lower!r} and {domain.upper_as_given!r}. "
+            "Give two different bounds, the smaller one first."
+        )
+    if domain.log and lower <= 0:
+        found.append(
+            f"{domain!r}: a logarithmic range needs lower > 0, got {lower!r}. Give a small positive number "
+            "(the value itself, not its logarithm)."
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Float(Domain):
+    """Real numbers from `lower` to `upper`.
+
+    Args:
+        lower, upper: bounds, both legal.
+        log: uniform in the logarithm.
+        q: only multiples of q inside the bounds, all equally likely without `log`.
+    """
+
+    lower: float
+    upper: float
+    log: bool = False
+    q: float | None = None
+    kind: ClassVar[str] = "float"
+
+    def __post_init__(self) -> None:
+        for name in ("lower", "upper", "q"):
+            object.__setattr__(self, name, _as_float(getattr(self, name)))
+
+    def __repr__(self) -> str:
+        name = ("q" if self.q is not None else "") + ("loguniform" if self.log else "uniform")
+        return f"{name}({self.lower!r}, {self.upper!r}{'' if self.q is None else f', {self.q!r}'})"
+
+    @property
+    def upper_as_given(self) -> Any:
+        """`upper` as the user wrote it."""
+        return self.upper
+
+    def _steps(self, q: float) -> tuple[Fraction, int, int]:
+        """The step, and the first and last multiple of it inside the bounds."""
+        step = _decimal(q)
+        return step, math.ceil(_decimal(self.lower) / step), math.floor(_decimal(self.upper) / step)
+
+    def sample(self, rng: random.Random) -> float:
+        """A float drawn with `rng`."""
+        if self.q is not None:
+            step, first, last = self._steps(self.q)
+            return float(step * _draw_index(rng, first, last, self.log, 0.5))
+        part = rng.random()
+        if self.log:
+            low, high = math.log(self.lower), math.log(self.upper)
+            value = math.exp(low + part * (high - low))
+        else:
+            value = self.lower * (1 - part) + self.upper * part  # upper - lower might overflow
+        return min(max(value, self.lower), self.upper)
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is a number inside the bounds and, with q, a multiple of it (but for rounding errors)."""
+        if not _is_number(value) or not self.lower <= value <= self.upper:
+            return False
+        return self.q is None or abs(self.clip(value) - value) <= 1e-9 * max(self.q, abs(value))
+
+    def clip(self, value: Any) -> float:
+        """The legal float nearest to the number `value`."""
+        inside = min(max(float(_number(value, self)), self.lower), self.upper)
+        if self.q is None:
+            return inside
+        step, first, last = self._steps(self.q)
+        return float(step * min(max(round(_decimal(inside) / step), first), last))
+
+    def mistakes(self) -> list[str]:
+        """See `Domain.mistakes`."""
+        found = _bound_mistakes(self, "finite numbers", lambda v: _is_number(v) and math.isfinite(v))
+        return found + _step_mistakes(self, self.q, None if found else self.upper - self.lower)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Domain.to_json`."""
+        return {"$domain": self.kind, **{n: encode(getattr(self, n)) for n in ("lower", "upper", "log", "q")}}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Float:
+        """See `Domain.from_json`."""
+        return Float(decode(data["lower"]), decode(data["upper"]), data["log"], decode(data["q"]))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Integer(Domain):
+    """Whole numbers from `lower` to `upper`, both included.
+
+    Args:
+        lower, upper: bounds, both legal.
+        log: uniform in the logarithm.
+        q: only multiples of q inside the bounds.
+    """
+
+    lower: int
+    upper: int
+    log: bool = False
+    q: int = 1
+    kind: ClassVar[str] = "integer"
+
+    def __post_init__(self) -> None:
+        for name in ("lower", "upper", "q"):
+            object.__setattr__(self, name, _as_int(getattr(self, name)))
+
+    def __repr__(self) -> str:
+        name = ("" if self.q == 1 else "q") + ("lograndint" if self.log else "randint")
+        return f"{name}({self.lower!r}, {self.upper_as_given!r}{'' if self.q == 1 else f', {self.q!r}'})"
+
+    @property
+    def upper_as_given(self) -> Any:
+        """`upper` as the user wrote it: exclusive in `randint` and `lograndint`."""
+        return self.upper + 1 if self.q == 1 and isinstance(self.upper, int) else self.upper
+
+    def sample(self, rng: random.Random) -> int:
+        """An int drawn with `rng`."""
+        return self.q * _draw_index(rng, -(-self.lower // self.q), self.upper // self.q, self.log, 0.0)
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is a whole number (not a float) inside the bounds and a multiple of q."""
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        return whole and self.lower <= value <= self.upper and value % self.q == 0
+
+    def clip(self, value: Any) -> int:
+        """The legal int nearest to the number `value`."""
+        inside = min(max(_number(value, self), self.lower), self.upper)
+        index = round(Fraction(inside) / self.q)
+        return self.q * min(max(index, -(-self.lower // self.q)), self.upper // self.q)
+
+    def mistakes(self) -> list[str]:
+        """See `Domain.mistakes`."""
+        found = _bound_mistakes(self, "whole numbers", lambda v: isinstance(v, int) and not isinstance(v, bool))
+        if not isinstance(self.q, int) or isinstance(self.q, bool):
+            return [*found, f"{self!r}: expected a whole number as q, got {self.q!r}. Use quniform for fractions."]
+        return found + _step_mistakes(self, self.q, None if found or self.q == 1 else self.upper - self.lower)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Domain.to_json`."""
+        return {"$domain": self.kind, **{n: encode(getattr(self, n)) for n in ("lower", "upper", "log", "q")}}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Integer:
+        """See `Domain.from_json`."""
+        return Integer(decode(data["lower"]), decode(data["upper"]), data["log"], decode(data["q"]))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Normal(Domain):
+    """Real numbers, normally distributed and unbounded.
+
+    Args:
+        mean: of the distribution.
+        sd: standard deviation, positive.
+        q: only multiples of q.
+    """
+
+    mean: float = 0.0
+    sd: float = 1.0
+    q: float | None = None
+    kind: ClassVar[str] = "normal"
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "sd", "q"):
+            object.__setattr__(self, name, _as_float(getattr(self, name)))
+
+    def __repr__(self) -> str:
+        return f"{'' if self.q is None else 'q'}randn({self.mean!r}, {self.sd!r}" + (
+            ")" if self.q is None else f", {self.q!r})"
+        )
+
+    def sample(self, rng: random.Random) -> float:
+        """A float drawn with `rng`."""
+        return self.clip(rng.normalvariate(self.mean, self.sd))
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is a finite number and, with q, a multiple of it (but for rounding errors)."""
+        if not _is_number(value) or not math.isfinite(value):
+            return False
+        return self.q is None or abs(self.clip(value) - value) <= 1e-9 * max(self.q, abs(value))
+
+    def clip(self, value: Any) -> float:
+        """The legal float nearest to the finite number `value`."""
+        number = float(_number(value, self))
+        if math.isinf(number):
+            raise ValueError(f"expected a finite number, got {value!r}: {self!r} has no bounds")
+        if self.q is None:
+            return number
+        step = _decimal(self.q)
+        return float(step * round(_decimal(number) / step))
+
+    def mistakes(self) -> list[str]:
+        """See `Domain.mistakes`."""
+        found = []
+        if not _is_number(self.mean) or not math.isfinite(self.mean):
+            found.append(f"{self!r}: expected a finite number as mean, got {self.mean!r}.")
+        if not _is_number(self.sd) or not math.isfinite(self.sd) or self.sd <= 0:
+            found.append(f"{self!r}: expected a positive number as sd, got {self.sd!r}.")
+        return found + _step_mistakes(self, self.q, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Domain.to_json`."""
+        return {"$domain": self.kind, **{n: encode(getattr(self, n)) for n in ("mean", "sd", "q")}}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Normal:
+        """See `Domain.from_json`."""
+        return Normal(decode(data["mean"]), decode(data["sd"]), decode(data["q"]))
+
+
+def _step_mistakes(domain: Domain, q: Any, width: float | None) -> list[str]:
+    if q is None:
+        return []
+    if not _is_number(q) or not math.isfinite(q) or q <= 0:
+        return [f"{domain!r}: expected a positive number as q, got {q!r}. Give the distance between two values."]
+    if width is not None and q > width:
+        return [f"{domain!r}: expected q within the range of {width!r}, got {q!r}. Make q smaller or the range wider."]
+    return []
+
+
+# ------------------------------------------------------------------------------------ categories
+
+
+def same(value: Any, other: Any) -> bool:
+    """Equality that tells True from 1 and never raises; lists equal tuples, as JSON knows no tuples."""
+    if value is other:
+        return True
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(same(a, b) for a, b in zip(value, other, strict=True))
+    if isinstance(value, bool) is not isinstance(other, bool):
+        return False
+    try:
+        return bool(value == other)
+    except Exception:  # comparisons of arrays and frames have no single truth
+        return False
+
+
+def matches(option: Any, value: Any) -> bool:
+    """Whether `value` is `option`, where domains inside the option stand for any of their values."""
+    if isinstance(option, Domain):
+        return option.contains(value)
+    if isinstance(option, dict):
+        return (
+            isinstance(value, Mapping)
+            and option.keys() == value.keys()
+            and all(matches(item, value[key]) for key, item in option.items())
+        )
+    if isinstance(option, (list, tuple)):
+        return isinstance(value, (list, tuple)) and len(option) == len(value) and all(map(matches, option, value))
+    return same(option, value)
+
+
+def draw(option: Any, rng: random.Random) -> Any:
+    """A copy of `option` with a value drawn for each domain inside."""
+    if isinstance(option, Domain):
+        return option.sample(rng)
+    if isinstance(option, dict):
+        return {key: draw(item, rng) for key, item in option.items()}
+    if isinstance(option, (list, tuple)):
+        return rebuild(option, [draw(item, rng) for item in option])
+    return option
+
+
+def rebuild(like: list[Any] | tuple[Any, ...], items: list[Any]) -> Any:
+    """`items` as a list, a tuple or a named tuple, as `like` is one."""
+    if isinstance(like, list):
+        return items
+    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Categorical(Domain):
+    """One out of a list of options, which may hold domains themselves.
+
+    Args:
+        options: the options, in order.
+        grid: every option is tried in turn (`grid_search`) instead of drawn (`choice`).
+    """
+
+    options: tuple[Any, ...]
+    grid: bool = False
+    kind: ClassVar[str] = "choice"
+
+    def __post_init__(self) -> None:
+        given: Any = self.options
+        if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping, set, frozenset)):
+            object.__setattr__(self, "options", tuple(given))  # others are left for `mistakes` to name
+
+    def __repr__(self) -> str:
+        options: Any = list(self.options) if isinstance(self.options, tuple) else self.options
+        return f"{'grid_search' if self.grid else 'choice'}({options!r})"
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def sample(self, rng: random.Random) -> Any:
+        """A copy of one option, drawn with `rng`, as are the domains inside it."""
+        return draw(rng.choice(self.options), rng)
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one of the options."""
+        return any(matches(option, value) for option in self.options)
+
+    def clip(self, value: Any) -> Any:
+        """`value` if it is one of the options, or the option nearest to it where all are numbers."""
+        for option in self.options:
+            if same(option, value):
+                return option
+        if self.contains(value):
+            return value
+        if all(_is_number(option) for option in self.options):
+            number = _number(value, self)
+            return min(self.options, key=lambda option: abs(option - number))
+        raise ValueError(f"{value!r} is none of the options of {self!r}, and there is no nearest one")
+
+    def mistakes(self) -> list[str]:
+        """See `Domain.mistakes`; those of domains inside the options are not included."""
+        given: Any = self.options  # may be anything before it is checked
+        if isinstance(given, (set, frozenset)):
+            return [f"{self!r}: a set has no fixed order, so a seed could not be kept to. Use sorted(...)."]
+        if not isinstance(given, tuple):
+            return [f"{self!r}: expected a list of options, got {type(given).__name__}. Write [...]."]
+        if not given:
+            return [f"{self!r}: expected at least one option, got an empty list."]
+        return []
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Domain.to_json`."""
+        options: Any = list(self.options) if isinstance(self.options, tuple) else self.options
+        return {"$domain": self.kind, "options": encode(options), "grid": self.grid}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Categorical:
+        """See `Domain.from_json`."""
+        return Categorical(decode(data["options"]), data["grid"])
+
+
+# ------------------------------------------------------------------------------------- functions
+
+
+@contextmanager
+def _seeded_globals(rng: random.Random) -> Iterator[None]:
+    """The module-level generators of `random` and of NumPy (if loaded) follow `rng`, and are put back after."""
+    state = random.getstate()
+    numpy_random = getattr(sys.modules.get("numpy"), "random", None)
+    numpy_state = numpy_random.get_state() if numpy_random is not None else None
+    random.seed(rng.getrandbits(64))
+    if numpy_random is not None:
+        numpy_random.seed(rng.getrandbits(32))
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy_random is not None:
+            numpy_random.set_state(numpy_state)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Function(Domain):
+    """Values that a function computes, from the rest of the config or from nothing.
+
+    Args:
+        func: takes the config, or nothing. None: read back from JSON, where only its name is known.
+        text: name of the function, for people.
+    """
+
+    func: Callable[..., Any] | None
+    text: str = ""
+    kind: ClassVar[str] = "function"
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            object.__setattr__(self, "text", getattr(self.func, "__qualname__", None) or repr(self.func))
+
+    def __repr__(self) -> str:
+        return f"sample_from({self.text})"
+
+    def _takes_config(self) -> bool:
+        assert self.func is not None
+        try:
+            signature = inspect.signature(self.func)
+        except ValueError:  # some functions written in C tell nothing; those of random and NumPy take nothing
+            return False
+        try:
+            signature.bind({})
+        except TypeError:
+            signature.bind()
+            return False
+        return True
+
+    def call(self, config: Any, rng: random.Random) -> Any:
+        """The function's value for `config`.
+
+        The module-level generators of `random` and `numpy.random` are seeded from `rng` during the call, so that
+        functions using them are reproducible.
+
+        Raises:
+            ValueError: the function is not known, because the domain was read back from JSON.
+        """
+        if self.func is None:
+            raise ValueError(f"{self!r} was read from a record, which holds the name only. Give the space again.")
+        with _seeded_globals(rng):
+            return self.func(config) if self._takes_config() else self.func()
+
+    def sample(self, rng: random.Random) -> Any:
+        """The function's value for an empty config, see `call`."""
+        return self.call({}, rng)
+
+    def contains(self, value: Any) -> bool:
+        """True: what a function may return is not known."""
+        return True
+
+    def clip(self, value: Any) -> Any:
+        """`value` itself: what a function may return is not known."""
+        return value
+
+    def mistakes(self) -> list[str]:
+        """See `Domain.mistakes`."""
+        given: Any = self.func
+        if given is None:
+            return []
+        if not callable(given):
+            return [f"{self!r}: expected a function, got {self.func!r}. Write sample_from(lambda config: ...)."]
+        try:
+            self._takes_config()
+        except TypeError:
+            return [f"{self!r}: expected a function of the config or of nothing, got one that needs more arguments."]
+        return []
+
+    def to_json(self) -> dict[str, Any]:
+        """A marker with the function's name: the function itself is not JSON."""
+        return {"$domain": self.kind, "repr": repr(self), "name": self.text}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Function:
+        """A domain of the same name that cannot be sampled."""
+        return Function(None, data["name"])
+
+
+DOMAIN_TYPES.update({cls.kind: cls for cls in (Float, Integer, Normal, Categorical, Function)})

@@ -1,0 +1,383 @@
+"""A search space as a tree: parsed once, then built into one config after another.
+
+Each node knows how many points its grids have, whether a given (partial) value fits, and how to build a value.
+A *pin* is the part of a point to evaluate that belongs to a node; `FREE` where the point says nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from tune_plugins.errors import ArgumentError
+from tune_plugins.space.domains import Categorical, Domain, Function, same
+from tune_plugins.space.lazy import Pending, Record, Root, Row, plain
+
+
+class _Free:
+    def __repr__(self) -> str:
+        return "FREE"
+
+
+FREE: Final = _Free()
+"""No value was given: it is drawn."""
+
+
+class Draw:
+    """What is random about one config.
+
+    Each parameter has a generator of its own, seeded from the text and the parameter's name, so that a value does
+    not depend on what else is in the space or on the order of drawing.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.running: list[str] = []
+        self.root: Record = Root()
+
+    def rng(self, name: str) -> random.Random:
+        """The generator of one parameter."""
+        return random.Random(f"{self.text}|{name}")
+
+
+class Node(ABC):
+    """A part of a search space.
+
+    Attributes:
+        name: path of the part: keys joined by ``/``, the number of a list item likewise, that of an option in [].
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with the part, each with its name."""
+        return iter(())
+
+    def domains(self) -> Iterator[tuple[str, Domain]]:
+        """Name and domain of everything that varies, but for what is inside of options."""
+        return iter(())
+
+    def grids(self) -> Iterator[Grid]:
+        """All grids, also those inside of options."""
+        return iter(())
+
+    def leaves(self, name: str) -> Iterator[tuple[str, bool]]:
+        """Names in the flattened config, and whether their values vary."""
+        yield name, False
+
+    def size(self, pin: Any) -> int:
+        """Number of grid points."""
+        return 1
+
+    @abstractmethod
+    def misfits(self, pin: Any) -> list[str]:
+        """Why `pin` cannot be a value of this part; empty if it can."""
+
+    @abstractmethod
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """The value at a grid point: plain, a `Record`, a `Row` or `Pending`."""
+
+
+class Constant(Node):
+    """A value that does not vary."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        super().__init__(name)
+        self.value = value
+
+    def mistakes(self) -> Iterator[str]:
+        """A domain of another library, which would silently stay a constant."""
+        module = type(self.value).__module__
+        if module.startswith("ray.tune.search.sample"):
+            yield (
+                f"{self.name}: expected a domain of tune_plugins, got one of ray.tune. "
+                "Use the function of the same name from tune_plugins."
+            )
+
+    def misfits(self, pin: Any) -> list[str]:
+        """Any other value."""
+        return [] if same(self.value, pin) else [f"{self.name}: param_space fixes it at {self.value!r}, got {pin!r}."]
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """The value itself; a set is copied."""
+        return self.value.copy() if isinstance(self.value, (set, bytearray)) else self.value
+
+
+class Leaf(Node):
+    """A numeric domain."""
+
+    def __init__(self, name: str, domain: Domain) -> None:
+        super().__init__(name)
+        self.domain = domain
+
+    def mistakes(self) -> Iterator[str]:
+        """Those of the domain."""
+        return (f"{self.name}: {mistake}" for mistake in self.domain.mistakes())
+
+    def domains(self) -> Iterator[tuple[str, Domain]]:
+        """The domain."""
+        yield self.name, self.domain
+
+    def leaves(self, name: str) -> Iterator[tuple[str, bool]]:
+        """One, which varies."""
+        yield name, True
+
+    def misfits(self, pin: Any) -> list[str]:
+        """A value outside of the domain."""
+        return [] if self.domain.contains(pin) else [f"{self.name}: {pin!r} is outside of {self.domain!r}."]
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """The pinned value in the domain's type, or a drawn one."""
+        return self.domain.sample(draw.rng(self.name)) if pin is FREE else self.domain.clip(pin)
+
+
+class Call(Leaf):
+    """A value that a function computes from other values."""
+
+    domain: Function
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """The pinned value, or one to be computed once the rest of the config is there."""
+        return Pending(self.name, lambda: self._compute(draw), draw.running) if pin is FREE else pin
+
+    def _compute(self, draw: Draw) -> Any:
+        try:
+            value = plain(self.domain.call(draw.root, draw.rng(self.name)))
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise ArgumentError(
+                "param_space",
+                [
+                    f"{self.name}: {self.domain!r} raised {type(error).__name__}: {error}. "
+                    f"It was given a config with {', '.join(map(str, draw.root)) or 'nothing'}."
+                ],
+            ) from error
+        node = parse(value, f"{self.name}()")  # the result may hold domains; their draws are not those of the function
+        mistakes = list(node.mistakes())
+        if next(node.grids(), None) is not None:
+            mistakes.append(
+                f"{self.name}: {self.domain!r} returned a grid_search, and the number of trials must be known before. "
+                "Return a choice, or put the grid_search into param_space."
+            )
+        if mistakes:
+            raise ArgumentError("param_space", mistakes)
+        return node.build(draw, 0, FREE)
+
+
+class Table(Node):
+    """A dict."""
+
+    def __init__(self, name: str, children: dict[Any, Node]) -> None:
+        super().__init__(name)
+        self.children = children
+        # Grids count in the order of sorted names, the first one fastest, as in Ray Tune.
+        self.grid_order = sorted(children, key=lambda key: (isinstance(key, str), str(key)))
+
+    def mistakes(self) -> Iterator[str]:
+        """Those of the items."""
+        return (mistake for child in self.children.values() for mistake in child.mistakes())
+
+    def domains(self) -> Iterator[tuple[str, Domain]]:
+        """Those of the items."""
+        return (pair for child in self.children.values() for pair in child.domains())
+
+    def grids(self) -> Iterator[Grid]:
+        """Those of the items."""
+        return (grid for child in self.children.values() for grid in child.grids())
+
+    def leaves(self, name: str) -> Iterator[tuple[str, bool]]:
+        """Those of the items; an empty dict is one itself."""
+        if not self.children and name:
+            yield name, False
+        for key, child in self.children.items():
+            yield from child.leaves(join(name, key))
+
+    def _spread(self, pin: Any) -> tuple[dict[Any, Any], list[Any]]:
+        """The pins of the items, and the keys that no item has. Keys may be paths (``model/lr``)."""
+        pins: dict[Any, Any] = {}
+        unknown = []
+        for key, value in pin.items() if pin is not FREE else ():
+            head, slash, tail = key.partition("/") if isinstance(key, str) else (key, "", "")
+            if key in self.children:
+                both = isinstance(value, Mapping) and isinstance(pins.get(key), Mapping)
+                pins[key] = {**pins[key], **value} if both else value
+            elif slash and head in self.children and isinstance(pins.get(head, {}), Mapping):
+                pins[head] = {**pins.get(head, {}), tail: value}
+            else:
+                unknown.append(key)
+        return pins, unknown
+
+    def size(self, pin: Any) -> int:
+        """Product of those of the items."""
+        pins, _ = self._spread(pin)
+        product = 1
+        for key, child in self.children.items():
+            product *= child.size(pins.get(key, FREE))
+        return product
+
+    def misfits(self, pin: Any) -> list[str]:
+        """Those of the items, unknown keys, and anything but a dict."""
+        if not isinstance(pin, Mapping):
+            return [f"{self.name or 'the point'}: expected a dict, got {pin!r}."]
+        pins, unknown = self._spread(pin)
+        found = [why for key, value in pins.items() for why in self.children[key].misfits(value)]
+        names = dict.fromkeys(name for name, _ in self.leaves(self.name))
+        if unknown:
+            import difflib  # only needed for a message
+
+        for key in unknown:
+            close = difflib.get_close_matches(join(self.name, key), names, 1)
+            found.append(
+                f"{join(self.name, key)}: no such parameter. "
+                + (f"Did you mean {close[0]}? " if close else "")
+                + f"Known: {', '.join(names)}."
+            )
+        return found
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Record:
+        """A `Record`."""
+        return self.fill(Record(), draw, point, pin)
+
+    def fill(self, record: Record, draw: Draw, point: int, pin: Any) -> Record:
+        """Build the items into `record`."""
+        pins, _ = self._spread(pin)
+        points = {}
+        for key in self.grid_order:
+            point, points[key] = divmod(point, self.children[key].size(pins.get(key, FREE)))
+        for key, child in self.children.items():
+            record[key] = child.build(draw, points[key], pins.get(key, FREE))
+        return record
+
+
+class Series(Table):
+    """A list or tuple: a `Table` of numbered items that shows up as one value in the flattened config."""
+
+    def __init__(self, name: str, children: list[Node], like: list[Any] | tuple[Any, ...]) -> None:
+        super().__init__(name, dict(enumerate(children)))
+        self.grid_order = list(self.children)
+        self.like = like
+
+    def leaves(self, name: str) -> Iterator[tuple[str, bool]]:
+        """One, which varies if any item does."""
+        yield name, any(varies for _, child in self.children.items() for _, varies in child.leaves(name))
+
+    def _spread(self, pin: Any) -> tuple[dict[Any, Any], list[Any]]:
+        if isinstance(pin, (list, tuple)):
+            return dict(enumerate(pin)), []
+        if isinstance(pin, Mapping):  # from a path such as layers/0
+            pin = {f"{key}": value for key, value in pin.items()}
+            named = Table(self.name, {f"{index}": child for index, child in self.children.items()})
+            pins, unknown = named._spread(pin)
+            return {int(key): value for key, value in pins.items()}, unknown
+        return {}, []
+
+    def misfits(self, pin: Any) -> list[str]:
+        """Those of the items, and anything but a list of the same length."""
+        if isinstance(pin, Mapping) or (isinstance(pin, (list, tuple)) and len(pin) == len(self.children)):
+            pins, unknown = self._spread(pin)
+            if not unknown:
+                return [why for key, value in pins.items() for why in self.children[key].misfits(value)]
+        return [f"{self.name}: expected a list of {len(self.children)} values, got {pin!r}."]
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """A `Row`."""
+        record = self.fill(Record(), draw, point, pin)
+        return Row(list(dict.values(record)), self.like)
+
+
+class Choice(Node):
+    """One of several options, drawn."""
+
+    def __init__(self, name: str, domain: Categorical) -> None:
+        super().__init__(name)
+        self.domain = domain
+        options = domain.options if isinstance(domain.options, tuple) else ()
+        self.options = [parse(option, f"{name}[{number}]") for number, option in enumerate(options)]
+
+    def mistakes(self) -> Iterator[str]:
+        """Those of the domain and of the options; a grid in an option."""
+        yield from (f"{self.name}: {mistake}" for mistake in self.domain.mistakes())
+        for option in self.options:
+            yield from option.mistakes()
+            for grid in option.grids():
+                yield (
+                    f"{grid.name}: a grid_search inside of a choice makes the number of trials a matter of chance. "
+                    "Make the outer one a grid_search too, or the inner one a choice."
+                )
+
+    def domains(self) -> Iterator[tuple[str, Domain]]:
+        """The domain, without those inside of options."""
+        yield self.name, self.domain
+
+    def leaves(self, name: str) -> Iterator[tuple[str, bool]]:
+        """Those of dicts among the options, and one for the other options."""
+        for option in self.options:
+            for leaf, _ in option.leaves(name):
+                yield leaf, True
+
+    def _fitting(self, pin: Any) -> list[Node]:
+        if pin is FREE:
+            return self.options
+        fitting = [option for option in self.options if not option.misfits(pin)]
+        return fitting if isinstance(pin, Mapping) else fitting[:1]  # a dict may leave open which option it belongs to
+
+    def misfits(self, pin: Any) -> list[str]:
+        """A value that fits none of the options."""
+        return [] if self._fitting(pin) else [f"{self.name}: {pin!r} is none of the options of {self.domain!r}."]
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """One option, built."""
+        return draw.rng(self.name).choice(self._fitting(pin)).build(draw, 0, pin)
+
+
+class Grid(Choice):
+    """One of several options, each in turn."""
+
+    def mistakes(self) -> Iterator[str]:
+        """Those of the domain and of the options, which may hold grids."""
+        yield from (f"{self.name}: {mistake}" for mistake in self.domain.mistakes())
+        for option in self.options:
+            yield from option.mistakes()
+
+    def grids(self) -> Iterator[Grid]:
+        """This one."""
+        yield self
+
+    def size(self, pin: Any) -> int:
+        """Sum of those of the options."""
+        return sum(option.size(pin) for option in self._fitting(pin))
+
+    def build(self, draw: Draw, point: int, pin: Any) -> Any:
+        """The option that the grid point falls into, built."""
+        for option in self._fitting(pin):
+            size = option.size(pin)
+            if point < size:
+                return option.build(draw, point, pin)
+            point -= size
+        raise IndexError(f"{self.name}: grid point {point} past the end")
+
+
+def join(name: str, key: Any) -> str:
+    """Path of an item."""
+    return f"{name}/{key}" if name else str(key)
+
+
+def parse(value: Any, name: str = "") -> Node:
+    """The tree of a search space or of a part of one. Never raises: see `Node.mistakes`."""
+    if isinstance(value, Function):
+        return Call(name, value)
+    if isinstance(value, Categorical):
+        return Grid(name, value) if value.grid else Choice(name, value)
+    if isinstance(value, Domain):
+        return Leaf(name, value)
+    if isinstance(value, dict):
+        if len(value) == 1 and "grid_search" in value:
+            return Grid(name, Categorical(value["grid_search"], grid=True))
+        return Table(name, {key: parse(item, join(name, key)) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return Series(name, [parse(item, join(name, number)) for number, item in enumerate(value)], value)
+    return Constant(name, value)

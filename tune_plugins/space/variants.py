@@ -1,0 +1,156 @@
+"""`Space`: everything a user put into ``param_space``, as configs to try one after another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tune_plugins.errors import ArgumentError
+from tune_plugins.space.domains import Domain, rebuild
+from tune_plugins.space.encoding import decode, encode
+from tune_plugins.space.lazy import Root, plain
+from tune_plugins.space.nodes import FREE, Draw, Table, parse
+
+
+class Space:
+    """A search space: nested dicts and lists of constants, domains and grids.
+
+    The space is read once; later changes to `param_space` have no effect. Construction never raises: see `mistakes`.
+
+    Args:
+        param_space: names to constants or domains, nested as you like. None: there are no parameters.
+
+    >>> from tune_plugins.space import grid_search, uniform
+    >>> space = Space({"lr": uniform(0, 1), "model": {"depth": grid_search([2, 4])}})
+    >>> space.grid_size, space.parameters
+    (2, ['lr', 'model/depth'])
+    >>> [space.sample(index, seed=1)["model"]["depth"] for index in range(4)]
+    [2, 4, 2, 4]
+    """
+
+    def __init__(self, param_space: Mapping[str, Any] | None = None) -> None:
+        self._given = _copied(dict(param_space)) if isinstance(param_space, Mapping) else param_space
+        items = self._given if isinstance(self._given, dict) else {}
+        self._tree = Table("", {key: parse(value, str(key)) for key, value in items.items()})
+        self._mistakes: list[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Space({self._given!r})"
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with the space, each with the name of the parameter and a remedy.
+
+        Once the domains are right, one config is resolved as a trial, so that a `sample_from` function that fails,
+        or several that need one another in a circle, are found before the first trial.
+        """
+        if self._mistakes is None:
+            self._mistakes = self._find_mistakes()
+        return list(self._mistakes)
+
+    def _find_mistakes(self) -> list[str]:
+        if self._given is None:
+            return []
+        if not isinstance(self._given, Mapping):
+            return [f"param_space: expected a dict of names to values and domains, got {self._given!r}."]
+        if not self._given:
+            return [
+                "param_space: expected at least one parameter, got an empty dict: there is nothing to search. "
+                "Leave param_space out to run the trainable without parameters."
+            ]
+        if list(self._given) == ["grid_search"]:
+            return [
+                "param_space: expected a dict of names to values, got a grid_search as the whole space. "
+                "Give it a name: {'model': grid_search([...])}."
+            ]
+        found = list(dict.fromkeys(self._tree.mistakes()))
+        names = [name for name, _ in self._tree.domains()]
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            found.append(f"{name}: two parameters have this name. Rename one of them.")
+        if not found:
+            try:
+                self.variant("check")
+            except ArgumentError as error:
+                found.extend(error.mistakes)
+        return found
+
+    @property
+    def grid_size(self) -> int:
+        """Number of grid points: 1 without a grid, the product of the lengths of several."""
+        return self._tree.size(FREE)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of all that varies, in order, as `flatten` gives them for a config; with those inside of options."""
+        varies: dict[str, bool] = {}
+        for name, here in self._tree.leaves(""):
+            varies[name] = varies.get(name, False) or here
+        return [name for name, here in varies.items() if here]
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """Flat mapping of names to domains; a grid is a `Categorical`, list items have numbers (``layers/0``).
+
+        Domains inside the options of a `choice` belong to that choice and are not listed on their own.
+        """
+        return dict(self._tree.domains())
+
+    def sample(self, index: int, seed: int | str, *, constant_grid_search: bool = False) -> dict[str, Any]:
+        """The config of variant number `index`, a function of index and seed alone.
+
+        Variants go through the whole grid, then through it again: grid point ``index % grid_size`` of repetition
+        ``index // grid_size``. The parameter of the first name in alphabetical order changes fastest, as in Ray Tune.
+
+        Args:
+            index: number of the variant, from 0.
+            seed: of the run.
+            constant_grid_search: draw random values once for each repetition instead of for each variant.
+
+        Returns:
+            A nested dict of its own: none of its dicts and lists is part of ``param_space`` or of another variant.
+
+        Raises:
+            ArgumentError: a `sample_from` function raised, or several need one another in a circle.
+        """
+        repetition, point = divmod(index, self.grid_size)
+        return self.variant(f"{seed}:r{repetition}" if constant_grid_search else f"{seed}:{index}", point)
+
+    def variant(self, draw: str, grid_point: int = 0, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The config at a grid point, with some values given.
+
+        Args:
+            draw: text that all random values are drawn from: the same text, the same values.
+            grid_point: from 0 to ``size_with(fixed)`` - 1.
+            fixed: values that are not drawn, nested or flat; to be checked by `check_point` first.
+        """
+        drawing = Draw(draw)
+        root = drawing.root = Root()
+        self._tree.fill(root, drawing, grid_point, FREE if fixed is None else fixed)
+        config: dict[str, Any] = plain(root)
+        return config
+
+    def size_with(self, fixed: Mapping[str, Any]) -> int:
+        """Number of grid points that are left once the values `fixed` are given."""
+        return self._tree.size(fixed)
+
+    def check_point(self, point: Any) -> list[str]:
+        """What is wrong with a (partial) config: unknown names, values outside of their domains."""
+        return self._tree.misfits(point)
+
+    def to_json(self) -> Any:
+        """The space in terms of JSON: functions and other objects by their repr."""
+        return encode(self._given)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Space:
+        """The space that `to_json` wrote (text is read as JSON first); it cannot call `sample_from` functions."""
+        return cls(decode(json.loads(data) if isinstance(data, str) else data))
+
+
+def _copied(value: Any) -> Any:
+    """A copy of nested dicts and lists; everything else is taken as it is."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return rebuild(value, [_copied(item) for item in value])
+    return value
