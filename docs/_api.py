@@ -1,0 +1,57 @@
+"""Writes the reference page from what the package itself calls public (`__all__`)."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+MODULES = {
+    "tune_plugins": "What most scripts need, usually imported as `import tune_plugins as tune`.",
+    "tune_plugins.schedulers": "Which trials go on, and what to override for a scheduler of your own.",
+    "tune_plugins.search": "Which configurations are tried.",
+    "tune_plugins.stoppers": "Rules that end a trial or the whole experiment.",
+    "tune_plugins.callbacks": "Hooks around a run.",
+    "tune_plugins.integrations.xgboost": "The XGBoost adapter; needs the extra `xgboost`.",
+    "tune_plugins.errors": "Everything that is raised.",
+    "tune_plugins.session": "What adapters talk to inside a trial.",
+    "tune_plugins.trial": "What schedulers and callbacks see of a trial.",
+}
+
+
+def public_names(module_name: str) -> list[str]:
+    """Names in `__all__`; without one, the classes and functions that the module itself defines."""
+    module = importlib.import_module(module_name)
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return sorted(name for name in listed if not name.startswith("__"))
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == module_name
+    )
+
+
+def page() -> str:
+    """The reference; an object that several modules offer is described where it appears first."""
+    lines = ["# API reference", ""]
+    seen: set[tuple[str, int]] = set()
+    for module_name, purpose in MODULES.items():
+        module = importlib.import_module(module_name)
+        lines += [f"## `{module_name}`", "", purpose, ""]
+        for name in public_names(module_name):
+            value = getattr(module, name)
+            if (name, id(value)) in seen:
+                continue
+            seen.add((name, id(value)))
+            if inspect.isclass(value):
+                kind, options = "autoclass", ["   :members:"]
+            elif inspect.isroutine(value):
+                kind, options = "autofunction", []
+            elif inspect.ismodule(value):
+                continue
+            else:
+                kind, options = "autodata", ["   :no-value:"]
+            lines += ["```{eval-rst}", f".. {kind}:: {module_name}.{name}", *options, "```", ""]
+    return "\n".join(lines)

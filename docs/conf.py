@@ -1,0 +1,58 @@
+"""Sphinx configuration; parts of the documentation are made from the code, see `setup`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from tune_plugins._version import __version__
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+project = "tune-plugins"
+author = "the tune-plugins contributors"
+copyright = f"2026, {author}"
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "generated/state_diagram.md"]
+html_theme = "furo"
+html_title = f"tune-plugins {release}"
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# A word in single backquotes is code, whether or not the reference describes it.
+default_role = "code"
+
+# Every reference to a name of this package must resolve (`make docs` is nitpicky); for names of other packages that
+# would need their inventories from the network.
+nitpick_ignore_regex = [(r"py:.*", r"(?!tune_plugins\.).*")]
+
+
+def _generate(app: Sphinx) -> None:
+    import _api
+    import _state_diagram
+
+    from tune_plugins.experiment import TRANSITIONS
+
+    folder = HERE / "generated"
+    folder.mkdir(exist_ok=True)
+    for name, text in (("state_diagram.md", _state_diagram.page(TRANSITIONS)), ("api.md", _api.page())):
+        path = folder / name
+        if not path.exists() or path.read_text() != text:  # an unchanged file is not read again
+            path.write_text(text)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", _generate)

@@ -1,0 +1,113 @@
+"""The documentation: parts that are made from the code, and the code in its pages."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+from tune_plugins.experiment import TRANSITIONS
+
+ALL_MOVES = [(str(s), name, str(after)) for s, row in TRANSITIONS.items() for name, after in row.items()]
+
+# Runs every Python block of a page in one namespace, all pages in one process so that Ray starts once.
+RUN_PAGES = """
+import pathlib, re, sys, traceback
+
+if __name__ == "__main__":
+    failed = []
+    for page in sys.argv[1:]:
+        blocks = re.findall(r"^```python\\n(.*?)^```", pathlib.Path(page).read_text(), re.M | re.S)
+        print(f"--- {page}: {len(blocks)} blocks", flush=True)
+        space = {"__name__": "__main__"}
+        for number, block in enumerate(blocks, 1):
+            try:
+                exec(compile(block, f"{page}, block {number}", "exec"), space)
+            except BaseException:
+                traceback.print_exc()
+                failed.append(f"{page}, block {number}")
+                break
+    sys.exit(f"failed: {failed}" if failed else 0)
+"""
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def diagram(repository: Path) -> ModuleType:
+    return load(repository / "docs" / "_state_diagram.py")
+
+
+def test_table_tells_every_transition(diagram: ModuleType) -> None:
+    told = set()
+    for line in diagram.table(TRANSITIONS).splitlines()[2:]:
+        before, names, after = (re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|"))
+        told |= {(before[0], name, after[0] if after else before[0]) for name in names}
+    assert told == set(ALL_MOVES)
+
+
+def test_picture_shows_every_transition(diagram: ModuleType) -> None:
+    """Each arrow starts and ends in the columns of its statuses, under a label that names what happens."""
+    space = "{http://www.w3.org/2000/svg}"
+    picture = ElementTree.fromstring(diagram.svg(TRANSITIONS))
+    texts = list(picture.iter(f"{space}text"))
+    column = {float(t.attrib["x"]): t.text for t in texts if t.text in {str(status) for status in TRANSITIONS}}
+    assert len(column) == len(TRANSITIONS)
+    labels = [t.text or "" for t in texts if t.text not in column.values()]
+    starts = [column[float(dot.attrib["cx"])] for dot in picture.iter(f"{space}circle")]
+    shown = {(start, name) for start, label in zip(starts, labels, strict=True) for name in label.split(", ")}
+    assert shown == {(before, name) for before, name, _ in ALL_MOVES}
+
+    arrows = [line.attrib for line in picture.iter(f"{space}line") if "marker-end" in line.attrib]
+    drawn = {
+        (column[float(a["x1"])], column[min(column, key=lambda x, end=float(a["x2"]): abs(x - end))]) for a in arrows
+    }
+    assert drawn == {(before, after) for before, _, after in ALL_MOVES if before != after}
+
+
+def test_picture_can_stand_in_markdown(diagram: ModuleType) -> None:
+    assert "\n\n" not in diagram.svg(TRANSITIONS)
+
+
+def test_reference_describes_every_public_name(repository: Path) -> None:
+    import tune_plugins
+
+    page = load(repository / "docs" / "_api.py").page()
+    described = set(re.findall(r":: ([\w.]+)$", page, re.M))
+    public = {f"tune_plugins.{name}" for name in tune_plugins.__all__ if not name.startswith("__")}
+    modules = {name for name in public if isinstance(getattr(tune_plugins, name.rpartition(".")[2]), ModuleType)}
+    assert public - modules <= described
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_code_in_the_pages_runs(repository: Path, tmp_path: Path) -> None:
+    """Blocks marked `python` are complete programs, page by page; a fragment is marked `py` instead."""
+    pages = sorted(
+        page
+        for page in (repository / "docs").rglob("*.md")
+        if not {"_build", "generated"} & set(page.relative_to(repository).parts)
+    )
+    (tmp_path / "run_pages.py").write_text(RUN_PAGES)
+    done = subprocess.run(
+        [sys.executable, "run_pages.py", *map(str, pages)],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
