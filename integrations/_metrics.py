@@ -1,0 +1,96 @@
+"""Which metrics an adapter reports, and under which names: the same rules for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from tune_plugins.errors import ArgumentError, Mistakes
+
+Metrics = str | Sequence[str] | Mapping[str, str] | None
+"""None: all that the framework gives; one name; several; or {name to report: name in the framework}."""
+
+
+def check_metrics(metrics: Any, mistakes: Mistakes) -> dict[str, str] | None:
+    """Bring the argument `metrics` of an adapter into the form {name to report: name in the framework}.
+
+    Args:
+        metrics: what the user gave, see `Metrics`.
+        mistakes: is told what is wrong; the return value is then of no use.
+
+    Returns:
+        The mapping, or None for all metrics there are.
+    """
+    if metrics is None:
+        return None
+    if isinstance(metrics, str):
+        metrics = [metrics]
+    if isinstance(metrics, Mapping):
+        pairs = list(metrics.items())
+    elif isinstance(metrics, Iterable):
+        pairs = [(name, name) for name in metrics]
+    else:
+        mistakes.add(
+            f"metrics: expected None, a name, a list of names or {{name to report: source}}, got {metrics!r}. "
+            "Leave it out to report all metrics."
+        )
+        return None
+    wrong = [name for pair in pairs for name in dict.fromkeys(pair) if not isinstance(name, str) or not name]
+    if wrong:
+        mistakes.add(f"metrics: expected names that are non-empty text, got {', '.join(map(repr, wrong))}.")
+    if not pairs:
+        mistakes.add("metrics: expected at least one name, got an empty collection. Write None to report all metrics.")
+    return dict(pairs) if not wrong else None
+
+
+def select_metrics(
+    metrics: Metrics, available: Iterable[str], *, where: str = "metrics", if_none: str = ""
+) -> dict[str, str]:
+    """Names to report and where each comes from.
+
+    Args:
+        metrics: what the user asked for.
+        available: the names that the framework gives.
+        where: name of the adapter, for the error.
+        if_none: what the user can do where the framework gives no metrics at all, for the error.
+
+    Returns:
+        {name to report: name in the framework}, in the order asked for.
+
+    Raises:
+        ArgumentError: a name is not among those available; it lists all wrong names and all there are.
+
+    >>> select_metrics({"loss": "eval-logloss"}, ["eval-logloss", "eval-auc"])
+    {'loss': 'eval-logloss'}
+    >>> select_metrics(None, ["eval-logloss", "eval-auc"])
+    {'eval-logloss': 'eval-logloss', 'eval-auc': 'eval-auc'}
+    """
+    names = list(dict.fromkeys(available))
+    mistakes = Mistakes(where)
+    wanted = check_metrics(metrics, mistakes)
+    mistakes.raise_if_any()
+    if wanted is None:
+        return {name: name for name in names}
+    for source in dict.fromkeys(wanted.values()):
+        if source in names:
+            continue
+        if names:
+            near = get_close_matches(source, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            mistakes.add(f"metrics: there is no {source!r}; there are {', '.join(map(repr, names))}.{hint}")
+        else:
+            mistakes.add(f"metrics: there is no {source!r}, as there are no metrics at all. {if_none}".rstrip())
+    mistakes.raise_if_any()
+    return wanted
+
+
+def plain(metrics: Any, *, where: str) -> dict[str, Any]:
+    """Metrics that user code made, with NumPy scalars and the like turned into Python numbers.
+
+    Raises:
+        ArgumentError: `metrics` is no mapping.
+    """
+    if not isinstance(metrics, Mapping):
+        raise ArgumentError(where, [f"expected a dict of metrics in return, got {metrics!r}. Return {{name: value}}."])
+    return {str(name): value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
