@@ -168,7 +168,8 @@ def test_the_whole_demo_at_small_size(tmp_path):
     assert losses["tuned"][0] < losses["base rate"][0]
     assert losses["tuned"][1] > 0.5
 
-    assert "Best configuration:" in output
+    for parameter in ("eta", "max_depth", "min_child_weight"):
+        assert parameter in output, "the best configuration is not shown"
     saved = re.search(r"ASHA trained (\d+) of 48 rounds", output)
     assert saved, output
     assert 10 * 4 <= int(saved[1]) <= 48
