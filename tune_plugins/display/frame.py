@@ -64,12 +64,12 @@ def picture(
 
 
 def title_line(run: RunInfo, elapsed: float) -> Line:
-    """Name, scheduler and elapsed time."""
+    """Name, elapsed time, scheduler and searcher."""
     facts = [clean(run.scheduler, 60), clean(run.searcher, 60)]
     return line(
         (clean(run.name, 60) or "tuning", "bold"),
-        ("  " + ", ".join(fact for fact in facts if fact), "dim"),
-        f"  elapsed {duration(elapsed)}",
+        f"  elapsed {duration(elapsed)}  ",
+        (", ".join(fact for fact in facts if fact), "dim"),
     )
 
 
@@ -92,7 +92,7 @@ def best_line(progress: Progress) -> Line:
 
 
 def progress_line(progress: Progress, elapsed: float, ascii_only: bool = False) -> Line:
-    """Bar, finished of total, counts by status, time left."""
+    """Bar, finished of total, time left, counts by status."""
     total, finished = progress.total, progress.finished
     left = time_left(progress, elapsed)
     if total:
@@ -101,7 +101,7 @@ def progress_line(progress: Progress, elapsed: float, ascii_only: bool = False) 
         bar = line((full * done, "green"), (empty * (_BAR - done), "bright_black"), f" {finished:,}/{total:,} trials")
     else:
         bar = line(f"{count(finished, 'trial')} done")
-    return joined([bar, counts_line(progress), line(left) if left else []], "  ")
+    return joined([bar, line(left) if left else [], counts_line(progress)], "  ")
 
 
 def counts_line(progress: Progress) -> Line:

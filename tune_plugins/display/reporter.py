@@ -30,8 +30,7 @@ _R = TypeVar("_R", bound="Reporter")
 def guarded(hook: Callable[Concatenate[_R, _P], None]) -> Callable[Concatenate[_R, _P], None]:
     """The hook, made harmless: the first exception in it switches the display off and is logged."""
 
-    @functools.wraps(hook)
-    def harmless(self: _R, *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def harmless(self: _R, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         if self.broken:
             return
         try:
@@ -42,8 +41,9 @@ def guarded(hook: Callable[Concatenate[_R, _P], None]) -> Callable[Concatenate[_
             # rich leaves the program when the reader of a pipe has gone; the run goes on without a display.
             if not isinstance(error.__context__, BrokenPipeError):
                 raise
-            self.give_up()
+            self.give_up(reader_gone=True)
 
+    functools.update_wrapper(harmless, hook)
     return harmless
 
 
@@ -109,11 +109,14 @@ class Reporter(Callback):
         """Seconds since the run began."""
         return self.clock() - self.began
 
-    def give_up(self) -> None:
-        """Switch the display off after an exception, which is logged; call it while handling one."""
+    def give_up(self, reader_gone: bool = False) -> None:
+        """Switch the display off after an exception, which is logged; call it while handling one.
+
+        A reader that has gone (``| head``) is no fault and not worth a warning.
+        """
         self.broken = True
         _log.log(
-            logging.DEBUG if self._told else logging.WARNING,
+            logging.DEBUG if self._told or reader_gone else logging.WARNING,
             "the display of the run failed and is switched off; the run goes on",
             exc_info=True,
         )

@@ -10,6 +10,8 @@ from tune_plugins.display.text import clean, count, cut, duration, exact, leaves
 from tune_plugins.trial import TrialStatus
 
 _MOST_PARAMETERS = 40
+_WORDS = {TrialStatus.ERROR: "failed"}
+_STYLES = {TrialStatus.ERROR: "bold red"}
 
 
 def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[TrialStatus]) -> list[Line]:
@@ -31,7 +33,7 @@ def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[T
         lines.append([])
     total = sum(statuses.values())
     by_status = [
-        line((f"{number:,} {status.value.lower()}", "bold red" if status is TrialStatus.ERROR else ""))
+        line((f"{number:,} {_WORDS.get(status, status.value.lower())}", _STYLES.get(status, "")))
         for status, number in sorted(statuses.items(), key=lambda pair: list(TrialStatus).index(pair[0]), reverse=True)
         if number
     ]

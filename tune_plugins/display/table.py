@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.cells import cell_len
 
@@ -29,6 +29,7 @@ class _Column:
     title: str
     cells: list[str]
     right: bool = True
+    width: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.width = min(max(cell_len(self.title), *(cell_len(cell) for cell in self.cells), 1), _WIDEST)

@@ -62,9 +62,11 @@ def short(value: Any, limit: int = 16) -> str:
 
 def exact(value: Any, limit: int = 200) -> str:
     """A value as one would write it in Python, at most `limit` characters."""
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if value is None or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, Integral):
         return str(int(value)) if _fits(int(value)) else "huge"
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, Real):
         return repr(float(value))
     if isinstance(value, str):
         return clean(repr(value[: limit + 1]), limit)
