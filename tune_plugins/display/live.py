@@ -116,6 +116,7 @@ class LiveDisplay(Reporter):
             self._draw(self.clock(), most=_LAST_ROWS)
         finally:
             self.abandon()
+        self.write([[]])
 
     def abandon(self) -> None:
         """Give the terminal back: cursor, standard streams and logging."""
