@@ -22,6 +22,8 @@ from benchmarks.table import judge, markdown, number, terminal_table
 
 RESULTS = ROOT / "docs" / "benchmark_results.md"
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = 120  # a file or a log has no width of its own
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pythons = {Side.OURS: Path(sys.executable), Side.BARE: Path(sys.executable)}
     if options.peers and any(job.side is Side.RAY_TUNE for benchmark in chosen for job in benchmark.jobs):
         try:
-            pythons[Side.RAY_TUNE] = ray_tune_python(console.print)
+            pythons[Side.RAY_TUNE] = ray_tune_python(lambda text: console.print(escape(text)))
         except EnvironmentFailed as error:
             console.print(f"[bold red]no environment for Ray Tune[/bold red] (--no-peers leaves it out)\n{error}")
             return 2
@@ -62,13 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("Rounds", f"{rounds} (slow peers fewer), {minutes:.1f} minutes in all"),
     ]
     _keep(records, facts)
-    if options.only or options.quick or not options.peers:
-        console.print(f"only a part was measured: {RESULTS.relative_to(ROOT)} is left as it was")
-    else:
-        RESULTS.write_text(markdown(records, facts))
-        console.print(f"written: {RESULTS.relative_to(ROOT)}")
     failed = sum(line.failed for record in records for line in judge(record))
     crashes = sum(len(record.crashes) for record in records)
+    page = RESULTS.relative_to(ROOT)
+    if options.only or options.quick or not options.peers:
+        console.print(f"{page} is left as it was: only a part was measured")
+    elif crashes:
+        console.print(f"{page} is left as it was: a side crashed")
+    else:
+        RESULTS.write_text(markdown(records, facts))
+        console.print(f"written: {page}")
     if failed or crashes:
         console.print(f"[bold red]{failed} goals missed, {crashes} crashes[/bold red] in {minutes:.1f} minutes")
         return 1
@@ -96,7 +101,7 @@ def _say(job: Job, turn: int, outcome: Measurement | Crash) -> None:
         text = f"[bold red]crashed[/bold red]: {escape(outcome.reason)}"
     else:
         text = "  ".join(f"{name} {number(value)}" for name, value in outcome.figures.items())
-    console.print(f"  round {turn + 1}  {job.label:<30}  {text}")
+    console.print(f"  round {turn + 1}  {job.label:<16}  {text}")
 
 
 def _versions(records: Sequence[Record], side: Side) -> str:

@@ -149,7 +149,7 @@ class Benchmark:
 
     Attributes:
         name: for ``--only``.
-        title: heading in the table.
+        title: in words, shown while it is measured.
         module: ``__name__`` of the module that defines it and its work functions.
         jobs: measured in this order in each round.
         rows: what is shown and judged.

@@ -15,6 +15,9 @@ from benchmarks.registry import AtMostTimes, Row
 if TYPE_CHECKING:
     from rich.table import Table
 
+MARKER = "<!-- written by `make bench`; do not edit -->"
+"""Above it stands what makes the file a page by itself, below it what `docs/benchmarks.md` includes."""
+
 HEADINGS = ("benchmark", "ours", "peer", "goal", "ratio", "")
 
 
@@ -107,26 +110,24 @@ def terminal_table(records: Sequence[Record]) -> Table:
     """The table for people at a terminal."""
     from rich.table import Table
 
-    table = Table(title="Benchmarks: medians over the rounds", show_lines=False)
+    table = Table(title="Medians over the rounds")
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading in ("ours", "peer", "ratio") else "left")
     colours = {Outcome.MET: "green", Outcome.MISSED: "bold red", Outcome.CRASHED: "bold red"}
     for record in records:
-        table.add_row(f"[bold]{record.benchmark.title}[/bold]")
         for line in judge(record):
             colour = colours.get(line.outcome, "default")
-            table.add_row("  " + line.cells[0], *line.cells[1:], f"[{colour}]{line.outcome.value}[/{colour}]")
+            table.add_row(*line.cells, f"[{colour}]{line.outcome.value}[/{colour}]")
         table.add_section()
     return table
 
 
 def markdown(records: Sequence[Record], facts: Sequence[tuple[str, str]]) -> str:
     """The page that `docs/benchmarks.md` includes: facts of the run, the table, and all jobs with their spread."""
-    lines = ["---", "orphan: true", "---", "", "<!-- written by `make bench`; do not edit -->", ""]
+    lines = ["---", "orphan: true", "---", "", "# Benchmark results", "", MARKER, ""]
     lines += [f"- {name}: {value}" for name, value in facts if value]
     lines += ["", *_markdown_row(HEADINGS), *_markdown_row(["---"] * len(HEADINGS))]
     for record in records:
-        lines += _markdown_row([f"**{record.benchmark.title}**", *[""] * (len(HEADINGS) - 1)])
         for line in judge(record):
             lines += _markdown_row([*line.cells, line.outcome.value])
     lines += ["", "Every figure measured, median and, over the rounds, smallest to largest:", ""]

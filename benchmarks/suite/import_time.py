@@ -33,5 +33,5 @@ BENCHMARK = Benchmark(
         Job("Ray Tune", Side.RAY_TUNE, "import_seconds", {"repeats": 10}, quick={"repeats": 3}, rounds=1),
         Job("ours", Side.OURS, "import_seconds", {"repeats": 10}, quick={"repeats": 3}, rounds=1),
     ),
-    rows=(Row("import", "import_s", "s", peer="Ray Tune", goal=AtMost(0.15)),),
+    rows=(Row("import of the package", "import_s", "s", peer="Ray Tune", goal=AtMost(0.15)),),
 )
