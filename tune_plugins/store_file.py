@@ -123,34 +123,14 @@ def connect(directory: Path, readonly: bool) -> sqlite3.Connection:
     file = directory / FILE_NAME
     _check_header(file)
     try:
-        connection = _connect(file, "mode=ro" if readonly else "mode=rw")
         try:
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            return _prepare(_connect(file, "mode=ro" if readonly else "mode=rw"), file, readonly)
         except sqlite3.OperationalError:
-            connection.close()
             wal = Path(f"{file}-wal")
             if not readonly or (wal.exists() and wal.stat().st_size):
                 raise
-            connection = _connect(file, "mode=ro&immutable=1")  # folder that may not be written to
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-        ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-        if not ours or not {"meta", "events", "results", "trials"} <= names:
-            connection.close()
-            raise StorageError(
-                f"{file} is an SQLite file, but not the record of an experiment. Give the folder of an experiment."
-            )
-        if found > FORMAT_VERSION:
-            connection.close()
-            raise StorageError(
-                f"{file} has format {found}; this version of tune-plugins reads up to {FORMAT_VERSION}. "
-                "Install a newer tune-plugins: pip install -U tune-plugins"
-            )
-        if not readonly:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
-        return connection
+            # a folder that may not be written to, and nobody writes there
+            return _prepare(_connect(file, "mode=ro&immutable=1"), file, readonly)
     except sqlite3.Error as error:
         raise StorageError(
             f"Cannot open the record {file}: {error}. If the file is damaged, take it from a backup; "
@@ -158,16 +138,40 @@ def connect(directory: Path, readonly: bool) -> sqlite3.Connection:
         ) from error
 
 
+def _prepare(connection: sqlite3.Connection, file: Path, readonly: bool) -> sqlite3.Connection:
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")  # a planted file must not run functions
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        if not ours:
+            raise StorageError(
+                f"{file} is an SQLite file, but not the record of an experiment. Give the folder of an experiment."
+            )
+        if version > FORMAT_VERSION:
+            raise StorageError(
+                f"{file} has format {version}; this version of tune-plugins reads up to {FORMAT_VERSION}. "
+                "Install a newer tune-plugins: pip install -U tune-plugins"
+            )
+        if not {"meta", "events", "results", "trials", "configs", "decisions", "checkpoints"} <= names:
+            raise StorageError(f"{file} lacks tables of the record, so it is damaged. Take it from a backup.")
+        if not readonly:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it returns
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _connect(file: Path, parameters: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         f"file:{quote(os.path.abspath(file))}?{parameters}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
         timeout=BUSY_TIMEOUT_S,
     )
-    connection.execute("PRAGMA trusted_schema = OFF")  # a planted file must not run functions
-    return connection
 
 
 def _check_header(file: Path) -> None:

@@ -1,0 +1,355 @@
+"""What came out of an experiment: `ResultGrid` over all trials and `Result` of one, read from the record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_plugins._scores import SCOPES, best_index, finite, flatten, number, scope_score
+from tune_plugins.checkpoint import Checkpoint, newest_valid, verify
+from tune_plugins.errors import Mistakes, TrialError, TuneError
+from tune_plugins.store import ExperimentStore, RecordedDecision, RecordedTrial
+from tune_plugins.trial import CheckpointRecord, TrialStatus, lookup
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 20  # trials in a repr
+_TRACEBACK = "Traceback (most recent call last)"
+_TYPE_NAME = re.compile(r"[\w.]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of one trial, as it stood when the grid was read.
+
+    Attributes:
+        trial_id: id of the trial.
+        metrics: its last result with `training_iteration`, `time_total_s` (seconds) and `timestamp`
+            (seconds since the epoch); empty if it reported nothing.
+        config: its hyper-parameters.
+        path: folder of the trial; may not exist if nothing was put there.
+        status: see `TrialStatus`.
+        reason: why it ended, in words and numbers.
+        error: what it failed with, None if it did not fail.
+        experiment_path: folder of the experiment.
+    """
+
+    trial_id: str
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    path: str
+    status: TrialStatus
+    reason: str
+    error: Exception | None
+    experiment_path: str
+
+    @property
+    def metrics_dataframe(self) -> pd.DataFrame:
+        """All results of the trial in order, one row each; nested metrics are joined by ``/``."""
+        import pandas as pd
+
+        return pd.DataFrame([flatten(result) for result in self._results])
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; warns where a newer one is damaged."""
+        record = newest_valid(self._checkpoints)
+        return None if record is None or record.path is None else Checkpoint(record.path)
+
+    @property
+    def best_checkpoints(self) -> list[tuple[Checkpoint, dict[str, Any]]]:
+        """The checkpoints kept, oldest first, each with the result at its iteration; damaged ones are left out."""
+        return [
+            (Checkpoint(record.path), self._result_at(record))
+            for record in self._checkpoints
+            if record.path is not None and _whole(record.path)
+        ]
+
+    def get_best_checkpoint(self, metric: str, mode: str) -> Checkpoint | None:
+        """The checkpoint with the best value of a metric; None if there is none with a finite value.
+
+        Args:
+            metric: name of a reported metric, nested ones joined by ``/``.
+            mode: "min" or "max".
+
+        Raises:
+            ArgumentError: `mode` is neither.
+            TuneError: the trial never reported that metric.
+        """
+        metric, mode = _check_metric("Result.get_best_checkpoint", metric, mode)
+        if self._results and all(lookup(result, metric) is None for result in self._results):
+            raise TuneError(_no_such_metric(metric, self._results[-1:], f"trial {self.trial_id}"))
+        candidates = [(record, finite(lookup(self._result_at(record), metric))) for record in self._checkpoints]
+        while candidates:
+            best = best_index([score for _, score in candidates], mode)
+            if best is None:
+                return None
+            path = candidates.pop(best)[0].path
+            if path is not None and _whole(path):
+                return Checkpoint(path)
+        return None
+
+    def explain(self) -> str:
+        """Everything that was decided about the trial, with reasons, as text."""
+        with ExperimentStore.open(self.experiment_path) as store:
+            decisions = store.decisions(self.trial_id)
+        head = f"Trial {self.trial_id}: {self.status}" + (f", {self.reason}" if self.reason else "")
+        lines = [f"  iteration {d.iteration}: {d.action}: {d.reason}" for d in decisions]
+        return "\n".join([head, *(lines or ["  No decision was taken about it."])])
+
+    @cached_property
+    def _results(self) -> list[dict[str, Any]]:
+        with ExperimentStore.open(self.experiment_path) as store:
+            return store.results(self.trial_id)
+
+    @property
+    def _checkpoints(self) -> list[CheckpointRecord]:
+        with ExperimentStore.open(self.experiment_path) as store:
+            return [kept.record for kept in store.checkpoints(self.trial_id)]
+
+    def _result_at(self, record: CheckpointRecord) -> dict[str, Any]:
+        results: list[dict[str, Any]] = self._results
+        for result in reversed(results):
+            if result.get("training_iteration") == record.iteration:
+                return result
+        return {}
+
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in flatten(self.metrics).items() if name != "timestamp"}
+        metrics = ", ".join(f"{name}={_short(value)}" for name, value in shown.items())
+        config = ", ".join(f"{name}={_short(value)}" for name, value in flatten(self.config).items())
+        error = f", error={type(self.error).__name__}" if self.error is not None else ""
+        return f"Result({self.trial_id} {self.status}: {metrics or 'no results'}; config: {config or '{}'}{error})"
+
+
+class ResultGrid:
+    """The results of all trials of an experiment, read from its record when first asked for.
+
+    Args:
+        path: folder of the experiment.
+        metric, mode: what "best" means unless told otherwise; default: as the experiment was run.
+
+    Raises:
+        StorageError: there is no readable record in `path`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], metric: str | None = None, mode: str | None = None) -> None:
+        self.experiment_path = os.path.abspath(path)
+        with ExperimentStore.open(self.experiment_path) as store:
+            meta = store.meta()
+        self._metric: str | None = metric or meta.get("metric")
+        self._mode: str | None = mode or meta.get("mode")
+
+    @cached_property
+    def _all(self) -> list[Result]:
+        with ExperimentStore.open(self.experiment_path) as store:
+            trials, last = store.trials(), store.last_results()
+        return [self._result(trial, last.get(trial.trial_id, {})) for trial in trials]
+
+    def _result(self, trial: RecordedTrial, metrics: dict[str, Any]) -> Result:
+        error = _rebuild_error(trial.error or trial.reason) if trial.status is TrialStatus.ERROR else None
+        path = str(Path(self.experiment_path, trial.dirname))
+        return Result(
+            trial.trial_id, metrics, trial.config, path, trial.status, trial.reason, error, self.experiment_path
+        )
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: int) -> Result:
+        return self._all[index]
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self._all)
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What trials failed with."""
+        return [result.error for result in self._all if result.error is not None]
+
+    @property
+    def num_errors(self) -> int:
+        """Number of trials that failed."""
+        return sum(result.status is TrialStatus.ERROR for result in self._all)
+
+    @property
+    def num_terminated(self) -> int:
+        """Number of trials that ended without error."""
+        return sum(result.status is TrialStatus.TERMINATED for result in self._all)
+
+    @property
+    def decisions(self) -> list[RecordedDecision]:
+        """What was decided about trials, in order, with reasons; ``pandas.DataFrame(grid.decisions)`` makes a table."""
+        with ExperimentStore.open(self.experiment_path) as store:
+            return store.decisions()
+
+    def get_best_result(
+        self,
+        metric: str | None = None,
+        mode: str | None = None,
+        scope: str = "last",
+        filter_nan_and_inf: bool = True,
+    ) -> Result:
+        """The result of the best trial.
+
+        A value that is NaN, None or text is never best, nor is a mean over one.
+
+        Args:
+            metric: name of a reported metric, nested ones joined by ``/``; default: that of the experiment.
+            mode: "min" or "max"; default: that of the experiment.
+            scope: by which of a trial's values it is judged: "last"; "all": the best it ever had; "avg",
+                "last-5-avg", "last-10-avg": the mean of all, of the last 5 or 10.
+            filter_nan_and_inf: False: an infinite value may be best.
+
+        Raises:
+            ArgumentError: metric or mode is missing, or mode or scope is none of those above.
+            TuneError: there is no result yet, none with that metric, or none with a usable value.
+        """
+        metric, mode = _check_metric("ResultGrid.get_best_result", metric or self._metric, mode or self._mode, scope)
+        results = self._all
+        values = self._values(metric, scope)
+        if not any(values.values()):
+            raise TuneError(self._why_no_value(metric))
+        scores = [
+            scope_score(values.get(result.trial_id, []), scope, mode, allow_infinite=not filter_nan_and_inf)
+            for result in results
+        ]
+        best = best_index(scores, mode)
+        if best is None:
+            seen = ", ".join(
+                f"{trial_id}: {_short(found[-1])}" for trial_id, found in list(values.items())[:5] if found
+            )
+            raise TuneError(
+                f"No trial has a usable value of {metric!r} (scope {scope!r}): all are NaN, infinite, None or text. "
+                f"Last values by trial: {seen}. Look for what makes the metric diverge."
+            )
+        return results[best]
+
+    def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
+        """One row for each trial: its metrics, `trial_id`, `status` and ``config/...``.
+
+        Args:
+            filter_metric: take the result of each trial that is best by this metric; default: the last one.
+            filter_mode: "min" or "max"; default: that of the experiment.
+        """
+        import pandas as pd
+
+        chosen = {result.trial_id: result.metrics for result in self._all}
+        if filter_metric is not None or filter_mode is not None:
+            metric, mode = _check_metric(
+                "ResultGrid.get_dataframe", filter_metric or self._metric, filter_mode or self._mode
+            )
+            best: dict[str, float] = {}
+            with ExperimentStore.open(self.experiment_path) as store:
+                for trial_id, result in store.all_results():
+                    score = finite(lookup(result, metric))
+                    if score is None or trial_id not in chosen:
+                        continue
+                    if trial_id not in best or (score < best[trial_id] if mode == "min" else score > best[trial_id]):
+                        best[trial_id], chosen[trial_id] = score, result
+        return pd.DataFrame(
+            [
+                {
+                    **flatten(chosen[result.trial_id]),
+                    "trial_id": result.trial_id,
+                    "status": str(result.status),
+                    **flatten(result.config, "config/"),
+                }
+                for result in self._all
+            ]
+        )
+
+    def __repr__(self) -> str:
+        counts: dict[str, int] = {}
+        for result in self._all:
+            counts[result.status] = counts.get(result.status, 0) + 1
+        states = ", ".join(f"{count} {status}" for status, count in counts.items())
+        lines = [f"ResultGrid: {len(self)} trials{f' ({states})' if states else ''} in {self.experiment_path}"]
+        lines += [f"  {result!r}" for result in self._all[:_SHOWN]]
+        if len(self) > _SHOWN:
+            lines.append(f"  ... and {len(self) - _SHOWN} more")
+        return "\n".join(lines)
+
+    def _values(self, metric: str, scope: str) -> dict[str, list[Any]]:
+        """Values of a metric by trial, in order; for scope "last" only the last one where that is enough."""
+        missing = object()
+        if scope == "last":
+            values = {r.trial_id: [lookup(r.metrics, metric, missing)] for r in self._all if r.metrics}
+            if not any(found[0] is missing for found in values.values()):
+                return values
+        values = {}
+        with ExperimentStore.open(self.experiment_path) as store:
+            for trial_id, result in store.all_results():
+                value = lookup(result, metric, missing)
+                if value is not missing:
+                    values.setdefault(trial_id, []).append(value)
+        return values
+
+    def _why_no_value(self, metric: str) -> str:
+        if not self._all:
+            return f"The experiment in {self.experiment_path} has no trials yet."
+        results = [result.metrics for result in self._all if result.metrics]
+        if results:
+            return _no_such_metric(metric, results, "any trial")
+        failed = f" {self.num_errors} of them failed; the first with: {_first_line(self.errors)}" if self.errors else ""
+        return f"None of the {len(self)} trials has reported a result.{failed}"
+
+
+def _check_metric(where: str, metric: str | None, mode: str | None, scope: str = "last") -> tuple[str, str]:
+    mistakes = Mistakes(where)
+    if metric is None:
+        mistakes.add("metric: expected the name of a reported metric, got None. The experiment has none; give metric=.")
+    if mode not in ("min", "max"):
+        mistakes.add(f"mode: expected 'min' or 'max', got {mode!r}. Use 'min' for a loss, 'max' for a score.")
+    if scope not in SCOPES:
+        mistakes.add(f"scope: expected one of {', '.join(map(repr, SCOPES))}, got {scope!r}.")
+    mistakes.raise_if_any()
+    return str(metric), str(mode)
+
+
+def _no_such_metric(metric: str, results: list[dict[str, Any]], who: str) -> str:
+    names = sorted({name for result in results for name in flatten(result)})
+    return f"The metric {metric!r} was not reported by {who}. Those reported: {', '.join(names)}."
+
+
+def _whole(path: str) -> bool:
+    wrong = verify(path)
+    if wrong is not None:
+        logger.warning("Checkpoint %s cannot be used: %s.", path, wrong)
+    return wrong is None
+
+
+def _rebuild_error(text: str) -> TrialError:
+    """The error of a trial out of its recorded text: ``type: message`` and a traceback, in either order."""
+    head, found, rest = text.partition(_TRACEBACK)
+    traceback = found + rest
+    head = head.strip()
+    if not head and traceback:
+        head = traceback.strip().splitlines()[-1]
+    name, colon, message = head.partition(": ")
+    if not _TYPE_NAME.fullmatch(name):
+        name, message = "Exception", head
+    elif not colon:
+        message = ""
+    return TrialError(name, message, traceback)
+
+
+def _first_line(errors: list[Exception]) -> str:
+    return str(errors[0]).partition("\n")[0]
+
+
+def _short(value: Any) -> str:
+    as_number = number(value)
+    if as_number is not None and isinstance(value, float):
+        return f"{as_number:.6g}"
+    text = str(value) if isinstance(value, Mapping | list) else repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
