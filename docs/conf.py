@@ -18,7 +18,7 @@ copyright = f"2026, {author}"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "generated/state_diagram.md"]
+exclude_patterns = ["_build", "generated/state_diagram.md", "benchmark_results.md"]  # the files are included in pages
 html_theme = "furo"
 html_title = f"tune-plugins {release}"
 
