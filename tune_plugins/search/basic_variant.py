@@ -36,6 +36,8 @@ class BasicVariantGenerator(Searcher):
     {'depth': 4, 'lr': 0.5}
     """
 
+    reads_results = False
+
     def __init__(
         self,
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,

@@ -28,7 +28,7 @@ class Searcher(ABC):
     for each earlier `suggest`, and results are told again in the old order.
 
     Attributes:
-        reads_results: whether `on_trial_result` matters; if not, nothing is sent to it and trials need not wait.
+        reads_results: False if `on_trial_result` and the results need not be told: less work for the engine.
         space: the search space.
         metric: name of the metric to optimise, None where nothing is.
         mode: "min" or "max", None without a metric.
@@ -40,7 +40,7 @@ class Searcher(ABC):
     ...         return {**self.space.sample(index, self.seed), "lr": 0.5**index}
     """
 
-    reads_results: bool = False
+    reads_results: bool = True
     space: Space
     metric: str | None = None
     mode: str | None = None
@@ -77,7 +77,7 @@ class Searcher(ABC):
         """You suggested this in an earlier life of the experiment: take it as said. Do not change `config`."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: B027
-        """A result of a trial that goes on; told with `reads_results` only, in order, when it reaches a milestone."""
+        """A result of a trial that goes on; told in order, when it reaches a milestone."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:  # noqa: B027
         """A trial ended; `result` is its last one, None if there was none. Called once for each trial."""

@@ -249,7 +249,8 @@ class Integer(Domain):
 
     def clip(self, value: Any) -> int:
         """The legal int nearest to the number `value`."""
-        inside = min(max(_number(value, self), self.lower), self.upper)
+        number = _number(value, self)
+        inside = min(max(int(number) if isinstance(number, Integral) else float(number), self.lower), self.upper)
         index = round(Fraction(inside) / self.q)
         return self.q * min(max(index, -(-self.lower // self.q)), self.upper // self.q)
 

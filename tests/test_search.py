@@ -1,0 +1,222 @@
+"""The basic searcher and the contract of searchers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tune_plugins import space as sp
+from tune_plugins.errors import ArgumentError
+from tune_plugins.search import BasicVariantGenerator, Searcher, Signal
+from tune_plugins.space import Space
+
+GRID = {"a": sp.grid_search([1, 2]), "b": sp.randint(0, 3)}
+
+
+def ready(searcher: Searcher, space: Any, num_samples: int = 1, seed: int = 0) -> Searcher:
+    searcher.setup(Space(space), metric="loss", mode="min", seed=seed, num_samples=num_samples)
+    return searcher
+
+
+def all_of(searcher: Searcher) -> list[dict[str, Any]]:
+    configs: list[dict[str, Any]] = []
+    while (config := searcher.suggest(f"{len(configs):05d}", len(configs))) is not Signal.COMPLETE:
+        assert isinstance(config, dict)
+        configs.append(config)
+    assert searcher.total_trials in (None, len(configs))
+    return configs
+
+
+def test_grid_times_num_samples() -> None:
+    configs = all_of(ready(BasicVariantGenerator(), GRID, num_samples=4))
+    assert [config["a"] for config in configs] == [1, 2] * 4
+    assert all(config["b"] in range(3) for config in configs)
+
+
+@given(st.integers(0, 99), st.permutations(range(8)))
+def test_a_suggestion_depends_on_seed_and_index_only(seed: int, order: list[int]) -> None:
+    straight = all_of(ready(BasicVariantGenerator(), GRID, num_samples=4, seed=seed))
+    other = ready(BasicVariantGenerator(), GRID, num_samples=4, seed=seed)
+    for index in order:
+        other.on_trial_result("00000", {"loss": 1.0})
+        assert other.suggest(str(index), index) == straight[index]
+
+
+def test_random_state_overrides_the_seed_of_the_run() -> None:
+    def values(seed: int, random_state: int | None) -> list[dict[str, Any]]:
+        return all_of(ready(BasicVariantGenerator(random_state=random_state), {"x": sp.uniform(0, 1)}, 3, seed))
+
+    assert values(1, 7) == values(2, 7) == values(7, None) != values(1, None)
+
+
+def test_points_as_ray_tune_counts_them() -> None:
+    # The example of Ray Tune's documentation: six trials by four samples.
+    points = [{"a": 2, "b": 2}, {"a": 1}, {"b": 2}]
+    configs = all_of(ready(BasicVariantGenerator(points_to_evaluate=points), GRID, num_samples=4))
+    assert configs[0] == {"a": 2, "b": 2}
+    assert configs[1]["a"] == 1
+    assert configs[2:4] == [{"a": 1, "b": 2}, {"a": 2, "b": 2}]
+    assert [config["a"] for config in configs[4:]] == [1, 2]
+
+
+def test_more_points_than_samples_are_all_tried() -> None:
+    points = [{"x": 0.1}, {"x": 0.2}]
+    assert all_of(ready(BasicVariantGenerator(points), {"x": sp.uniform(0, 1)})) == points
+
+
+def test_partial_points_of_a_nested_space() -> None:
+    space = {
+        "opt": sp.choice([{"kind": "sgd", "lr": sp.uniform(0, 1)}, {"kind": "adam", "beta": sp.uniform(0, 1)}]),
+        "net": {"layers": [sp.randint(1, 9), sp.randint(1, 9)], "width": sp.randint(1, 9)},
+        "double": sp.sample_from(lambda config: config["net"]["width"] * 2),
+        "epochs": 10,
+    }
+    points: list[dict[str, Any]] = [
+        {"opt": {"beta": 0.5}},
+        {"opt/lr": 0.25, "net/width": 3, "net": {"layers": [1, 2]}},
+        {"net/layers/1": 7, "double": 1},
+        {"opt": {"kind": "sgd"}, "epochs": 10},
+    ]
+    first, second, third, fourth = all_of(ready(BasicVariantGenerator(points), space, 4))
+    assert first["opt"] == {"kind": "adam", "beta": 0.5}
+    assert second["opt"] == {"kind": "sgd", "lr": 0.25}
+    assert second["net"] == {"layers": [1, 2], "width": 3}
+    assert second["double"] == 6
+    assert third["net"]["layers"][1] == 7 and third["double"] == 1
+    assert fourth["opt"]["kind"] == "sgd" and 0 <= fourth["opt"]["lr"] <= 1
+    assert first["net"]["layers"] != fourth["net"]["layers"]
+
+
+def test_points_take_the_type_of_the_domain() -> None:
+    numpy = pytest.importorskip("numpy")
+    points = [{"x": numpy.float32(0.5), "n": numpy.int64(3), "c": 1}]
+    (config,) = all_of(
+        ready(BasicVariantGenerator(points), {"x": sp.uniform(0, 1), "n": sp.randint(0, 9), "c": sp.choice([1])})
+    )
+    assert [type(value) for value in config.values()] == [float, int, int]
+
+
+def test_all_mistakes_of_points_at_once() -> None:
+    space = {
+        "lr": sp.uniform(0, 1),
+        "model": {"depth": sp.grid_search([2, 4])},
+        "opt": sp.choice([{"kind": "sgd"}, {"kind": "adam"}]),
+        "layers": [sp.randint(0, 3), 8],
+        "epochs": 10,
+    }
+    points: list[Any] = [
+        {"lrr": 0.1, "lr": 5, "model": {"depth": 3, "width": 1}},
+        {"opt": {"kind": "lbfgs"}, "layers": [1], "epochs": 11},
+        7,
+    ]
+    with pytest.raises(ArgumentError) as caught:
+        ready(BasicVariantGenerator(points), space, 3)
+    wanted = [
+        ("[0]: lr: ", "5 is outside of uniform(0.0, 1.0)"),
+        ("[0]: model/depth: ", "3 is none of the options"),
+        ("[0]: model/width: no such parameter", "Known: model/depth"),
+        ("[0]: lrr: no such parameter", "Did you mean lr? Known: lr, model/depth, opt/kind, layers, epochs"),
+        ("[1]: opt: ", "'lbfgs'"),
+        ("[1]: layers: ", "a list of 2 values"),
+        ("[1]: epochs: ", "fixes it at 10, got 11"),
+        ("[2]: the point: ", "expected a dict"),
+    ]
+    assert len(caught.value.mistakes) == len(wanted)
+    for mistake, (start, part) in zip(caught.value.mistakes, wanted, strict=True):
+        assert mistake.startswith("points_to_evaluate" + start) and part in mistake
+
+
+def test_setup_lists_the_mistakes_of_the_space() -> None:
+    with pytest.raises(ArgumentError, match="lr: uniform"):
+        ready(BasicVariantGenerator(), {"lr": sp.uniform(1, 0)})
+
+
+def test_all_mistakes_of_the_arguments_at_once() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        BasicVariantGenerator({"lr": 1}, max_concurrent=-1, random_state="x")  # type: ignore[arg-type]
+    assert [m.partition(":")[0] for m in caught.value.mistakes] == [
+        "points_to_evaluate",
+        "max_concurrent",
+        "random_state",
+    ]
+
+
+def test_max_concurrent() -> None:
+    searcher = ready(BasicVariantGenerator(max_concurrent=2), {"x": sp.uniform(0, 1)}, 4)
+    expected = all_of(ready(BasicVariantGenerator(), {"x": sp.uniform(0, 1)}, 4))
+    assert [searcher.suggest(str(i), i) for i in range(3)] == [*expected[:2], Signal.NOT_READY]
+    searcher.on_trial_complete("0", None, error=True)
+    assert searcher.suggest("2", 2) == expected[2]
+    assert searcher.suggest("3", 3) is Signal.NOT_READY
+    searcher.on_trial_complete("1", {"loss": 1.0})
+    assert searcher.suggest("3", 3) == expected[3]
+    assert searcher.suggest("4", 4) is Signal.COMPLETE
+
+
+def test_resume_goes_on_as_if_never_interrupted() -> None:
+    expected = all_of(ready(BasicVariantGenerator(), GRID, 3))
+    resumed = ready(BasicVariantGenerator(max_concurrent=2), GRID, 3)
+    for index in range(2):
+        resumed.on_suggested(str(index), index, expected[index])
+    assert resumed.suggest("2", 2) is Signal.NOT_READY
+    resumed.on_trial_complete("0", {"loss": 0.0})
+    assert resumed.suggest("2", 2) == expected[2]
+
+
+def test_constant_grid_search() -> None:
+    space = {"a": sp.grid_search([1, 2, 3]), "x": sp.uniform(0, 1)}
+    searcher = BasicVariantGenerator([{"a": 1}, {}], constant_grid_search=True)
+    values = [config["x"] for config in all_of(ready(searcher, space, 4))]
+    assert len(values) == 1 + 3 + 3 + 3
+    assert [len(set(values[a:b])) for a, b in ((1, 4), (4, 7), (7, 10))] == [1, 1, 1]
+    assert len(set(values)) == 4
+
+
+def test_a_space_of_nothing() -> None:
+    assert all_of(ready(BasicVariantGenerator(), None, 2)) == [{}, {}]
+
+
+def test_a_searcher_of_ones_own() -> None:
+    class Climb(Searcher):
+        """Moves away from the best value so far by chance."""
+
+        best: tuple[float, float] = (float("inf"), 0.5)
+
+        def setup(self, space: Space, **task: Any) -> None:
+            super().setup(space, **task)
+            self.asked: dict[str, float] = {}
+
+        def suggest(self, trial_id: str, index: int) -> dict[str, Any]:
+            near = self.best[1] + self.rng(index).gauss(0, 0.1)
+            config = {**self.space.sample(index, self.seed), "x": self.space.domains["x"].clip(near)}
+            self.on_suggested(trial_id, index, config)
+            return config
+
+        def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:
+            self.asked[trial_id] = config["x"]
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+            if result:
+                self.best = min(self.best, (result["loss"], self.asked[trial_id]))
+
+    def run(count: int, before: list[dict[str, Any]]) -> tuple[Climb, list[dict[str, Any]]]:
+        searcher = Climb()
+        ready(searcher, {"x": sp.uniform(0, 1)}, 60)
+        configs = []
+        for index in range(count):
+            if index < len(before):
+                config = before[index]
+                searcher.on_suggested(str(index), index, config)
+            else:
+                config = searcher.suggest(str(index), index)
+            configs.append(config)
+            searcher.on_trial_complete(str(index), {"loss": abs(config["x"] - 0.9)})
+        return searcher, configs
+
+    searcher, straight = run(60, [])
+    assert searcher.total_trials == 60
+    assert abs(searcher.best[1] - 0.9) < 0.05
+    assert run(60, straight[:30])[1] == straight

@@ -1,0 +1,459 @@
+"""Domains and search spaces."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tune_plugins import space as sp
+from tune_plugins.errors import ArgumentError
+from tune_plugins.space import Domain, Space
+
+numbers = st.floats(-1e9, 1e9)
+steps = st.sampled_from([1e-3, 0.05, 0.1, 0.25, 0.3, 1.0, 7.0])
+seeds = st.integers(0, 2**32)
+
+
+@st.composite
+def float_domains(draw: Any) -> sp.Float:
+    log = draw(st.booleans())
+    lower = draw(st.floats(1e-6, 1e3) if log else st.floats(-1e3, 1e3))
+    q = draw(st.none() | steps)
+    width = draw(st.floats(0.01, 1e3)) + (q or 0.0)
+    return sp.Float(lower, lower + width, log, q)
+
+
+@st.composite
+def int_domains(draw: Any) -> sp.Integer:
+    log = draw(st.booleans())
+    q = draw(st.integers(1, 9))
+    lower = draw(st.integers(1 if log else -1000, 1000))
+    return sp.Integer(lower, lower + q + draw(st.integers(0, 1000)), log, q)
+
+
+normals = st.builds(sp.Normal, numbers, st.floats(1e-3, 1e3), st.none() | steps)
+choices = st.lists(st.integers() | st.text() | st.booleans() | st.none(), min_size=1).map(sp.choice)
+numeric_domains = float_domains() | int_domains() | normals
+domains = numeric_domains | choices
+
+
+@given(domains, seeds)
+def test_samples_are_legal_and_depend_on_the_seed_only(domain: Domain, seed: int) -> None:
+    assert domain.mistakes() == []
+    value = domain.sample(random.Random(seed))
+    assert domain.contains(value)
+    assert value == domain.sample(random.Random(seed))
+    clipped = domain.clip(value)
+    assert clipped == value and type(clipped) is type(value)
+
+
+@given(numeric_domains, numbers | st.integers(-(10**12), 10**12))
+def test_clip_gives_the_nearest_legal_value(domain: sp.Float | sp.Integer | sp.Normal, value: float) -> None:
+    nearest = domain.clip(value)
+    assert domain.contains(nearest)
+    other = domain.sample(random.Random(0))
+    assert abs(nearest - value) <= abs(other - value) * (1 + 1e-9)
+
+
+@given(float_domains(), seeds)
+def test_quantised_floats_are_the_decimal_multiples(domain: sp.Float, seed: int) -> None:
+    if domain.q is None:
+        return
+    value = domain.sample(random.Random(seed))
+    multiple = round(Fraction(repr(value)) / Fraction(repr(domain.q)))
+    assert value == float(Fraction(repr(domain.q)) * multiple)
+    assert domain.lower <= value <= domain.upper
+
+
+@given(domains)
+def test_domains_survive_json_and_repr(domain: Domain) -> None:
+    assert Domain.from_json(json.loads(json.dumps(domain.to_json()))) == domain
+    if not isinstance(domain, sp.Categorical):
+        assert eval(repr(domain), vars(sp)) == domain
+
+
+def drawn(domain: Domain, count: int = 4000) -> list[Any]:
+    rng = random.Random(0)
+    return [domain.sample(rng) for _ in range(count)]
+
+
+def test_no_binary_dust() -> None:
+    assert sorted(set(drawn(sp.quniform(0, 1, 0.1)))) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert sp.quniform(0, 1, 0.1).clip(0.1 + 0.2) == 0.3
+    assert sp.quniform(0, 1, 0.1).contains(0.1 + 0.2)
+
+
+@pytest.mark.parametrize(
+    ("domain", "values"),
+    [
+        (sp.randint(-1, 3), [-1, 0, 1, 2]),
+        (sp.randint(3, 4), [3]),
+        (sp.lograndint(1, 5), [1, 2, 3, 4]),
+        (sp.qrandint(0, 4), [0, 1, 2, 3, 4]),
+        (sp.qrandint(0, 10, 5), [0, 5, 10]),
+        (sp.qrandint(1, 11, 5), [5, 10]),
+        (sp.qlograndint(8, 24, 8), [8, 16, 24]),
+        (sp.quniform(0.5, 2.2, 0.5), [0.5, 1.0, 1.5, 2.0]),
+        (sp.qloguniform(0.01, 0.04, 0.01), [0.01, 0.02, 0.03, 0.04]),
+    ],
+)
+def test_bounds_mean_what_ray_tune_means(domain: Domain, values: list[float]) -> None:
+    assert sorted(set(drawn(domain, 1000))) == values
+
+
+def test_uniform_domains_are_uniform() -> None:
+    for domain in (sp.quniform(0, 1, 0.25), sp.randint(0, 5), sp.qrandint(0, 8, 2), sp.choice(range(5))):
+        assert all(700 < count < 900 for count in Counter(drawn(domain)).values())
+
+
+def test_log_domains_are_uniform_in_the_logarithm() -> None:
+    decades = Counter(math.floor(math.log10(value)) for value in drawn(sp.loguniform(1e-4, 1)))
+    assert all(900 < decades[decade] < 1100 for decade in (-4, -3, -2, -1))
+    octaves = Counter(math.floor(math.log2(value)) for value in drawn(sp.lograndint(1, 16)))
+    assert all(900 < octaves[octave] < 1100 for octave in range(4))
+
+
+def test_normal_has_mean_and_deviation() -> None:
+    values = drawn(sp.normal(5, 2))
+    mean = sum(values) / len(values)
+    assert abs(mean - 5) < 0.15
+    assert abs(math.sqrt(sum((v - mean) ** 2 for v in values) / len(values)) - 2) < 0.1
+    assert all(value * 2 == round(value * 2) for value in drawn(sp.qrandn(0, 1, 0.5), 100))
+
+
+def test_huge_ranges_do_not_overflow() -> None:
+    domain = sp.uniform(-1.7e308, 1.7e308)
+    assert len(set(drawn(domain, 100))) == 100
+
+
+def test_contains_is_strict_about_kinds() -> None:
+    assert not sp.randint(0, 3).contains(1.0)
+    assert not sp.randint(0, 3).contains(True)
+    assert not sp.uniform(0, 1).contains(math.nan)
+    assert sp.uniform(0, 2).contains(1)
+    assert not sp.choice([0, 2]).contains(False)
+    assert sp.choice([(1, 2)]).contains([1, 2])
+    nested = sp.choice([{"k": "a", "lr": sp.uniform(0, 1)}, 3])
+    assert nested.contains({"k": "a", "lr": 0.5})
+    assert not nested.contains({"k": "a", "lr": 5})
+    assert not nested.contains({"k": "a"})
+    assert nested.contains(nested.sample(random.Random(1)))
+
+
+def test_clip_of_categories() -> None:
+    assert sp.choice([16, 32, 64]).clip(40) == 32
+    with pytest.raises(ValueError, match="none of the options"):
+        sp.choice(["a", "b"]).clip("c")
+    with pytest.raises(ValueError, match="expected a number"):
+        sp.uniform(0, 1).clip(math.nan)
+    assert sp.randint(0, 10).clip(math.inf) == 9
+
+
+# ------------------------------------------------------------------------------------ configs
+
+
+def test_flatten_and_back() -> None:
+    config = {"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": {}}
+    flat = {"a/b/c": 1, "a/d": [1, {"e": 2}], "f": {}}
+    assert sp.flatten(config) == flat
+    assert sp.unflatten(flat) == config
+    for clash in ({"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}, {"a": {}, "a/b": 2}):
+        with pytest.raises(ValueError, match="Rename"):
+            sp.unflatten(clash)
+
+
+nested_configs = st.recursive(
+    st.integers() | st.text(max_size=2),
+    lambda inner: st.dictionaries(st.text("xyz", min_size=1, max_size=2), inner, max_size=3),
+    max_leaves=8,
+).filter(lambda config: isinstance(config, dict))
+
+
+@given(nested_configs)
+def test_unflatten_undoes_flatten(config: dict[str, Any]) -> None:
+    assert sp.unflatten(sp.flatten(config)) == config
+
+
+def test_grid_times_repetitions_in_order() -> None:
+    space = Space({"b": sp.grid_search([1, 2]), "a": {"x": {"grid_search": ["p", "q", "r"]}}, "u": sp.uniform(0, 1)})
+    assert space.grid_size == 6
+    seen = [space.sample(index, seed=3) for index in range(12)]
+    # The parameter whose name sorts first changes fastest, as in Ray Tune.
+    assert [(c["a"]["x"], c["b"]) for c in seen] == [(x, b) for b in (1, 2) for x in "pqr"] * 2
+    assert len({c["u"] for c in seen}) == 12
+    assert list(seen[0]) == ["b", "a", "u"]
+    constant = [space.sample(index, seed=3, constant_grid_search=True)["u"] for index in range(12)]
+    assert len(set(constant[:6])) == len(set(constant[6:])) == 1
+    assert constant[0] != constant[6]
+
+
+def test_grids_inside_of_grids_and_lists() -> None:
+    space = Space(
+        {"model": sp.grid_search([{"kind": "a", "n": sp.grid_search([1, 2])}, "b"]), "l": [{"grid_search": [0, 1]}]}
+    )
+    assert space.grid_size == 6
+    assert space.mistakes() == []
+    seen = [space.sample(index, seed=0) for index in range(6)]
+    models: list[Any] = [{"kind": "a", "n": 1}, {"kind": "a", "n": 2}, "b"]
+    assert seen == [{"model": model, "l": [number]} for model in models for number in (0, 1)]
+
+
+def test_a_value_depends_on_seed_index_and_name_only() -> None:
+    alone = Space({"x": sp.uniform(0, 1)})
+    among = Space({"a": sp.uniform(0, 1), "x": sp.uniform(0, 1), "z": sp.randn()})
+    for index in (0, 7, 3, 7):
+        assert alone.sample(index, 1)["x"] == among.sample(index, 1)["x"] != among.sample(index, 1)["a"]
+    assert alone.sample(0, 1) != alone.sample(0, 2)
+    assert alone.sample(0, 1) != alone.sample(1, 1)
+
+
+def test_same_values_in_another_process() -> None:
+    code = "from tune_plugins.space import *; print(Space({'x': uniform(0, 1), 'c': choice(['a', 'b'])}).sample(5, 9))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == str(Space({"x": sp.uniform(0, 1), "c": sp.choice(["a", "b"])}).sample(5, 9))
+
+
+def test_nested_everything() -> None:
+    space = Space(
+        {
+            "data": {"layers": [sp.randint(1, 5), 64, (sp.uniform(0, 1), "x")], "name": "flights", "none": {}},
+            "model": sp.choice([{"kind": "sgd", "momentum": sp.uniform(0, 1)}, {"kind": "adam"}, None]),
+        }
+    )
+    assert space.mistakes() == []
+    assert space.parameters == ["data/layers", "model/kind", "model/momentum", "model"]
+    assert list(space.domains) == ["data/layers/0", "data/layers/2/0", "model"]
+    kinds = set()
+    for index in range(60):
+        config = space.sample(index, 0)
+        layers = config["data"]["layers"]
+        assert layers[0] in range(1, 5) and layers[1] == 64
+        assert isinstance(layers[2], tuple) and 0 <= layers[2][0] <= 1
+        model = config["model"]
+        assert space.domains["model"].contains(model)
+        kinds.add(model and model["kind"])
+    assert kinds == {"sgd", "adam", None}
+
+
+def test_options_that_are_domains_are_independent_of_the_choice() -> None:
+    space = Space({"x": sp.choice([sp.uniform(0, 1), sp.uniform(10, 11)])})
+    low = [v for v in (space.sample(i, 0)["x"] for i in range(400)) if v < 5]
+    assert 140 < len(low) < 260
+    assert min(low) < 0.05 and max(low) > 0.95
+
+
+def test_configs_share_nothing_mutable() -> None:
+    loader = object()
+    given = {"l": [1, [2]], "d": {"s": {3}}, "c": sp.choice([[4]]), "g": sp.grid_search([[5]]), "loader": loader}
+    space = Space(given)
+    first = space.sample(0, 0)
+    assert first == {"l": [1, [2]], "d": {"s": {3}}, "c": [4], "g": [5], "loader": loader}
+    for part in (first["l"], first["l"][1], first["c"], first["g"]):
+        part.append("changed")
+    first["d"]["s"].add("changed")
+    given["l"].append("changed")  # type: ignore[attr-defined]
+    assert space.sample(0, 0) == {"l": [1, [2]], "d": {"s": {3}}, "c": [4], "g": [5], "loader": loader}
+
+
+# ------------------------------------------------------------------------------- sample_from
+
+
+def test_sample_from_sees_the_config_in_every_notation() -> None:
+    space = Space(
+        {
+            "item": sp.sample_from(lambda config: config["a"] * 2),
+            "attribute": sp.sample_from(lambda spec: spec.config.a * 2),
+            "both": sp.sample_from(lambda spec: spec["config"]["a"] * 2),
+            "nothing": sp.sample_from(lambda: 7),
+            "nested": {"deep": sp.sample_from(lambda config: config.model.width + config["chain"])},
+            "chain": sp.sample_from(lambda config: config["item"] + config.get("none", 1)),
+            "model": {"width": sp.qrandint(8, 64, 8), "dropped": sp.sample_from(lambda c: c["model"]["width"] / 2)},
+            "list": [sp.randint(1, 9), sp.sample_from(lambda c: c["list"][0] + 1)],
+            "whole": sp.sample_from(lambda c: c["model"]),
+            "merged": sp.sample_from(lambda c: {**c["model"], "extra": len(c["list"])}),
+            "a": sp.randint(1, 100),
+        }
+    )
+    assert space.mistakes() == []
+    for index in range(5):
+        config = space.sample(index, 0)
+        twice = config["a"] * 2
+        assert config["item"] == config["attribute"] == config["both"] == twice
+        assert config["nothing"] == 7
+        assert config["chain"] == twice + 1
+        assert config["nested"]["deep"] == config["model"]["width"] + twice + 1
+        assert config["model"]["dropped"] == config["model"]["width"] / 2
+        assert config["list"][1] == config["list"][0] + 1
+        assert config["whole"] == config["model"] and config["whole"] is not config["model"]
+        assert config["merged"] == {**config["model"], "extra": 2}
+        assert {type(config), type(config["model"]), type(config["whole"])} == {dict}
+        assert type(config["list"]) is list
+        json.dumps(config)
+
+
+def test_conditional_range() -> None:
+    space = Space({"n": sp.randint(2, 9), "k": sp.sample_from(lambda config: sp.randint(0, config["n"]))})
+    assert all(c["k"] < c["n"] for c in (space.sample(index, 0) for index in range(50)))
+
+
+def test_sample_from_with_global_generators_is_reproducible_and_leaves_them_alone() -> None:
+    numpy = pytest.importorskip("numpy")
+    space = Space({"r": sp.sample_from(random.random), "n": sp.sample_from(lambda _: float(numpy.random.rand()))})
+    random.seed(5)
+    numpy.random.seed(5)
+    expected = (random.random(), numpy.random.rand())
+    random.seed(5)
+    numpy.random.seed(5)
+    first, second = space.sample(0, 0), space.sample(1, 0)
+    assert (random.random(), numpy.random.rand()) == expected
+    assert first == space.sample(0, 0) != second
+    assert first["n"] != second["n"]
+
+
+def test_a_cycle_names_its_parameters() -> None:
+    space = Space(
+        {
+            "a": sp.sample_from(lambda config: config["b"]),
+            "b": {"x": sp.sample_from(lambda config: config["c"])},
+            "c": sp.sample_from(lambda config: config["b"]["x"]),
+        }
+    )
+    (mistake,) = space.mistakes()
+    assert "b/x -> c -> b/x" in mistake
+    with pytest.raises(ArgumentError, match="in a circle"):
+        space.sample(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "parts"),
+    [
+        (lambda config: config["lr"], ["b: ", "KeyError", "a, b"]),
+        (lambda config: config.lr, ["b: ", "AttributeError", "'lr'"]),
+        (lambda config: sp.uniform(config["a"], 0), ["b()", "lower < upper"]),
+        (lambda config: sp.grid_search([1]), ["b: ", "grid_search"]),
+        (lambda config, more: 1, ["b: ", "more arguments"]),
+        (7, ["b: ", "expected a function"]),
+    ],
+)
+def test_failing_functions_are_named(function: Any, parts: list[str]) -> None:
+    (mistake,) = Space({"a": sp.choice([1]), "b": sp.sample_from(function)}).mistakes()
+    assert all(part in mistake for part in parts)
+
+
+# ----------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("domain", "part"),
+    [
+        (sp.uniform(1, 0), "uniform(1.0, 0.0): expected lower < upper"),
+        (sp.uniform(1, 1), "lower < upper"),
+        (sp.uniform("a", None), "got lower='a' and upper=None"),  # type: ignore[arg-type]
+        (sp.uniform(0, math.inf), "got upper=inf"),
+        (sp.uniform(math.nan, 1), "finite"),
+        (sp.loguniform(0, 1), "lower > 0"),
+        (sp.quniform(0, 1, 0), "positive number as q"),
+        (sp.quniform(0, 1, -1), "positive number as q"),
+        (sp.quniform(0, 1, 2), "within the range of 1.0, got 2.0"),
+        (sp.randint(5, 5), "randint(5, 5): expected lower < upper"),
+        (sp.randint(0, 2.5), "whole numbers as bounds, got upper=2.5"),  # type: ignore[arg-type]
+        (sp.randint(True, 3), "got lower=True"),
+        (sp.lograndint(0, 5), "lower > 0"),
+        (sp.qrandint(0, 5, 0), "positive number as q"),
+        (sp.qrandint(0, 5, 0.5), "whole number as q"),  # type: ignore[arg-type]
+        (sp.qrandint(0, 5, 6), "within the range of 5"),
+        (sp.randn(0, 0), "positive number as sd"),
+        (sp.randn(math.inf, 1), "as mean"),
+        (sp.qrandn(0, 1, -1), "positive number as q"),
+        (sp.choice([]), "at least one option"),
+        (sp.choice("abc"), "list of options, got str"),
+        (sp.choice({"a", "b"}), "sorted"),
+        (sp.choice(3), "list of options, got int"),  # type: ignore[arg-type]
+        (sp.grid_search([]), "at least one option"),
+        (sp.grid_search(3), "list of options, got int"),  # type: ignore[arg-type]
+        ({"grid_search": "abc"}, "list of options, got str"),
+    ],
+)
+def test_a_wrong_domain_is_told_with_its_name(domain: Any, part: str) -> None:
+    (mistake,) = Space({"model": {"lr": domain}}).mistakes()
+    assert mistake.startswith("model/lr: ")
+    assert part in mistake
+
+
+def test_all_mistakes_at_once() -> None:
+    space = Space(
+        {
+            "a": sp.uniform(1, 0),
+            "b": {"c": [sp.loguniform(-1, 1)]},
+            "d": sp.choice([{"e": sp.randint(3, 1)}, {"f": sp.grid_search([1])}]),
+            "ok": sp.uniform(0, 1),
+            "g/h": sp.uniform(0, 1),
+            "g": {"h": sp.uniform(0, 1)},
+        }
+    )
+    names = [mistake.partition(": ")[0] for mistake in space.mistakes()]
+    assert names == ["a", "b/c/0", "d[0]/e", "d[1]/f", "g/h"]
+
+
+def test_spaces_without_parameters() -> None:
+    assert Space(None).mistakes() == []
+    assert Space(None).sample(3, 0) == {}
+    assert Space(None).grid_size == 1
+    assert "nothing to search" in Space({}).mistakes()[0]
+    assert "expected a dict" in Space([sp.uniform(0, 1)]).mistakes()[0]  # type: ignore[arg-type]
+    assert "whole space" in Space(sp.grid_search([1])).mistakes()[0]
+    assert Space({"epochs": 3}).mistakes() == []
+
+
+def test_domains_of_ray_tune_are_not_taken_for_constants() -> None:
+    theirs = type("Float", (), {"__module__": "ray.tune.search.sample"})()  # importing theirs takes a second
+    (mistake,) = Space({"lr": theirs}).mistakes()
+    assert mistake.startswith("lr: ") and "ray.tune" in mistake
+
+
+# --------------------------------------------------------------------------------------- JSON
+
+
+def test_json_round_trip() -> None:
+    given = {
+        "lr": sp.loguniform(1e-4, 1e-1),
+        "n": [sp.qrandint(0, 8, 2), (1, sp.randn())],
+        "model": sp.choice([{"kind": "a", "x": sp.uniform(0, 1)}, None]),
+        "grid": sp.grid_search([True, 2, "three"]),
+        "weights": {0: 1.0, 1: math.inf},
+        "$odd": -math.inf,
+    }
+    space = Space(given)
+    text = json.dumps(space.to_json(), allow_nan=False)
+    back = Space.from_json(json.loads(text))
+    assert back.to_json() == space.to_json()
+    assert back.domains == space.domains
+    for index in range(6):
+        assert back.sample(index, 1) == space.sample(index, 1)
+    assert Space.from_json(Space(None).to_json()).sample(0, 0) == {}
+
+
+def test_json_of_what_is_not_json() -> None:
+    space = Space({"f": sp.sample_from(lambda config: 1), "kind": sp.choice([Fraction]), "x": sp.uniform(0, 1)})
+    back = Space.from_json(json.dumps(space.to_json()))
+    assert back.to_json() == space.to_json()
+    assert back.parameters == ["f", "kind", "x"]
+    assert "holds the name only" in back.mistakes()[0]
+    with pytest.raises(ValueError, match="unknown mark"):
+        Space.from_json({"x": {"$domain": "of another version"}})
+
+
+def test_importing_the_space_loads_nothing_heavy() -> None:
+    code = "import sys, tune_plugins.space, tune_plugins.search; print({'numpy', 'ray', 'pandas'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "set()"
