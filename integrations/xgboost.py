@@ -106,13 +106,14 @@ class TuneReportCallback(TrainingCallback):
         self._set_up(metrics, results_postprocessing_fn, mistakes)
         mistakes.raise_if_any()
 
-    def _set_up(self, metrics: Metrics, postprocess: Postprocess | None, mistakes: Mistakes) -> None:
+    def _set_up(self, metrics: Any, postprocess: Any, mistakes: Mistakes) -> None:
         self._metrics = check_metrics(metrics, mistakes)
-        self._postprocess = postprocess
+        self._postprocess: Postprocess | None = postprocess
         self._fit: _Fit | None = None
         if postprocess is not None and not callable(postprocess):
             mistakes.add(
-                f"results_postprocessing_fn: expected a function of the metrics dict, got {postprocess!r}. Leave it out."
+                f"results_postprocessing_fn: expected a function of the metrics dict, got {postprocess!r}. "
+                "Leave it out to report the metrics as they are."
             )
 
     def before_training(self, model: Any) -> Any:
@@ -335,7 +336,8 @@ _FORMATS = (".ubj", ".json")
 
 
 def _missing_file(checkpoint: Checkpoint, directory: str, filename: str) -> str:
-    there = sorted(name for name in os.listdir(directory) if not name.startswith(".")) if os.path.isdir(directory) else []
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    there = sorted(name for name in names if not name.startswith("."))
     found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
     return (
         f"filename: the checkpoint {checkpoint.path!r}, from which this trial is to go on, has no file {filename!r}; "

@@ -309,7 +309,13 @@ def test_cv_selected_and_stopped() -> None:
 def test_cv_with_early_stopping_reports_the_round_that_ended_it() -> None:
     with RecordingSession() as session:
         history = xgb.cv(
-            early_log(), matrix(), 30, nfold=3, early_stopping_rounds=2, callbacks=[TuneReportCallback()], as_pandas=False
+            early_log(),
+            matrix(),
+            30,
+            nfold=3,
+            early_stopping_rounds=2,
+            callbacks=[TuneReportCallback()],
+            as_pandas=False,
         )
     kept = list(history["test-logloss-mean"])  # cut to the best round by XGBoost
     assert session.values("test-logloss")[: len(kept)] == kept
@@ -492,7 +498,10 @@ def test_missing_file_names_those_there_are(tmp_path: Path) -> None:
 
 def test_continuing_outside_of_train_is_refused(tmp_path: Path) -> None:
     checkpoint = checkpoint_of(fit(rounds=1), tmp_path)
-    with RecordingSession(start_checkpoint=checkpoint, start_iteration=1), pytest.raises(TuneError, match="xgboost.train"):
+    with (
+        RecordingSession(start_checkpoint=checkpoint, start_iteration=1),
+        pytest.raises(TuneError, match=r"xgboost\.train"),
+    ):
         TuneReportCheckpointCallback().before_training(model=xgb.Booster(PARAMS, [matrix()]))
 
 
@@ -560,3 +569,19 @@ def test_callback_can_be_copied_and_pickled() -> None:
         with RecordingSession() as session:
             fit(other, rounds=2)
         assert list(session.reports[0].metrics) == ["loss"] and list(session.checkpoints) == [2]
+
+
+# --- documentation
+
+
+def test_documented_scripts_run(repository: Path) -> None:
+    """Those that need no tuning run of their own."""
+    page = (repository / "docs" / "frameworks" / "xgboost.md").read_text(encoding="utf-8")
+    scripts = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "Tuner(" not in code]
+    assert len(scripts) == 3
+    names: dict[str, Any] = {}
+    for script in scripts:
+        exec(compile(script, "xgboost.md", "exec"), names)
+    with RecordingSession(stop_at=2) as session:
+        names["train"]({"max_depth": 2})
+    assert set(session.reports[-1].metrics) == {"eval-logloss", "eval-auc"}

@@ -87,10 +87,13 @@ class RecordingSession:
         if stop_at is not None and stop_at < 1:
             mistakes.add(f"stop_at: expected an iteration, 1 or more, got {stop_at!r}. Iterations count from 1.")
         if start_iteration < 0:
-            mistakes.add(f"start_iteration: expected 0 or more, got {start_iteration!r}. Leave it out for a fresh start.")
+            mistakes.add(
+                f"start_iteration: expected 0 or more, got {start_iteration!r}. Leave it out for a fresh start."
+            )
         if start_iteration and start_checkpoint is None:
             mistakes.add(f"start_iteration: got {start_iteration!r} without a start_checkpoint. Give both or neither.")
-        if not callable(save_at) and not isinstance(save_at, Container):
+        given: object = save_at
+        if not callable(given) and not isinstance(given, Container):
             mistakes.add(f"save_at: expected a set of iterations or a function, got {save_at!r}. Write e.g. {{5, 10}}.")
         mistakes.raise_if_any()
         if directory is None:
