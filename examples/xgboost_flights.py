@@ -26,14 +26,15 @@ from tune_plugins.schedulers import ASHAScheduler
 
 MODEL_FILE = "model.ubj"
 DEFAULT_ROUNDS = 100  # of XGBoost's scikit-learn estimators
-GRACE_ROUNDS = 10
+GRACE_ROUNDS = 20
 REDUCTION_FACTOR = 3
 
 SPACE = {
-    "eta": tune.loguniform(0.02, 0.3),
-    "max_depth": tune.randint(3, 13),
+    # Lower rates may end a little better, but need more rounds than ASHA's first rung gives them to show it.
+    "eta": tune.loguniform(0.05, 0.25),
+    "max_depth": tune.randint(4, 13),  # 4 to 12
     "min_child_weight": tune.loguniform(1, 300),
-    "subsample": tune.uniform(0.4, 1.0),
+    "subsample": tune.uniform(0.5, 1.0),
     "colsample_bytree": tune.uniform(0.2, 1.0),
     "gamma": tune.loguniform(0.01, 10),
     "lambda": tune.loguniform(0.1, 100),

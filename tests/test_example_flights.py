@@ -152,7 +152,7 @@ def test_bad_options_are_refused():
 
 def test_the_whole_demo_at_small_size(tmp_path):
     done = run_script(
-        *("--rows", "15000", "--num-samples", "4", "--max-rounds", "12"),
+        *("--rows", "15000", "--num-samples", "4", "--max-rounds", "25"),
         *("--cpus", "2", "--seed", "3", "--storage-path", str(tmp_path)),
     )
     assert done.returncode == 0, done.stderr
@@ -170,9 +170,9 @@ def test_the_whole_demo_at_small_size(tmp_path):
 
     for parameter in ("eta", "max_depth", "min_child_weight"):
         assert parameter in output, "the best configuration is not shown"
-    saved = re.search(r"ASHA trained (\d+) of 48 rounds", output)
+    saved = re.search(r"ASHA trained (\d+) of 100 rounds", output)
     assert saved, output
-    assert 10 * 4 <= int(saved[1]) <= 48
+    assert 20 * 4 <= int(saved[1]) <= 100
 
     picture = re.search(r"^Learning curves of all trials: (.+\.png)$", output, re.MULTILINE)
     assert picture, output
