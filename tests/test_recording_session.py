@@ -42,7 +42,7 @@ def test_iterations_count_on_and_must_grow() -> None:
 
 @pytest.mark.parametrize("value", [Number(1.0), [1.0], {"deep": object()}])
 def test_values_must_be_plain(value: object) -> None:
-    with pytest.raises(TuneError, match="'a.*expected a plain Python number"):
+    with pytest.raises(TuneError, match=r"'a.*expected a plain Python number"):
         RecordingSession().report({"a": value})
 
 

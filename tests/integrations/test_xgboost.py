@@ -569,19 +569,3 @@ def test_callback_can_be_copied_and_pickled() -> None:
         with RecordingSession() as session:
             fit(other, rounds=2)
         assert list(session.reports[0].metrics) == ["loss"] and list(session.checkpoints) == [2]
-
-
-# --- documentation
-
-
-def test_documented_scripts_run(repository: Path) -> None:
-    """Those that need no tuning run of their own."""
-    page = (repository / "docs" / "frameworks" / "xgboost.md").read_text(encoding="utf-8")
-    scripts = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "Tuner(" not in code]
-    assert len(scripts) == 3
-    names: dict[str, Any] = {}
-    for script in scripts:
-        exec(compile(script, "xgboost.md", "exec"), names)
-    with RecordingSession(stop_at=2) as session:
-        names["train"]({"max_depth": 2})
-    assert set(session.reports[-1].metrics) == {"eval-logloss", "eval-auc"}
