@@ -1,0 +1,270 @@
+"""ResultGrid and Result over a record in real files."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tune_plugins.checkpoint import Checkpoint, CheckpointWriter
+from tune_plugins.errors import ArgumentError, TrialError, TuneError
+from tune_plugins.events import CheckpointSaved, DeleteCheckpoint, RecordDecision, RecordStatus, RecordTrial
+from tune_plugins.events import ResultsReported as Reported
+from tune_plugins.results import Result, ResultGrid
+from tune_plugins.store import ExperimentStore, StorageError
+from tune_plugins.trial import TrialStatus
+
+NAN, INF = math.nan, math.inf
+
+
+def make(
+    directory: Path, losses: dict[str, list[Any]], mode: str | None = "min", config: dict[str, Any] | None = None
+) -> Path:
+    """An experiment whose trials reported these losses and ended."""
+    meta = {"metric": "loss", "mode": mode} if mode else {}
+    with ExperimentStore.create(directory, meta) as store:
+        for number, (trial_id, values) in enumerate(losses.items()):
+            results = tuple(
+                {"loss": v, "training_iteration": i, "time_total_s": i * 0.5, "timestamp": 1.0}
+                for i, v in enumerate(values, 1)
+            )
+            store.commit(
+                [Reported(1.0, trial_id, results)] if results else [],
+                [
+                    RecordTrial(trial_id, number, {"lr": number / 10, "net": {"width": 8}, **(config or {})}, 0, 0.0),
+                    RecordStatus(trial_id, "TERMINATED", "the trial function returned", None, 2.0),
+                ],
+            )
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("scope", "mode", "best"),
+    [
+        ("last", "min", "c"),
+        ("last", "max", "a"),
+        ("all", "min", "b"),
+        ("all", "max", "b"),
+        ("avg", "min", "a"),
+        ("avg", "max", "b"),
+        ("last-5-avg", "min", "c"),
+        ("last-5-avg", "max", "a"),
+        ("last-10-avg", "min", "c"),
+    ],
+)
+def test_scopes(tmp_path: Path, scope: str, mode: str, best: str) -> None:
+    grid = ResultGrid(
+        make(
+            tmp_path / "exp",
+            {
+                "a": [3.0, 2.0, 4.0],
+                "b": [90.0, 0.5, *[3.0] * 10],
+                "c": [80.0, *[2.5] * 10, 0.75],
+            },
+        )
+    )
+    assert grid.get_best_result(mode=mode, scope=scope).trial_id == best
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF, None, "low", [0.0], {}])
+def test_what_is_no_number_is_never_best(tmp_path: Path, bad: Any) -> None:
+    alone = ResultGrid(make(tmp_path / "alone", {"a": [bad]}))
+    single = ResultGrid(make(tmp_path / "single", {"a": [bad, bad], "b": [0.5], "c": []}))
+    mixed = ResultGrid(make(tmp_path / "mixed", {"a": [bad], "b": [0.5], "c": [0.1, bad], "d": [9.0, bad]}))
+    for mode in ("min", "max"):
+        for scope in ("last", "all", "avg", "last-5-avg", "last-10-avg"):
+            assert single.get_best_result(mode=mode, scope=scope).trial_id == "b"
+            expected = {"min": "c", "max": "d"}[mode] if scope == "all" else "b"
+            assert mixed.get_best_result(mode=mode, scope=scope).trial_id == expected
+            with pytest.raises(TuneError, match=r"No trial has a usable value of 'loss'.*Last values by trial: a: "):
+                alone.get_best_result(mode=mode, scope=scope)
+
+
+def test_infinite_values_may_be_asked_for_nan_never(tmp_path: Path) -> None:
+    grid = ResultGrid(make(tmp_path / "exp", {"a": [NAN], "b": [0.5], "c": [-INF], "d": [INF, -INF]}))
+    assert grid.get_best_result(filter_nan_and_inf=False).trial_id == "c"
+    assert grid.get_best_result(filter_nan_and_inf=False, mode="max", scope="all").trial_id == "d"
+    assert grid.get_best_result(filter_nan_and_inf=False, mode="max", scope="avg").trial_id == "b"
+
+
+def test_the_last_value_counts_where_the_last_result_lacks_the_metric(tmp_path: Path) -> None:
+    make(tmp_path / "exp", {"a": [0.5], "b": [0.25]})
+    with ExperimentStore.open(tmp_path / "exp", readonly=False) as store:
+        store.commit([Reported(3.0, "b", ({"done": True, "nested": {"score": 7}},))])
+    grid = ResultGrid(tmp_path / "exp")
+    assert grid.get_best_result().trial_id == "b"
+    assert grid.get_best_result("nested/score", "max").metrics == {"done": True, "nested": {"score": 7}}
+
+
+def test_errors_say_what_to_do(tmp_path: Path) -> None:
+    grid = ResultGrid(make(tmp_path / "exp", {"a": [1.0]}, mode=None))
+    with pytest.raises(ArgumentError) as caught:
+        grid.get_best_result(scope="best")
+    assert [m.partition(":")[0] for m in caught.value.mistakes] == ["metric", "mode", "scope"]
+    with pytest.raises(TuneError, match=r"'los' was not reported by any trial. Those reported: loss, time_total_s"):
+        grid.get_best_result("los", "min")
+    with pytest.raises(TuneError, match="None of the 1 trials has reported a result"):
+        ResultGrid(make(tmp_path / "none", {"a": []})).get_best_result()
+    with pytest.raises(TuneError, match="has no trials yet"):
+        ResultGrid(make(tmp_path / "empty", {})).get_best_result()
+    with pytest.raises(StorageError, match="There is no experiment in"):
+        ResultGrid(tmp_path / "nothing")
+
+
+def test_grid_over_all_trials(tmp_path: Path) -> None:
+    grid = ResultGrid(make(tmp_path / "exp", {"a": [1.0, 0.5], "b": [2.0], "c": []}))
+    assert len(grid) == 3 and [r.trial_id for r in grid] == ["a", "b", "c"]
+    first = grid[0]
+    assert isinstance(first, Result) and first is grid[0]
+    assert first.metrics == {"loss": 0.5, "training_iteration": 2, "time_total_s": 1.0, "timestamp": 1.0}
+    assert first.config == {"lr": 0.0, "net": {"width": 8}} and "config" not in first.metrics
+    assert first.path == str(tmp_path / "exp" / "trial_a")
+    assert (first.status, first.reason, first.error) == (TrialStatus.TERMINATED, "the trial function returned", None)
+    assert (grid.num_terminated, grid.num_errors, grid.errors) == (3, 0, [])
+    assert grid[2].metrics == {} and grid[2].checkpoint is None and grid[2].metrics_dataframe.empty
+    assert grid.experiment_path == str(tmp_path / "exp")
+
+
+def test_dataframes(tmp_path: Path) -> None:
+    grid = ResultGrid(make(tmp_path / "exp", {"a": [1.0, 0.5, NAN, 0.75], "b": [2.0], "c": [], "d": [NAN]}))
+    frame = grid.get_dataframe()
+    assert list(frame["trial_id"]) == ["a", "b", "c", "d"] and list(frame["status"]) == ["TERMINATED"] * 4
+    assert list(frame["loss"][:2]) == [0.75, 2.0] and frame["loss"][2:].isna().all()
+    assert list(frame["config/lr"]) == [0.0, 0.1, 0.2, 0.3] and set(frame["config/net/width"]) == {8}
+    best = grid.get_dataframe("loss", "min")
+    assert list(best["loss"][:2]) == [0.5, 2.0] and best["training_iteration"][0] == 2
+    assert grid.get_dataframe(filter_metric="loss", filter_mode="max")["loss"][0] == 1.0
+    assert list(grid[0].metrics_dataframe["training_iteration"]) == [1, 2, 3, 4]
+    assert list(grid[0].metrics_dataframe["loss"][:2]) == [1.0, 0.5]
+    with pytest.raises(ArgumentError, match="mode: expected 'min' or 'max', got 'best'"):
+        grid.get_dataframe("loss", "best")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message", "traceback"),
+    [
+        (
+            str(TrialError("ValueError", "bad: lr", "Traceback (most recent call last):\n  x")),
+            "ValueError",
+            "bad: lr",
+            "T",
+        ),
+        ("Traceback (most recent call last):\n  File\nmine.Odd: two\n", "mine.Odd", "two", "T"),
+        ("the worker died: signal 9", "Exception", "the worker died: signal 9", ""),
+        ("KeyboardInterrupt", "KeyboardInterrupt", "", ""),
+    ],
+)
+def test_errors_are_rebuilt_from_their_text(tmp_path: Path, text: str, name: str, message: str, traceback: str) -> None:
+    make(tmp_path / "exp", {"a": [1.0], "b": []})
+    with ExperimentStore.open(tmp_path / "exp", readonly=False) as store:
+        store.commit([], [RecordStatus("b", "ERROR", "failed", text, 3.0)])
+    grid = ResultGrid(tmp_path / "exp")
+    error = grid[1].error
+    assert isinstance(error, TrialError) and grid.errors == [error]
+    assert (error.type_name, error.message, error.traceback[:1]) == (name, message, traceback)
+    assert (grid.num_errors, grid.num_terminated) == (1, 1) and grid.get_best_result().trial_id == "a"
+
+
+def with_checkpoints(path: Path) -> list[Path]:
+    """Adds checkpoints of trial a at iterations 1 to 3; the one of 4 was deleted again."""
+    saved = []
+    with ExperimentStore.open(path, readonly=False) as store:
+        for iteration in (1, 2, 3, 4):
+            writer = CheckpointWriter(path / "trial_a" / f"checkpoint_{iteration:06d}")
+            (writer.path / "model").write_text(f"model {iteration}")
+            record = writer.commit(iteration, None)
+            saved.append(Path(str(record.path)))
+            store.commit([CheckpointSaved(1.0, "a", record)])
+        store.commit([], [DeleteCheckpoint("a", record)])
+    return saved
+
+
+def test_checkpoints(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = make(tmp_path / "exp", {"a": [0.3, 0.1, 0.2, 0.0]})
+    one, two, three, _ = with_checkpoints(path)
+    result = ResultGrid(path)[0]
+    assert result.checkpoint == Checkpoint(three)
+    assert [(c.path, m["loss"]) for c, m in result.best_checkpoints] == [
+        (str(one), 0.3),
+        (str(two), 0.1),
+        (str(three), 0.2),
+    ]
+    assert result.get_best_checkpoint("loss", "min") == Checkpoint(two)
+    assert result.get_best_checkpoint("loss", "max") == Checkpoint(one)
+    with pytest.raises(TuneError, match=r"'los' was not reported by trial a\. Those reported: loss"):
+        result.get_best_checkpoint("los", "min")
+    with pytest.raises(ArgumentError, match="mode"):
+        result.get_best_checkpoint("loss", "best")
+    with caplog.at_level(logging.WARNING):
+        (three / "model").write_text("Model 3")
+        assert result.checkpoint == Checkpoint(two)
+        (two / "model").unlink()
+        assert result.checkpoint == Checkpoint(one)
+        assert result.get_best_checkpoint("loss", "min") == Checkpoint(one)
+        assert [c.path for c, _ in result.best_checkpoints] == [str(one)]
+    assert "model has changed" in caplog.text and "model is missing" in caplog.text
+
+
+def test_a_moved_experiment_opens_with_its_checkpoints(tmp_path: Path) -> None:
+    path = make(tmp_path / "exp", {"a": [0.3, 0.1, 0.2, 0.0]})
+    with_checkpoints(path)
+    moved = path.rename(tmp_path / "elsewhere")
+    found = ResultGrid(moved).get_best_result().checkpoint
+    assert found is not None and found.path == str(moved / "trial_a" / "checkpoint_000003")
+
+
+def test_decisions_and_explain(tmp_path: Path) -> None:
+    path = make(tmp_path / "exp", {"a": [0.3], "b": [0.2]})
+    with ExperimentStore.open(path, readonly=False) as store:
+        store.commit(
+            [],
+            [
+                RecordDecision("a", 3, "continue", "rung 3: rank 1 of 4", 1.0),
+                RecordDecision("a", 9, "stop", "0.412 worse than the cut 0.398", 2.0),
+            ],
+        )
+    grid = ResultGrid(path)
+    assert grid[0].explain().splitlines() == [
+        "Trial a: TERMINATED, the trial function returned",
+        "  iteration 3: continue: rung 3: rank 1 of 4",
+        "  iteration 9: stop: 0.412 worse than the cut 0.398",
+    ]
+    assert "No decision was taken" in grid[1].explain()
+    frame = pd.DataFrame(grid.decisions)
+    assert list(frame["action"]) == ["continue", "stop"] and list(frame["iteration"]) == [3, 9]
+
+
+def test_repr_is_for_people(tmp_path: Path) -> None:
+    grid = ResultGrid(make(tmp_path / "exp", {f"{i:02d}": [1 / 3] for i in range(25)}, config={"note": "z" * 200}))
+    lines = repr(grid).splitlines()
+    assert lines[0] == f"ResultGrid: 25 trials (25 TERMINATED) in {tmp_path / 'exp'}"
+    assert "00 TERMINATED: loss=0.333333, training_iteration=1" in lines[1] and "net/width=8" in lines[1]
+    assert lines[-1] == "  ... and 5 more" and max(map(len, lines)) < 250
+    assert repr(ResultGrid(make(tmp_path / "empty", {}))).startswith("ResultGrid: 0 trials in")
+
+
+def test_grids_and_results_are_pickled(tmp_path: Path) -> None:
+    grid = ResultGrid(make(tmp_path / "exp", {"a": [0.3, 0.2]}))
+    again = pickle.loads(pickle.dumps(grid))
+    assert again.get_best_result().metrics == grid[0].metrics
+    assert len(pickle.loads(pickle.dumps(grid[0])).metrics_dataframe) == 2
+
+
+def test_reading_needs_nothing_heavy(tmp_path: Path) -> None:
+    path = make(tmp_path / "exp", {"a": [0.3]})
+    code = (
+        "import sys; from tune_plugins.results import ResultGrid; "
+        f"assert ResultGrid({str(path)!r}).get_best_result().metrics['loss'] == 0.3; "
+        "print(sorted({'numpy', 'pandas', 'ray', 'torch', 'fsspec'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
