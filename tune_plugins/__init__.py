@@ -1,0 +1,122 @@
+"""Hyper-parameter tuning for the training script that you have; ``import tune_plugins as tune``.
+
+Names follow Ray Tune where the thing is the same. Everything is imported on first use, so that the import
+itself costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tune_plugins._version import __version__
+
+if TYPE_CHECKING:
+    from tune_plugins.checkpoint import Checkpoint
+    from tune_plugins.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+    from tune_plugins.errors import ArgumentError, MissingDependencyError, TrialError, TrialStopped, TuneError
+    from tune_plugins.results import Result, ResultGrid
+    from tune_plugins.runtime.ray_cluster import shutdown
+    from tune_plugins.runtime.resources import PlacementGroupFactory
+    from tune_plugins.session import get_checkpoint, get_context, report
+    from tune_plugins.space import (
+        choice,
+        grid_search,
+        lograndint,
+        loguniform,
+        normal,
+        qlograndint,
+        qloguniform,
+        qrandint,
+        qrandn,
+        quniform,
+        randint,
+        randn,
+        sample_from,
+        uniform,
+    )
+    from tune_plugins.trainable import with_parameters, with_resources
+    from tune_plugins.tuner import Tuner
+
+_HOMES = {
+    "checkpoint": ["Checkpoint"],
+    "config": ["CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"],
+    "errors": ["ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"],
+    "results": ["Result", "ResultGrid"],
+    "runtime.ray_cluster": ["shutdown"],
+    "runtime.resources": ["PlacementGroupFactory"],
+    "session": ["get_checkpoint", "get_context", "report"],
+    "space": [
+        "choice",
+        "grid_search",
+        "lograndint",
+        "loguniform",
+        "normal",
+        "qlograndint",
+        "qloguniform",
+        "qrandint",
+        "qrandn",
+        "quniform",
+        "randint",
+        "randn",
+        "sample_from",
+        "uniform",
+    ],
+    "trainable": ["with_parameters", "with_resources"],
+    "tuner": ["Tuner"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("callbacks", "schedulers", "search", "stoppers", "testing")
+
+__all__ = [
+    "ArgumentError",
+    "Checkpoint",
+    "CheckpointConfig",
+    "FailureConfig",
+    "MissingDependencyError",
+    "PlacementGroupFactory",
+    "Result",
+    "ResultGrid",
+    "RunConfig",
+    "TrialError",
+    "TrialStopped",
+    "TuneConfig",
+    "TuneError",
+    "Tuner",
+    "__version__",
+    "choice",
+    "get_checkpoint",
+    "get_context",
+    "grid_search",
+    "lograndint",
+    "loguniform",
+    "normal",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "report",
+    "sample_from",
+    "shutdown",
+    "uniform",
+    "with_parameters",
+    "with_resources",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f"tune_plugins.{_HOME_OF[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"tune_plugins.{name}")
+    else:
+        raise AttributeError(f"module 'tune_plugins' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

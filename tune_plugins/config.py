@@ -1,0 +1,229 @@
+"""What a user sets: `TuneConfig`, `RunConfig`, `CheckpointConfig`, `FailureConfig`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_plugins.errors import Mistakes
+
+if TYPE_CHECKING:
+    from tune_plugins.callbacks import Callback
+    from tune_plugins.schedulers import TrialScheduler
+    from tune_plugins.search import Searcher
+    from tune_plugins.trial import Trial
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def check_name(what: str, name: str) -> str | None:
+    """A mistake in words where `name` may not become part of a path, else None."""
+    if not _NAME.fullmatch(name) or name.strip(".") == "":
+        return (
+            f"{what}: expected 1 to 100 characters out of A-Z a-z 0-9 . _ - (not only dots), got {name!r}. "
+            "Choose a plain name; put folders into storage_path."
+        )
+    return None
+
+
+def default_storage_path() -> str:
+    """``$TUNE_STORAGE_PATH``, or ``~/tune_results``."""
+    return os.environ.get("TUNE_STORAGE_PATH") or "~/tune_results"
+
+
+@dataclass
+class CheckpointConfig:
+    """Which checkpoints are taken and which are kept.
+
+    Args:
+        num_to_keep: how many to keep for each trial; None keeps all. The newest one is always kept.
+        checkpoint_score_attribute: metric by which to keep the best; None keeps the newest.
+        checkpoint_score_order: "max" or "min".
+        checkpoint_frequency: adapters save every so many reports; 0: only when somebody needs one.
+        checkpoint_at_end: adapters save at the end of training; None: as the adapter itself says.
+
+    Raises:
+        ArgumentError: lists all mistakes.
+    """
+
+    num_to_keep: int | None = None
+    checkpoint_score_attribute: str | None = None
+    checkpoint_score_order: str = "max"
+    checkpoint_frequency: int = 0
+    checkpoint_at_end: bool | None = None
+
+    def __post_init__(self) -> None:
+        mistakes = Mistakes("CheckpointConfig")
+        if self.num_to_keep is not None and not _is_int(self.num_to_keep, 1):
+            mistakes.add(f"num_to_keep: expected None or a whole number of at least 1, got {self.num_to_keep!r}.")
+        if self.checkpoint_score_order not in ("min", "max"):
+            mistakes.add(f"checkpoint_score_order: expected 'min' or 'max', got {self.checkpoint_score_order!r}.")
+        if not _is_int(self.checkpoint_frequency, 0):
+            mistakes.add(
+                f"checkpoint_frequency: expected a whole number of at least 0, got {self.checkpoint_frequency!r}."
+            )
+        mistakes.raise_if_any()
+
+
+@dataclass
+class FailureConfig:
+    """What happens when a trial fails.
+
+    Args:
+        max_failures: how often one trial is tried again from its last checkpoint; -1: without limit.
+        fail_fast: True: the first failed trial ends the experiment; "raise": and raises its error.
+    """
+
+    max_failures: int = 0
+    fail_fast: bool | str = False
+
+    def __post_init__(self) -> None:
+        mistakes = Mistakes("FailureConfig")
+        if not _is_int(self.max_failures, -1):
+            mistakes.add(f"max_failures: expected -1, 0 or a positive whole number, got {self.max_failures!r}.")
+        if self.fail_fast not in (True, False, "raise"):
+            mistakes.add(f"fail_fast: expected True, False or 'raise', got {self.fail_fast!r}.")
+        mistakes.raise_if_any()
+
+
+@dataclass
+class TuneConfig:
+    """How to tune.
+
+    Args:
+        metric: name of the reported metric to optimise; may be a path such as ``eval/loss``.
+        mode: "min" or "max".
+        search_alg: a `Searcher`; default: random and grid search over ``param_space``.
+        scheduler: a `TrialScheduler`; default: `FIFOScheduler`.
+        num_samples: number of configurations; with a grid, of repetitions of the whole grid.
+        max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
+        time_budget_s: seconds after which the experiment ends; also acts between reports.
+        reuse_actors: True (default): warm workers; False: a fresh process for each trial.
+        seed: one seed for everything random; None: drawn, and recorded.
+        trial_name_creator: called with the `Trial`, returns its name for people.
+        trial_dirname_creator: called with the `Trial`, returns the name of its folder.
+    """
+
+    metric: str | None = None
+    mode: str | None = None
+    search_alg: Searcher | None = None
+    scheduler: TrialScheduler | None = None
+    num_samples: int = 1
+    max_concurrent_trials: int | None = None
+    time_budget_s: float | None = None
+    reuse_actors: bool = True
+    seed: int | None = None
+    trial_name_creator: Callable[[Trial], str] | None = None
+    trial_dirname_creator: Callable[[Trial], str] | None = None
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with this object by itself, in words."""
+        found: list[str] = []
+        if self.mode is not None and self.mode not in ("min", "max"):
+            found.append(f"mode: expected 'min' or 'max', got {self.mode!r}. Use 'min' for a loss, 'max' for a score.")
+        if self.metric is not None and not isinstance(self.metric, str):
+            found.append(f"metric: expected the name of a reported metric, got {self.metric!r}.")
+        if self.metric is not None and self.mode is None:
+            found.append(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
+        if not _is_int(self.num_samples, 1):
+            found.append(
+                f"num_samples: expected a whole number of at least 1, got {self.num_samples!r}. "
+                "Give the number of configurations to try."
+            )
+        if self.max_concurrent_trials is not None and not _is_int(self.max_concurrent_trials, 1):
+            found.append(
+                f"max_concurrent_trials: expected None or a whole number of at least 1, "
+                f"got {self.max_concurrent_trials!r}. Leave it out to use the whole cluster."
+            )
+        if self.time_budget_s is not None and not _is_positive(self.time_budget_s):
+            found.append(
+                f"time_budget_s: expected None or a positive number of seconds, got {self.time_budget_s!r}. "
+                "Leave it out for no limit."
+            )
+        if self.seed is not None and not _is_int(self.seed, 0):
+            found.append(f"seed: expected None or a whole number of at least 0, got {self.seed!r}.")
+        return found
+
+
+@dataclass
+class RunConfig:
+    """Where results go, when a trial ends, what is shown.
+
+    Args:
+        name: of the experiment and of its folder; default: made of the trainable and the time.
+        storage_path: folder that holds experiments; default ``$TUNE_STORAGE_PATH`` or ``~/tune_results``.
+        stop: ``{"metric": threshold, "training_iteration": n}``: a trial ends at the first report
+            at which one of them is reached (at or past the value); a callable
+            ``(trial_id, result) -> bool``; or a `Stopper`.
+        checkpoint_config: see `CheckpointConfig`.
+        failure_config: see `FailureConfig`.
+        callbacks: see `tune_plugins.callbacks.Callback`.
+        verbose: 0: silent; 1: progress and the final summary; 2: each finished trial as well.
+        progress_reporter: shows progress in place of the built-in display.
+        log_to_file: True: what trials print goes to ``stdout`` and ``stderr`` in the trial's folder; a name: both
+            go to that file; a pair of names.
+    """
+
+    name: str | None = None
+    storage_path: str | os.PathLike[str] | None = None
+    stop: Any = None
+    checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
+    failure_config: FailureConfig = field(default_factory=FailureConfig)
+    callbacks: Sequence[Callback] = ()
+    verbose: int = 1
+    progress_reporter: Callback | None = None
+    log_to_file: bool | str | tuple[str, str] = False
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with this object by itself, in words."""
+        found: list[str] = []
+        if self.name is not None:
+            mistake = check_name("name", self.name) if isinstance(self.name, str) else f"name: got {self.name!r}."
+            if mistake:
+                found.append(mistake)
+        if self.storage_path is not None and "://" in os.fspath(self.storage_path):
+            found.append(
+                f"storage_path: expected a local folder, got {os.fspath(self.storage_path)!r}. "
+                "Give a local folder and copy it when the run is over."
+            )
+        if isinstance(self.stop, Mapping):
+            for key, value in self.stop.items():
+                if not isinstance(key, str) or isinstance(value, bool) or not isinstance(value, Real):
+                    found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
+        elif self.stop is not None and not callable(self.stop):
+            found.append(
+                f"stop: expected a dict of metric: threshold, a callable (trial_id, result) -> bool or a Stopper, "
+                f"got {self.stop!r}."
+            )
+        if not _is_int(self.verbose, 0):
+            found.append(f"verbose: expected 0, 1 or 2, got {self.verbose!r}.")
+        logs = self.log_to_file
+        if not isinstance(logs, bool):
+            names = logs if isinstance(logs, tuple) else (logs,)
+            if len(names) > 2 or not all(isinstance(n, str) and check_name("log_to_file", n) is None for n in names):
+                found.append(f"log_to_file: expected True, False, a file name or a pair of them, got {logs!r}.")
+        for number, callback in enumerate(self.callbacks):
+            if not hasattr(callback, "on_trial_result"):
+                found.append(
+                    f"callbacks[{number}]: expected a tune_plugins.callbacks.Callback, got {callback!r}. "
+                    "Framework callbacks (Lightning, Keras, XGBoost) belong into the training function."
+                )
+        return found
+
+    @property
+    def storage_dir(self) -> Path:
+        """`storage_path` with ``~`` expanded, absolute."""
+        return Path(os.path.expanduser(self.storage_path or default_storage_path())).absolute()
+
+
+def _is_int(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0

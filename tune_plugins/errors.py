@@ -1,0 +1,121 @@
+"""Errors that users see, and the exceptions by which a verdict unwinds user code.
+
+Every message names what was given, what was expected and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class TuneError(Exception):
+    """Base class of all errors of tune-plugins."""
+
+
+class ArgumentError(TuneError, ValueError):
+    """One or several arguments are wrong; the message lists all of them.
+
+    Attributes:
+        mistakes: one sentence or two for each mistake, each ending with its remedy.
+    """
+
+    def __init__(self, where: str, mistakes: Iterable[str]) -> None:
+        self.where = where
+        self.mistakes = tuple(mistakes)
+        count = len(self.mistakes)
+        head = f"{where}: {count} mistake{'s' if count != 1 else ''} in the arguments"
+        super().__init__("\n".join([head, *(f"  {i}. {m}" for i, m in enumerate(self.mistakes, 1))]))
+
+    def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.where, self.mistakes)
+
+
+class Mistakes:
+    """Collects argument mistakes so that all of them are reported at once.
+
+    >>> mistakes = Mistakes("TuneConfig")
+    >>> mistakes.add("mode: expected 'min' or 'max', got 'best'. Write mode='min' for a loss.")
+    >>> mistakes.raise_if_any()
+    Traceback (most recent call last):
+        ...
+    tune_plugins.errors.ArgumentError: TuneConfig: 1 mistake in the arguments
+      1. mode: expected 'min' or 'max', got 'best'. Write mode='min' for a loss.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.found: list[str] = []
+
+    def add(self, mistake: str) -> None:
+        """Note one mistake: what was expected, what was given, what to change."""
+        self.found.append(mistake)
+
+    def merge(self, error: ArgumentError) -> None:
+        """Take over the mistakes of an error raised by a part."""
+        self.found.extend(error.mistakes)
+
+    def raise_if_any(self) -> None:
+        """Raise one `ArgumentError` that lists everything noted so far."""
+        if self.found:
+            raise ArgumentError(self.where, self.found)
+
+
+class MissingDependencyError(TuneError, ImportError):
+    """An optional package is needed and not installed; names the module and the extra."""
+
+    def __init__(self, module: str, extra: str, needed_by: str) -> None:
+        self.module, self.extra, self.needed_by = module, extra, needed_by
+        super().__init__(
+            f"{needed_by} needs the module {module!r}, which is not installed. "
+            f"Install it with: pip install 'tune-plugins[{extra}]'"
+        )
+
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str, str]]:
+        return type(self), (self.module, self.extra, self.needed_by)
+
+
+class IllegalEventError(TuneError):
+    """An event does not fit the state of its trial: a bug of the engine, not of the user.
+
+    The message carries the trial's history. The state is unchanged after it.
+    """
+
+
+class TrialError(TuneError):
+    """A trial failed; stands for the original exception where that cannot travel between processes.
+
+    Attributes:
+        type_name: qualified name of the original exception type.
+        message: the original message.
+        traceback: the original traceback as text.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
+        self.type_name, self.message, self.traceback = type_name, message, traceback
+        super().__init__(f"{type_name}: {message}" + (f"\n\n{traceback}" if traceback else ""))
+
+    def __reduce__(self) -> tuple[type[TrialError], tuple[str, str, str]]:
+        return type(self), (self.type_name, self.message, self.traceback)
+
+
+class WorkerLostError(TuneError):
+    """The process of a trial died (killed, out of memory, node lost)."""
+
+
+class TrialUnwound(BaseException):
+    """Base of the exceptions that end user code early by decision of the engine.
+
+    Derived from `BaseException` so that ``except Exception`` in user code does not swallow it.
+    """
+
+
+class TrialStopped(TrialUnwound):
+    """The trial was stopped: raised by `report` in a hand-written loop."""
+
+
+class TrialEvicted(TrialUnwound):
+    """The trial is paused and gives its process back; it goes on later from its checkpoint."""
+
+
+class TrialRestarted(TrialUnwound):
+    """The trial function is entered anew in the same process, with another config and checkpoint."""

@@ -1,0 +1,571 @@
+"""The pure core: what happens to trials, as a function of events.
+
+`Experiment.handle(event)` returns commands and is the only thing that changes state. There is no clock, no
+file, no thread and no Ray in here; events carry their time, and everything random comes from the run's
+seed. The same events give the same commands, so a recorded log can be replayed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
+from tune_plugins.events import (
+    CheckpointSaved,
+    Command,
+    DeleteCheckpoint,
+    Event,
+    ExploitTrial,
+    Finish,
+    GrantLease,
+    PauseTrial,
+    RecordDecision,
+    RecordStatus,
+    RecordTrial,
+    ResultsReported,
+    SlotsChanged,
+    StartTrial,
+    StopRequested,
+    StopTrial,
+    Tick,
+    TrialErrored,
+    TrialFinished,
+    TrialPaused,
+    TrialStarted,
+    WorkerLost,
+)
+from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
+from tune_plugins.search.searcher import Searcher, Signal
+from tune_plugins.stoppers import Stopper
+from tune_plugins.trial import CheckpointRecord, Lease, Milestone, Trial, TrialStatus, lookup
+
+S = TrialStatus
+
+# Every legal move: status -> what happens -> next status. Nothing else sets a status.
+TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
+    S.PENDING: {"start": S.STARTING, "drop": S.TERMINATED, "checkpoint": S.PENDING},
+    S.STARTING: {
+        "started": S.RUNNING,
+        "stop": S.STOPPING,
+        "finished": S.TERMINATED,
+        "error": S.ERROR,
+        "retry": S.PENDING,
+        "checkpoint": S.STARTING,
+    },
+    S.RUNNING: {
+        "results": S.RUNNING,
+        "checkpoint": S.RUNNING,
+        "continue": S.RUNNING,
+        "exploit": S.RUNNING,
+        "pause": S.PAUSED,
+        "stop": S.STOPPING,
+        "finished": S.TERMINATED,
+        "error": S.ERROR,
+        "retry": S.PENDING,
+    },
+    S.PAUSED: {
+        "checkpoint": S.PAUSED,
+        "paused": S.PAUSED,
+        "wake": S.RUNNING,  # its process waited in memory
+        "start": S.STARTING,  # from its checkpoint
+        "stop": S.STOPPING,
+        "drop": S.TERMINATED,
+        "error": S.ERROR,
+        "retry": S.PENDING,
+    },
+    S.STOPPING: {
+        "started": S.STOPPING,
+        "results": S.STOPPING,
+        "checkpoint": S.STOPPING,
+        "finished": S.TERMINATED,
+        "error": S.ERROR,
+    },
+    # Checkpoints are made durable in the background, also after the end, and that can fail.
+    S.TERMINATED: {"checkpoint": S.TERMINATED, "error": S.ERROR},
+    S.ERROR: {"checkpoint": S.ERROR},
+}
+
+_TRIAL_EVENTS: dict[type[Event], str] = {
+    TrialStarted: "started",
+    ResultsReported: "results",
+    CheckpointSaved: "checkpoint",
+    TrialPaused: "paused",
+    TrialFinished: "finished",
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user asked of the experiment; see the fields of `TuneConfig` and `RunConfig`.
+
+    Attributes:
+        trial_limit: number of trials at most; None: as many as the searcher suggests.
+        num_to_keep, score_attribute, score_order: retention of checkpoints.
+        max_resident_trials: how many paused trials may wait in memory; None: any number.
+    """
+
+    metric: str | None = None
+    mode: str | None = None
+    seed: int = 0
+    trial_limit: int | None = None
+    max_failures: int = 0
+    fail_fast: bool = False
+    time_budget_s: float | None = None
+    num_to_keep: int | None = None
+    score_attribute: str | None = None
+    score_order: str = "max"
+    max_resident_trials: int | None = None
+
+
+@dataclass
+class Experiment:
+    """All trials of one run and the rules that move them.
+
+    Attributes:
+        searcher: suggests configurations; set up by the caller.
+        scheduler: decides at milestones; set up by the caller.
+        stopper: a rule that must see every result, or None.
+        suggestions: recorded configurations by index: told to the searcher instead of asking it again.
+        trials: by id, in order of creation.
+    """
+
+    searcher: Searcher
+    scheduler: TrialScheduler = field(default_factory=FIFOScheduler)
+    rules: Rules = field(default_factory=Rules)
+    stopper: Stopper | None = None
+    suggestions: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+
+    trials: dict[str, Trial] = field(default_factory=dict, init=False)
+    slots: int = field(default=0, init=False)
+    started_at: float | None = field(default=None, init=False)
+    stop_reason: str = field(default="", init=False)
+    finished: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._pending: dict[str, Trial] = {}
+        self._paused: dict[str, Trial] = {}
+        self._active: dict[str, Trial] = {}
+        self._unseen: dict[str, list[dict[str, Any]]] = {}
+        self._pins: Counter[tuple[str, str]] = Counter()
+        self._doomed: dict[tuple[str, str], CheckpointRecord] = {}
+        self._searching = True
+        self._metric_seen = self.rules.metric is None
+        self._reads_results = self.scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
+
+    # ------------------------------------------------------------------------------ the one door
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take in one event; return what is to be done, in order.
+
+        Raises:
+            IllegalEventError: the event does not fit the trial's state, which is unchanged then.
+            Exception: whatever a user's scheduler, searcher or stopper raises.
+        """
+        commands: list[Command] = []
+        kind = type(event)
+        if kind is ResultsReported:
+            self._on_results(event, commands)  # type: ignore[arg-type]
+        elif (trigger := _TRIAL_EVENTS.get(kind)) is not None:
+            self._on_trial_event(event, trigger, commands)
+        elif isinstance(event, (TrialErrored, WorkerLost)):
+            self._on_failure(event, commands)
+        elif isinstance(event, SlotsChanged):
+            self.slots = event.slots
+        elif isinstance(event, StopRequested):
+            self._stop_all(event.reason, event.time, commands)
+        elif not isinstance(event, Tick):
+            raise IllegalEventError(f"{event!r} is not an event of an experiment; see tune_plugins.events")
+        if self.started_at is None:
+            self.started_at = event.time
+        budget = self.rules.time_budget_s
+        if budget is not None and not self.stop_reason and event.time - self.started_at >= budget:
+            self._stop_all(f"the time budget of {budget:g} s is used up", event.time, commands)
+        self._fill_slots(event.time, commands)
+        return commands
+
+    # --------------------------------------------------------------------------- trial events
+
+    def _trial(self, event: Any, trigger: str) -> Trial:
+        trial = self.trials.get(event.trial_id)
+        if trial is None:
+            known = f"{len(self.trials)} trials" if self.trials else "no trials yet"
+            raise IllegalEventError(f"can't handle {event!r}: there is no trial {event.trial_id!r} ({known})")
+        self._check(trial, trigger, event)
+        return trial
+
+    def _check(self, trial: Trial, trigger: str, cause: object) -> TrialStatus:
+        status = TRANSITIONS[trial.status].get(trigger)
+        if status is None:
+            legal = ", ".join(TRANSITIONS[trial.status]) or "nothing"
+            raise IllegalEventError(
+                f"can't handle {trigger!r} when trial {trial.id} is {trial.status} (legal there: {legal}). "
+                f"History: {' > '.join(trial.history) or 'none'}. Cause: {cause!r}"
+            )
+        return status
+
+    def _move(self, trial: Trial, trigger: str, time: float, commands: list[Command], *, record: bool = True) -> None:
+        old, new = trial.status, self._check(trial, trigger, trigger)
+        history = trial.history
+        history.append(trigger)
+        if len(history) > 24:
+            del history[:12]
+        if new is old:
+            return
+        trial.status = new
+        if old is S.PENDING:
+            del self._pending[trial.id]
+        elif old is S.PAUSED:
+            del self._paused[trial.id]
+        if new is S.PENDING:
+            self._pending[trial.id] = trial
+        elif new is S.PAUSED:
+            self._paused[trial.id] = trial
+        if new.holds_slot:
+            self._active[trial.id] = trial
+        else:
+            self._active.pop(trial.id, None)
+        if new.finished:
+            trial.ended_at = time
+            del history[:-4]
+        if record:
+            commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
+
+    def _on_trial_event(self, event: Any, trigger: str, commands: list[Command]) -> None:
+        trial = self._trial(event, trigger)
+        if isinstance(event, TrialStarted):
+            trial.started_at = trial.started_at or event.time
+            self._move(trial, "started", event.time, commands)
+        elif isinstance(event, CheckpointSaved):
+            self._move(trial, "checkpoint", event.time, commands)
+            trial.checkpoints.append(event.checkpoint)
+            self._apply_retention(trial, commands)
+        elif isinstance(event, TrialPaused):
+            self._move(trial, "paused", event.time, commands)
+            trial.resident = event.resident
+        else:
+            if trial.status is not S.STOPPING or not trial.reason:
+                trial.reason = event.reason
+            self._end(trial, "finished", event.time, commands)
+
+    def _on_results(self, event: ResultsReported, commands: list[Command]) -> None:
+        trial = self._trial(event, "results")
+        last = event.results[-1]
+        if not self._metric_seen:
+            self._require_metric(trial, event.results[0])
+        self._move(trial, "results", event.time, commands)
+        trial.last_result = last
+        trial.iteration = int(last["training_iteration"])
+        trial.results_count += len(event.results)
+        if self._reads_results:
+            self._unseen.setdefault(trial.id, []).extend(event.results)
+        if event.waiting and trial.status is S.RUNNING:
+            self._decide(trial, event.time, commands)
+
+    def _require_metric(self, trial: Trial, result: dict[str, Any]) -> None:
+        metric = self.rules.metric
+        assert metric is not None
+        if lookup(result, metric, _MISSING) is _MISSING:
+            reported = ", ".join(sorted(flat_names(result))) or "nothing"
+            raise ArgumentError(
+                "TuneConfig",
+                [
+                    f"metric: expected the name of a reported metric, got {metric!r}; trial {trial.id} reported: "
+                    f"{reported}. Use one of these names (the first report must have it; later ones may leave it out)."
+                ],
+            )
+        self._metric_seen = True
+
+    def _on_failure(self, event: TrialErrored | WorkerLost, commands: list[Command]) -> None:
+        trial = self.trials.get(event.trial_id)
+        if trial is not None and trial.status is S.STOPPING and isinstance(event, WorkerLost):
+            # It was told to end and has ended; nothing to try again.
+            self._end(trial, "finished", event.time, commands)
+            return
+        trial = self._trial(event, "error")
+        if trial.status is S.TERMINATED:
+            trial.error = event.error
+            trial.reason = f"its last checkpoint could not be saved: {_last_line(event.error)}"
+            self._move(trial, "error", event.time, commands)
+            return
+        preempted = isinstance(event, WorkerLost) and event.preempted
+        fatal = isinstance(event, TrialErrored) and event.fatal
+        if not preempted:
+            trial.failures += 1
+        trial.error = event.error
+        limit = self.rules.max_failures
+        if trial.status is S.STOPPING or fatal or not (preempted or limit < 0 or trial.failures <= limit):
+            times = f" after {trial.failures} attempts" if trial.failures > 1 else ""
+            trial.reason = f"failed{times}: {_last_line(event.error)}"
+            self._end(trial, "error", event.time, commands)
+            if self.rules.fail_fast and not self.stop_reason:
+                self._stop_all(f"trial {trial.id} failed and fail_fast is set", event.time, commands)
+            return
+        # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
+        checkpoint = trial.newest_checkpoint
+        trial.iteration = checkpoint.iteration if checkpoint else 0
+        self._unseen.pop(trial.id, None)
+        trial.attempt += 1
+        trial.resident = False
+        trial.reason = f"to be tried again from iteration {trial.iteration}: {_last_line(event.error)}"
+        self._move(trial, "retry", event.time, commands)
+
+    def _end(self, trial: Trial, trigger: str, time: float, commands: list[Command]) -> None:
+        """The trial is over: show schedulers and searchers what they have not seen yet, then tell them."""
+        failed = trigger == "error"
+        self._check(trial, trigger, trigger)
+        if not failed:
+            for result in self._unseen.pop(trial.id, ()):
+                self._show(trial, result)
+        self._unseen.pop(trial.id, None)
+        self._move(trial, trigger, time, commands)
+        if failed:
+            self.scheduler.on_trial_error(trial)
+        else:
+            self.scheduler.on_trial_complete(trial, trial.last_result)
+        self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
+        trial.lease = _NO_LEASE
+
+    # ------------------------------------------------------------------------------- decisions
+
+    def _show(self, trial: Trial, result: dict[str, Any]) -> Decision:
+        if self.searcher.reads_results:
+            self.searcher.on_trial_result(trial.id, result)
+        decided = self.scheduler.on_trial_result(trial, result) if self.scheduler.reads_results else Action.CONTINUE
+        return decided if isinstance(decided, Decision) else Decision(Action(decided))
+
+    def _decide(self, trial: Trial, time: float, commands: list[Command]) -> None:
+        """The trial waits at its milestone: show its results and give the verdict."""
+        decision = Decision(Action.CONTINUE)
+        for result in self._unseen.pop(trial.id, ()):
+            reached = _reached(trial.lease.milestone, result)
+            shown = self._show(trial, result)
+            # A stopper may have made this report a milestone that the scheduler did not ask for.
+            decision = shown if reached else Decision(Action.CONTINUE)
+            if self.stopper is not None:
+                if self.stopper(trial.id, result):
+                    decision = Decision(Action.STOP, f"stopped by {type(self.stopper).__name__}")
+                if self.stopper.stop_all():
+                    self._stop_all(f"{type(self.stopper).__name__} ended the experiment", time, commands)
+                    return
+                if decision.action is Action.STOP:
+                    break
+        if decision.reason or decision.action is not Action.CONTINUE:
+            commands.append(RecordDecision(trial.id, trial.iteration, decision.action.value, decision.reason, time))
+        if decision.action is Action.STOP:
+            trial.reason = decision.reason or f"stopped by {type(self.scheduler).__name__}"
+            self._move(trial, "stop", time, commands)
+            commands.append(StopTrial(trial.id, trial.reason))
+        elif decision.action is Action.PAUSE:
+            trial.reason = decision.reason
+            limit = self.rules.max_resident_trials
+            evict = limit is not None and sum(t.resident for t in self._paused.values()) >= limit
+            trial.resident = not evict
+            self._move(trial, "pause", time, commands)
+            commands.append(PauseTrial(trial.id, evict=evict))
+        elif decision.action is Action.EXPLOIT:
+            self._exploit(trial, decision, time, commands)
+        else:
+            self._move(trial, "continue", time, commands)
+            commands.append(GrantLease(trial.id, self._lease(trial)))
+
+    def _exploit(self, trial: Trial, decision: Decision, time: float, commands: list[Command]) -> None:
+        source = self.trials.get(decision.source_id or "")
+        checkpoint = None if source is None else source.newest_checkpoint
+        if source is None or checkpoint is None or decision.config is None:
+            raise TuneError(
+                f"{type(self.scheduler).__name__} asked trial {trial.id} to exploit {decision.source_id!r}: expected a "
+                f"trial with a checkpoint and a new config, got checkpoint {checkpoint!r}, config {decision.config!r}"
+            )
+        self._move(trial, "exploit", time, commands)
+        trial.config = decision.config
+        trial.iteration = checkpoint.iteration
+        commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
+        commands.append(ExploitTrial(trial.id, source.id, checkpoint, trial.config, self._lease(trial)))
+
+    def _lease(self, trial: Trial) -> Lease:
+        """What the scheduler grants, narrowed to the next report where a stopper must see each one."""
+        granted = self.scheduler.next_milestone(trial)
+        lease = granted if isinstance(granted, Lease) else Lease(milestone=granted)
+        trial.lease = lease
+        if self.stopper is not None:
+            every = Milestone("training_iteration", trial.iteration + 1)
+            return Lease(milestone=every, end=lease.end, save=lease.save)
+        return lease
+
+    # ------------------------------------------------------------------------------------ slots
+
+    def _fill_slots(self, time: float, commands: list[Command]) -> None:
+        if self.finished:
+            return
+        while not self.stop_reason and len(self._active) < self.slots:
+            trial = self.scheduler.choose_trial_to_run(self._pending, self._paused)
+            if trial is None:
+                if not self._searching or self._suggest(time, commands) is None:
+                    break
+                trial = self.scheduler.choose_trial_to_run(self._pending, self._paused)
+                if trial is None:
+                    break
+            self._run(trial, time, commands)
+        if not self._active and not self._pending and (self.stop_reason or not self._searching):
+            for trial in list(self._paused.values()):
+                trial.reason = trial.reason or "paused, and its scheduler never resumed it"
+                if trial.resident:
+                    self._move(trial, "stop", time, commands)
+                    commands.append(StopTrial(trial.id, trial.reason))
+                else:
+                    self._end(trial, "drop", time, commands)
+            if not self._active:
+                self.finished = True
+                commands.append(Finish("", self.stop_reason))
+
+    def _suggest(self, time: float, commands: list[Command]) -> Trial | None:
+        """A new trial of the searcher's, waiting for a slot; None if there is none (now, or ever)."""
+        index = len(self.trials)
+        limit = self.rules.trial_limit
+        if limit is not None and index >= limit:
+            self._searching = False
+            return None
+        trial_id = f"{index:05d}"
+        if index in self.suggestions:
+            config = self.suggestions[index]
+            self.searcher.on_suggested(trial_id, index, config)
+        else:
+            suggested = self.searcher.suggest(trial_id, index)
+            if suggested is Signal.COMPLETE:
+                self._searching = False
+                return None
+            if isinstance(suggested, Signal):
+                if not self._active and not self._paused:
+                    raise TuneError(
+                        f"{type(self.searcher).__name__} is not ready to suggest trial {index}, and no trial is "
+                        "running whose result it could wait for. A searcher must suggest or say COMPLETE then."
+                    )
+                return None
+            config = suggested
+        # The seed of a trial is a function of run seed and index, whatever order trials start in.
+        trial = Trial(trial_id, index, config, seed=(self.rules.seed * 1_000_003 + index * 7919) % 2**32)
+        self.trials[trial_id] = self._pending[trial_id] = trial
+        commands.append(RecordTrial(trial_id, index, config, trial.seed, time))
+        self.scheduler.on_trial_add(trial)
+        return trial
+
+    def _run(self, trial: Trial, time: float, commands: list[Command]) -> None:
+        if trial.status is S.PAUSED and trial.resident:
+            trial.resident = False
+            self._move(trial, "wake", time, commands)
+            commands.append(GrantLease(trial.id, self._lease(trial)))
+            return
+        checkpoint = trial.newest_checkpoint
+        if trial.status is S.PAUSED and checkpoint is None:
+            raise TuneError(f"trial {trial.id} was evicted without a checkpoint and cannot be resumed")
+        self._move(trial, "start", time, commands, record=False)
+        trial.iteration = checkpoint.iteration if checkpoint else 0
+        commands.append(
+            StartTrial(
+                trial.id, trial.config, self._lease(trial), checkpoint, trial.iteration, trial.attempt, trial.seed
+            )
+        )
+
+    def _stop_all(self, reason: str, time: float, commands: list[Command]) -> None:
+        if self.stop_reason:
+            return
+        self.stop_reason = reason
+        self._searching = False
+        for trial in [*self._pending.values(), *(t for t in self._paused.values() if not t.resident)]:
+            trial.reason = reason
+            self._end(trial, "drop", time, commands)
+        for trial in [*self._active.values(), *self._paused.values()]:
+            if trial.status is not S.STOPPING:
+                trial.reason = reason
+                self._move(trial, "stop", time, commands)
+            commands.append(StopTrial(trial.id, trial.reason, now=True))
+
+    # ------------------------------------------------------------------------------ checkpoints
+
+    def pin(self, trial_id: str, checkpoint: CheckpointRecord) -> None:
+        """Keep a checkpoint from being deleted until `unpin`."""
+        self._pins[trial_id, checkpoint.id] += 1
+
+    def unpin(self, trial_id: str, checkpoint: CheckpointRecord) -> list[Command]:
+        """Let go of a pinned checkpoint; it is deleted now if retention had wanted that."""
+        key = (trial_id, checkpoint.id)
+        self._pins[key] -= 1
+        if self._pins[key] <= 0:
+            del self._pins[key]
+            if (doomed := self._doomed.pop(key, None)) is not None:
+                return [DeleteCheckpoint(trial_id, doomed)]
+        return []
+
+    def _apply_retention(self, trial: Trial, commands: list[Command]) -> None:
+        keep = self.rules.num_to_keep
+        if keep is None or len(trial.checkpoints) <= keep:
+            return
+        newest = trial.checkpoints[-1]
+        if self.rules.score_attribute is None:
+            kept = trial.checkpoints[-keep:]
+        else:
+            sign = 1.0 if self.rules.score_order == "min" else -1.0
+            ranked = sorted(trial.checkpoints, key=lambda c: (c.score is None, sign * (c.score or 0.0), -c.iteration))
+            kept = ranked[:keep]
+        for checkpoint in [c for c in trial.checkpoints if c is not newest and c not in kept]:
+            trial.checkpoints.remove(checkpoint)
+            key = (trial.id, checkpoint.id)
+            if self._pins[key] > 0:
+                self._doomed[key] = checkpoint
+            else:
+                commands.append(DeleteCheckpoint(trial.id, checkpoint))
+
+    # ------------------------------------------------------------------------------- invariants
+
+    def validate(self) -> None:
+        """Check what must hold between any two events.
+
+        Raises:
+            AssertionError: says which trial breaks which rule.
+        """
+        for trial in self.trials.values():
+            where = f"trial {trial.id} ({trial.status}, history {trial.history})"
+            assert (trial.id in self._pending) == (trial.status is S.PENDING), f"{where}: wrong in pending"
+            assert (trial.id in self._paused) == (trial.status is S.PAUSED), f"{where}: wrong in paused"
+            assert (trial.id in self._active) == trial.status.holds_slot, f"{where}: wrong in active"
+            assert trial.status.finished == (trial.ended_at is not None), f"{where}: ended_at {trial.ended_at}"
+            assert not trial.resident or trial.status is S.PAUSED, f"{where}: resident"
+            assert not (trial.status.finished and trial.id in self._unseen), f"{where}: results nobody saw"
+            assert trial.status is not S.ERROR or trial.error, f"{where}: no error text"
+            ids = [c.id for c in trial.checkpoints]
+            assert len(ids) == len(set(ids)), f"{where}: checkpoints {ids}"
+        assert [t.index for t in self.trials.values()] == list(range(len(self.trials))), "indices have gaps"
+        if self.finished:
+            assert not (self._active or self._pending or self._paused), "finished with unfinished trials"
+
+    def replay(self, events: Iterable[Event]) -> list[Command]:
+        """Handle recorded events in order; returns all commands, none of which has been carried out."""
+        return [command for event in events for command in self.handle(event)]
+
+
+_MISSING = object()
+_NO_LEASE = Lease()
+
+
+def _reached(milestone: Milestone | None, result: dict[str, Any]) -> bool:
+    if milestone is None:
+        return False
+    value = lookup(result, milestone.attr)
+    return isinstance(value, (int, float)) and value >= milestone.value
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def flat_names(result: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Names of all metrics of a result, nested ones joined by ``/``."""
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            yield from flat_names(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name

@@ -1,0 +1,257 @@
+"""The loop of a run: events from the runtime to the core, its commands to the record and the runtime."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any, Protocol
+
+from tune_plugins import checkpoint as checkpoints
+from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.events import (
+    CheckpointSaved,
+    Command,
+    DeleteCheckpoint,
+    Event,
+    RecordDecision,
+    RecordStatus,
+    RecordTrial,
+    ResultsReported,
+    StartTrial,
+    StopRequested,
+    Tick,
+    TrialErrored,
+    TrialFinished,
+    TrialStarted,
+    WorkerLost,
+)
+from tune_plugins.experiment import Experiment
+from tune_plugins.runtime.job import Output
+from tune_plugins.store import ExperimentStore
+from tune_plugins.trial import Trial, TrialStatus
+
+logger = logging.getLogger(__name__)
+
+_RECORDS = (RecordTrial, RecordStatus, RecordDecision, DeleteCheckpoint)
+_STEP_S = 0.1
+
+
+class Runtime(Protocol):
+    """What carries out commands; see `tune_plugins.runtime`."""
+
+    output: list[Output]
+
+    def poll(self, timeout: float) -> list[Event]:
+        """What has happened, waiting at most `timeout` seconds for it."""
+
+    def perform(self, commands: Sequence[Command]) -> None:
+        """Carry out commands meant for trials."""
+
+    def wake(self) -> None:
+        """Make `poll` return soon."""
+
+    def close(self) -> list[Event]:
+        """Let workers go; returns what they still had to say."""
+
+    def kill_all(self) -> None:
+        """End all processes at once."""
+
+
+class Runner:
+    """Drives one experiment to its end.
+
+    Args:
+        experiment: the core, before its first event or after a replay.
+        runtime: carries out its commands.
+        store: durable record; results are in it before a verdict on them is given.
+        callbacks: hooks, called when things are durable.
+        info: handed to the hooks.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        runtime: Runtime,
+        store: ExperimentStore,
+        callbacks: Sequence[Callback],
+        info: RunInfo,
+    ) -> None:
+        self.experiment, self.runtime, self.store, self.info = experiment, runtime, store, info
+        self.hooks = Hooks(callbacks, experiment.trials)
+        self._signals: list[int] = []
+        self._last_step = 0.0
+
+    def run(self) -> str:
+        """Run to the end.
+
+        Returns:
+            Why the run ended early, empty where it did not.
+
+        Raises:
+            TuneError: the run cannot go on (an unknown metric, a user's scheduler or searcher that raised, a full
+                disk); everything acknowledged is in the record.
+            SystemExit: after SIGTERM, once everything has come to a clean stop.
+        """
+        self.hooks.call("setup", self.info)
+        before = self._catch_signals()
+        reason = "ended by an error"
+        try:
+            while not self.experiment.finished:
+                if len(self._signals) > 1:
+                    self._end_at_once()
+                    break
+                self._turn(self.runtime.poll(_STEP_S))
+            reason = self.experiment.stop_reason
+            self._commit(self.runtime.close(), late=True)
+        except BaseException:
+            self.runtime.kill_all()
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._pass_on_output()
+            self.hooks.call("on_experiment_end", self.experiment.trials, reason)
+        if signal.SIGTERM in self._signals:
+            raise SystemExit(128 + signal.SIGTERM)
+        return reason
+
+    def _turn(self, events: list[Event]) -> None:
+        now = time.time()
+        if self._signals and not self.experiment.stop_reason:
+            how = "Ctrl-C" if self._signals[0] == signal.SIGINT else "SIGTERM"
+            events.append(StopRequested(now, f"interrupted by {how}"))
+        if not events:
+            events.append(Tick(now))
+        self._commit(events)
+        self._pass_on_output()
+        step = time.monotonic()
+        if step - self._last_step >= _STEP_S:
+            self._last_step = step
+            self.hooks.call("on_step", self.experiment.trials, self.experiment.scheduler.notes())
+
+    def _commit(self, events: list[Event], *, late: bool = False) -> None:
+        """Handle events; make them and what follows from them durable; only then give verdicts."""
+        commands: list[Command] = []
+        handled = 0
+        try:
+            for event in events:
+                commands += self._handle(event)
+                handled += 1
+        except BaseException:
+            # What the core has accepted before the trouble is kept.
+            self.store.commit([e for e in events[: handled + 1] if not isinstance(e, Tick)], _records(commands))
+            raise
+        if not late:
+            # A new trial need not wait for the disk: nothing it has done could be lost yet.
+            self.runtime.perform([c for c in commands if isinstance(c, StartTrial)])
+        self.store.commit([e for e in events if not isinstance(e, Tick)], _records(commands))
+        if not late:
+            self.runtime.perform([c for c in commands if not isinstance(c, (StartTrial, *_RECORDS))])
+        for command in commands:
+            if isinstance(command, DeleteCheckpoint) and command.checkpoint.path is not None:
+                checkpoints.remove(command.checkpoint.path)
+        self.hooks.tell(events, commands)
+
+    def _handle(self, event: Event) -> list[Command]:
+        try:
+            return self.experiment.handle(event)
+        except TuneError as error:
+            if isinstance(error, ArgumentError):
+                self.experiment.stop_reason = "ended by a wrong argument"
+            raise
+        except Exception as error:
+            raise TuneError(
+                f"{type(error).__name__} in the scheduler, searcher or stopper of this run, while it handled "
+                f"{type(event).__name__} of trial {getattr(event, 'trial_id', '')!r}: {error}. "
+                f"All results up to here are in {self.info.path}."
+            ) from error
+
+    def _pass_on_output(self) -> None:
+        output, self.runtime.output = self.runtime.output, []
+        for item in output:
+            self.hooks.call("on_trial_output", self.experiment.trials.get(item.trial_id), item.lines)
+
+    # --------------------------------------------------------------------------------- signals
+
+    def _catch_signals(self) -> dict[int, Any]:
+        """Ctrl-C and SIGTERM ask for a clean stop; a second one ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)
+            self.runtime.wake()
+
+        return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _end_at_once(self) -> None:
+        self.runtime.kill_all()
+        now = time.time()
+        lost: list[Event] = [
+            WorkerLost(now, trial.id, "ended at once on request", preempted=True)
+            for trial in self.experiment.trials.values()
+            if trial.status is TrialStatus.STOPPING
+        ]
+        self._commit(lost, late=True)
+
+
+class Hooks:
+    """Calls the callbacks; one that raises is reported once and harms nothing."""
+
+    def __init__(self, callbacks: Sequence[Callback], trials: Mapping[str, Trial]) -> None:
+        self._callbacks, self._trials = callbacks, trials
+        self._reported: set[tuple[int, str]] = set()
+        self._listening = {
+            name: [c for c in callbacks if getattr(type(c), name) is not getattr(Callback, name)]
+            for name in vars(Callback)
+            if not name.startswith("_")
+        }
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call one hook of all callbacks that have it."""
+        for callback in self._listening[name]:
+            try:
+                getattr(callback, name)(*arguments)
+            except Exception:
+                if (id(callback), name) not in self._reported:
+                    self._reported.add((id(callback), name))
+                    logger.warning(
+                        "%s.%s raised; the run goes on without it (said once)", type(callback).__name__, name,
+                        exc_info=True,
+                    )  # fmt: skip
+
+    def tell(self, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        """Call the hooks for what has happened."""
+        if not self._callbacks:
+            return
+        trials = self._trials
+        for event in events:
+            if isinstance(event, ResultsReported):
+                if self._listening["on_trial_result"]:
+                    trial = trials[event.trial_id]
+                    for result in event.results:
+                        self.call("on_trial_result", trials, trial, result)
+            elif isinstance(event, TrialStarted):
+                self.call("on_trial_start", trials, trials[event.trial_id])
+            elif isinstance(event, CheckpointSaved):
+                self.call("on_checkpoint", trials, trials[event.trial_id], event.checkpoint)
+            elif isinstance(event, (TrialErrored, WorkerLost)):
+                if trials[event.trial_id].status is TrialStatus.PENDING:
+                    self.call("on_trial_recover", trials, trials[event.trial_id])
+            elif not isinstance(event, TrialFinished):
+                continue
+        for command in commands:
+            if isinstance(command, RecordStatus):
+                if command.status == TrialStatus.TERMINATED:
+                    self.call("on_trial_complete", trials, trials[command.trial_id])
+                elif command.status == TrialStatus.ERROR:
+                    self.call("on_trial_error", trials, trials[command.trial_id])
+
+
+def _records(commands: Sequence[Command]) -> list[Command]:
+    return [command for command in commands if isinstance(command, _RECORDS)]

@@ -1,0 +1,115 @@
+"""Finding or starting Ray."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+from typing import Any
+
+from tune_plugins.errors import TuneError
+
+
+class Cluster:
+    """The Ray cluster this process uses.
+
+    Attributes:
+        ours: started by this process, and nobody else's; it is kept for the next run and closed at exit.
+        session: identifies the connection; another one after `ray.shutdown`.
+    """
+
+    def __init__(self, ours: bool, session: str) -> None:
+        self.ours, self.session = ours, session
+
+
+_current: Cluster | None = None
+
+
+def join_or_start() -> Cluster:
+    """The running Ray (``ray.init`` was called, or ``RAY_ADDRESS`` is set), else a small local one.
+
+    The local one has the CPUs this process may use, no dashboard, and prints nothing.
+
+    Raises:
+        TuneError: Ray cannot be reached or started; says why.
+    """
+    global _current
+    # The banner and the notes on authentication are Ray's own affair; warnings and errors that matter still come.
+    level = logging.getLogger("ray").level
+    import ray
+
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        logger = logging.getLogger("ray")
+        logger.setLevel(logging.ERROR)
+        try:
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                _start(ray)
+        except Exception as error:
+            what = f"join Ray at RAY_ADDRESS={address!r}" if address else "start a local Ray"
+            raise TuneError(f"cannot {what}: {error}") from error
+        finally:
+            logger.setLevel(level)
+        _current = Cluster(ours=not address, session=_session(ray))
+        return _current
+    session = _session(ray)
+    if _current is None or _current.session != session:
+        _current = Cluster(ours=False, session=session)
+    return _current
+
+
+def _start(ray: Any) -> None:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Ray starts one idle worker process a CPU at once; ours come by themselves when they are needed.
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+    )
+    atexit.register(_stop, _session(ray))
+
+
+def _stop(session: str) -> None:
+    import ray
+
+    if ray.is_initialized() and _session(ray) == session:
+        ray.shutdown()
+
+
+def shutdown() -> None:
+    """End the warm workers, and Ray if this package started it.
+
+    Between runs warm workers keep their CPUs; call this before other work in the same process needs these. The
+    next run starts anew. At the exit of the process it happens by itself.
+    """
+    if _current is None or not sys.modules["ray"].is_initialized():
+        return
+    from tune_plugins.runtime.ray_pool import pool_for
+
+    pool_for(_current).release()
+    if _current.ours:
+        _stop(_current.session)
+
+
+def _session(ray: Any) -> str:
+    return str(ray.get_runtime_context().get_job_id()) + str(ray.get_runtime_context().gcs_address)
+
+
+def nodes() -> list[dict[str, float]]:
+    """Resources of each living node."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def own_node() -> str:
+    """Id of the node of this process."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())

@@ -1,0 +1,131 @@
+"""Warm worker processes: Ray actors that wait for trials, each bound to a slot."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tune_plugins.runtime.ray_cluster import Cluster
+from tune_plugins.runtime.resources import Shape
+
+_numbers = itertools.count()
+
+
+@dataclass(eq=False)
+class PooledWorker:
+    """An actor and the placement group that holds its resources."""
+
+    id: str
+    shape: Shape
+    actor: Any
+    group: Any
+    serving: Any = None
+
+    def dispose(self, *, keep_group: bool = False) -> None:
+        """End the process and give its resources back; `keep_group`: another worker still uses them."""
+        import ray
+        from ray.util.placement_group import remove_placement_group
+
+        ray.kill(self.actor)
+        if not keep_group:
+            remove_placement_group(self.group)
+
+
+class WorkerPool:
+    """Idle workers of this process, by shape; lives as long as the Ray connection."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._idle: dict[Shape, list[PooledWorker]] = {}
+
+    def take(self, shape: Shape, *, fresh: bool = False, beside: PooledWorker | None = None) -> PooledWorker:
+        """A warm worker of this shape, or a new one; `beside`: one that shares the slot of that worker."""
+        idle = self._idle.get(shape)
+        if idle and not fresh and beside is None:
+            return idle.pop()
+        return self._create(shape, None if beside is None else beside.group)
+
+    def give_back(self, worker: PooledWorker) -> None:
+        """Keep an idle worker for the next run."""
+        self._idle.setdefault(worker.shape, []).append(worker)
+
+    def release(self, keep: Shape | None = None) -> None:
+        """Dispose of idle workers, except those of one shape."""
+        for shape in list(self._idle):
+            if shape != keep:
+                for worker in self._idle.pop(shape):
+                    worker.dispose()
+
+    def _create(self, shape: Shape, group: Any) -> PooledWorker:
+        import ray
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        if group is None:
+            group = placement_group([dict(bundle) for bundle in shape.bundles], strategy=shape.strategy)
+        own = dict(shape.bundles[0])
+        # The slot holds the CPUs, the process none: so a paused trial can wait in memory without a slot. GPUs
+        # must be asked for by the process, or Ray hides them from it.
+        actor = (
+            ray.remote(WorkerActor)
+            .options(
+                num_cpus=0,
+                num_gpus=own.get("GPU", 0),
+                max_restarts=0,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    placement_group=group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+                ),
+            )
+            .remote(max(1, int(own.get("CPU", 1))))
+        )
+        return PooledWorker(f"{os.getpid()}-{next(_numbers)}", shape, actor, group)
+
+
+class WorkerActor:
+    """The Ray actor of a worker. Its one method runs in the main thread of its process."""
+
+    def __init__(self, threads: int) -> None:
+        # Ray sets 1 for an actor without CPUs; the slot's CPUs are what user code may use.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+    def serve(
+        self, address: Any, key: bytes, worker: str, trainable: bytes, parameters: Mapping[str, Any], relay: list[Any]
+    ) -> None:
+        """Run trials of one experiment until the driver says leave.
+
+        Args:
+            address, key: of the driver's `Switchboard`.
+            worker: id of this worker.
+            trainable: the user's function, by cloudpickle.
+            parameters: names and object references of ``with_parameters``.
+            relay: driver's node id and the handle of the `Relay` actor, for workers on other nodes.
+        """
+        import ray
+        from ray import cloudpickle
+
+        from tune_plugins.runtime.channel import RelayedWire, Wire, connect
+        from tune_plugins.runtime.worker import Worker
+
+        node = str(ray.get_runtime_context().get_node_id())
+        home, actor = relay
+        wire: Wire = connect(address, key, worker) if node == home else RelayedWire(actor, worker, ray.get)
+        function = cloudpickle.loads(trainable)
+        if parameters:
+            values = dict(zip(parameters, ray.get(list(parameters.values())), strict=True))
+            Worker(wire, lambda config: function(config, **values), node).run()
+        else:
+            Worker(wire, function, node).run()
+
+
+_pool: WorkerPool | None = None
+
+
+def pool_for(cluster: Cluster) -> WorkerPool:
+    """The pool of this process; a new one after Ray was shut down."""
+    global _pool
+    if _pool is None or _pool.cluster is not cluster:
+        _pool = WorkerPool(cluster)
+    return _pool

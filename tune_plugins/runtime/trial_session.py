@@ -1,0 +1,294 @@
+"""The session of a trial: queues reports, waits at milestones, saves checkpoints when somebody needs one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Protocol
+
+from tune_plugins.checkpoint import MANIFEST, Checkpoint, CheckpointWriter
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
+from tune_plugins.events import CheckpointSaved, ExploitTrial, GrantLease, PauseTrial, StopTrial, TrialErrored, TrialPaused
+from tune_plugins.runtime.job import Job
+from tune_plugins.session import SaveState, TrialContext, Verdict
+from tune_plugins.trial import CheckpointRecord, Milestone, lookup
+
+_PLAIN = frozenset({float, int, str, bool, type(None)})
+
+
+class Mail(Protocol):
+    """How a session talks to the driver."""
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Queue a result; it is sent within 100 ms."""
+
+    def event(self, event: Any) -> None:
+        """Queue an event behind the results."""
+
+    def wait_at_milestone(self) -> None:
+        """Send everything queued and say that the trial waits for a verdict."""
+
+    def verdict(self) -> Any:
+        """Wait for the next command for this trial."""
+
+    def stop_wanted(self) -> StopTrial | None:
+        """A wish from outside to stop, that came while the trial was running."""
+
+
+class TrialSession:
+    """See `tune_plugins.session.Session`; lives in the process of the trial.
+
+    Args:
+        job: the attempt.
+        mail: the way to the driver.
+        background: checkpoints are made durable there while training goes on.
+    """
+
+    def __init__(self, job: Job, mail: Mail, background: Executor) -> None:
+        self.job, self.mail, self.background = job, mail, background
+        self.trial_dir = Path(job.experiment_dir) / job.dirname
+        self.context = TrialContext(
+            trial_id=job.trial_id,
+            trial_name=job.name,
+            trial_dir=str(self.trial_dir),
+            experiment_name=job.experiment_name,
+            experiment_dir=job.experiment_dir,
+            trial_resources=job.resources,
+            config=job.config,
+            seed=job.seed,
+        )
+        start = job.checkpoint
+        self.start_checkpoint = None if start is None or start.path is None else Checkpoint(start.path)
+        self.iteration = job.iteration
+        self.stop_reason = ""
+        self.exploit: ExploitTrial | None = None
+        self._lease = job.lease
+        self._last: dict[str, Any] = {}
+        self._saved_at = job.iteration if start is not None else -1
+        self._reports_since_save = 0
+        self._best_score: float | None = None
+        self._ending = threading.Lock()
+        self._closed = False
+        self._save_error: BaseException | None = None
+        # time_total_s leaves out the time spent paused, and goes on where the checkpoint was taken.
+        self._clock = time.perf_counter() - _elapsed_at(start)
+
+    # ------------------------------------------------------------------------------- reporting
+
+    def report(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        iteration: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        save: SaveState | None = None,
+        save_every: int = 0,
+    ) -> Verdict:
+        """See `tune_plugins.session.Session.report`."""
+        if self.stop_reason:
+            raise TrialStopped(f"report() after the trial was stopped: {self.stop_reason}")
+        self._raise_save_error()
+        result: dict[str, Any] = {}
+        for name, value in metrics.items():
+            result[name] = value if type(value) in _PLAIN else plain(value)
+        if iteration is None:
+            given = result.get("training_iteration")
+            iteration = given if isinstance(given, int) else self.iteration + 1
+        self.iteration = iteration
+        result["training_iteration"] = iteration
+        result["time_total_s"] = time.perf_counter() - self._clock
+        result["timestamp"] = time.time()
+        self._last = result
+
+        lease = self._lease
+        waits = lease.milestone is not None and _reached(lease.milestone, result)
+        if checkpoint is not None:
+            self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
+        elif save is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
+            self._write(save, wait=waits)
+        self.mail.result(result)
+
+        for rule in self.job.stop:
+            value = lookup(result, rule.name)
+            if rule.reached(value):
+                sign = "<=" if rule.below else ">="
+                return self._stop(f"stop rule reached: {rule.name} = {value:g} {sign} {rule.value:g}")
+        if lease.end is not None and _reached(lease.end, result):
+            return self._stop(f"reached {lease.end.attr} {lease.end.value:g}, the end the scheduler set")
+        if (wish := self.mail.stop_wanted()) is not None:
+            return self._stop(wish.reason)
+        if waits:
+            return self._await_verdict(save)
+        return Verdict.CONTINUE
+
+    def _stop(self, reason: str) -> Verdict:
+        self.stop_reason = reason
+        return Verdict.STOP
+
+    def _await_verdict(self, save: SaveState | None) -> Verdict:
+        paused_at = time.perf_counter()
+        self.mail.wait_at_milestone()
+        while True:
+            verdict = self.mail.verdict()
+            if isinstance(verdict, GrantLease):
+                self._lease = verdict.lease
+                self._clock += time.perf_counter() - paused_at
+                return Verdict.CONTINUE
+            if isinstance(verdict, StopTrial):
+                return self._stop(verdict.reason)
+            if isinstance(verdict, ExploitTrial):
+                self.exploit = verdict
+                raise TrialRestarted(f"goes on from trial {verdict.source_id}")
+            assert isinstance(verdict, PauseTrial)
+            if verdict.evict:
+                if self._saved_at != self.iteration and save is not None:
+                    self._write(save, wait=True)
+                if self._saved_at == self.iteration:
+                    self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=False))
+                    raise TrialEvicted("paused; goes on later from its checkpoint")
+            # Nothing to go on from elsewhere: the process keeps the state.
+            self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=True))
+
+    # ----------------------------------------------------------------------------- checkpoints
+
+    def finish(self, save: SaveState, *, at_end: bool) -> None:
+        """See `tune_plugins.session.Session.finish`."""
+        wanted = self.job.policy.at_end
+        if (at_end if wanted is None else wanted) and self._saved_at != self.iteration and self._last:
+            self._write(save, wait=False)
+
+    def _checkpoint_due(self, result: dict[str, Any], save_every: int, *, asked: bool) -> bool:
+        self._reports_since_save += 1
+        policy = self.job.policy
+        due = asked
+        for frequency in (save_every, policy.frequency):
+            due = due or (frequency > 0 and self._reports_since_save >= frequency)
+        if policy.score_attribute is not None and (score := self._score(result)) is not None:
+            better = min if policy.score_order == "min" else max
+            if self._best_score is None or better(score, self._best_score) != self._best_score:
+                self._best_score = score
+                due = True
+        return due
+
+    def _score(self, result: dict[str, Any]) -> float | None:
+        name = self.job.policy.score_attribute
+        value = None if name is None else lookup(result, name)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+    def _write(self, save: Callable[[Path], None], *, wait: bool) -> None:
+        """Write the state here and now; checksums, fsync and rename follow in the background."""
+        writer = CheckpointWriter(self.trial_dir / f"checkpoint_{self.iteration:06d}")
+        try:
+            save(writer.path)
+        except BaseException:
+            writer.abort()
+            raise
+        self._saved_at = self.iteration
+        self._reports_since_save = 0
+        trial_id, iteration, last, score = self.job.trial_id, self.iteration, self._last, self._score(self._last)
+
+        def commit() -> None:
+            try:
+                record = writer.commit(iteration, score, last)
+            except BaseException as error:
+                with self._ending:
+                    self._save_error = error
+                    late = self._closed
+                if late:
+                    # The trial was over already: nobody else will say that its last checkpoint is missing.
+                    self.mail.event(TrialErrored(time.time(), trial_id, describe(error), fatal=True))
+            else:
+                self.mail.event(CheckpointSaved(time.time(), trial_id, record))
+
+        future = self.background.submit(commit)
+        if wait:
+            future.result()
+            self._raise_save_error()
+
+    def _raise_save_error(self) -> None:
+        if self._save_error is not None:
+            error, self._save_error = self._save_error, None
+            raise error
+
+    def close(self) -> BaseException | None:
+        """User code has ended; returns what went wrong with a checkpoint so far. Later trouble is sent as an event."""
+        with self._ending:
+            self._closed = True
+            return self._save_error
+
+
+def _reached(milestone: Milestone, result: dict[str, Any]) -> bool:
+    value = result.get(milestone.attr)
+    if value is None:
+        value = lookup(result, milestone.attr)
+    return isinstance(value, (int, float)) and value >= milestone.value
+
+
+def _elapsed_at(record: CheckpointRecord | None) -> float:
+    """`time_total_s` at which a checkpoint was taken, in seconds; 0 where there is none."""
+    if record is None or record.path is None:
+        return 0.0
+    try:
+        noted = json.loads((Path(record.path) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
+        return float(noted["time_total_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _copy(checkpoint: Checkpoint, directory: Path) -> None:
+    checkpoint.to_directory(directory)
+
+
+def plain(value: Any) -> Any:
+    """A metric as a number, text, None, list or dict of these: numpy scalars and 0-d tensors become numbers.
+
+    Anything else becomes its `repr`, at most 200 characters, so that a report can never fail to travel.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            return plain_scalar(item())
+        except Exception:  # an array of several elements, or a lazy tensor that cannot be read
+            return repr(value)[:200]
+    try:
+        return repr(value)[:200]
+    except Exception as error:
+        return f"<{type(value).__name__}: repr failed with {type(error).__name__}>"
+
+
+def plain_scalar(value: Any) -> Any:
+    """The result of ``.item()``, if it is a plain number or text; else its `repr`."""
+    return value if type(value) in _PLAIN else repr(value)[:200]
+
+
+def describe(error: BaseException) -> str:
+    """Traceback, type and message of an error as text, without the frames of this engine."""
+    frames = error.__traceback__
+    here = os.path.dirname(os.path.abspath(__file__))
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(here):
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames)).strip()
+    except Exception as broken:  # a user's __str__ may raise
+        return f"{type(error).__module__}.{type(error).__qualname__}: <str() failed: {type(broken).__name__}>"

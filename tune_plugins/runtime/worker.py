@@ -1,0 +1,306 @@
+"""The process that runs trials: user code in its main thread, mail in others."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import queue
+import random
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from tune_plugins import session as session_module
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
+from tune_plugins.events import Event, ResultsReported, StopTrial, TrialErrored, TrialFinished, TrialStarted
+from tune_plugins.runtime.channel import Wire, pack, unpack
+from tune_plugins.runtime.job import Job, Output, Recall, Recalled
+from tune_plugins.runtime.output import OutputCapture
+from tune_plugins.runtime.trial_session import TrialSession, describe, plain
+from tune_plugins.session import Verdict
+
+Trainable = Callable[..., Any]
+
+_FLUSH_S = 0.05  # half of the 100 ms that a report may wait
+_QUEUE_LIMIT = 2000  # a report that finds so many queued sends them itself, at the driver's pace
+
+
+class Worker:
+    """Runs the jobs that come over its wire until it is told to leave."""
+
+    def __init__(self, wire: Wire, trainable: Trainable, node: str) -> None:
+        self._wire, self._trainable, self._node = wire, trainable, node
+        self._jobs: deque[Job | None] = deque()
+        self._jobs_changed = threading.Condition()
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="tune-checkpoints")
+        self._mail = WorkerMail(wire)
+        self._cwd, self._environ = os.getcwd(), dict(os.environ)
+
+    def run(self) -> None:
+        """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
+        # Ctrl-C reaches the whole process group; the driver decides what it means.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        reader = threading.Thread(target=self._read, name="tune-mail", daemon=True)
+        reader.start()
+        capture = OutputCapture(self._mail.output)
+        try:
+            while (job := self._next_job()) is not None:
+                self._run_job(job, capture)
+        finally:
+            capture.close()
+            self._background.shutdown()
+            self._mail.flush()
+            signal.signal(signal.SIGINT, before)
+            self._mail.close()
+
+    def _next_job(self) -> Job | None:
+        with self._jobs_changed:
+            if self._jobs:
+                return self._jobs.popleft()
+        # Somebody waits for what was done so far, since there is nothing else to do.
+        self._mail.flush()
+        with self._jobs_changed:
+            self._jobs_changed.wait_for(lambda: self._jobs)
+            return self._jobs.popleft()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                message = unpack(self._wire.recv_bytes())
+            except (EOFError, OSError, TypeError):
+                # The driver is gone: its results could go nowhere, so user code must not run on.
+                if not self._mail.closed:
+                    os._exit(1)
+                return
+            if message is None or isinstance(message, Job):
+                with self._jobs_changed:
+                    self._jobs.append(message)
+                    self._jobs_changed.notify()
+                if message is None:
+                    return
+            elif isinstance(message, Recall):
+                with self._jobs_changed:
+                    recalled = tuple(job.trial_id for job in self._jobs if job is not None)
+                    self._jobs.clear()
+                self._mail.send(Recalled(recalled))
+            else:
+                self._mail.deliver(message)
+
+    # ------------------------------------------------------------------------------ one trial
+
+    def _run_job(self, job: Job, capture: OutputCapture) -> None:
+        session = TrialSession(job, self._mail, self._background)
+        self._mail.begin(job.trial_id)
+        capture.begin(job.trial_id, job.log_files)
+        self._mail.event(TrialStarted(time.time(), job.trial_id, self._node, os.getpid()))
+        try:
+            while True:
+                self._reset(job)
+                session_module.activate(session)
+                try:
+                    if self._mail.stop_wanted() is None:
+                        self._call(session)
+                except TrialRestarted:
+                    job = self._next_attempt(job, session)
+                    session = TrialSession(job, self._mail, self._background)
+                    continue
+                break
+        except TrialEvicted:
+            pass
+        except TrialStopped:
+            self._finish(session)
+        except SystemExit as error:
+            if error.code in (None, 0):
+                self._finish(session)
+            else:
+                self._fail(job, error)
+        except BaseException as error:
+            self._fail(job, error)
+        else:
+            self._finish(session)
+        finally:
+            session_module.activate(None)
+            capture.end()
+            self._mail.end()
+
+    def _call(self, session: TrialSession) -> None:
+        returned = self._trainable(session.job.config)
+        if inspect.isgenerator(returned):
+            for metrics in returned:
+                if not isinstance(metrics, dict):
+                    raise TypeError(f"a trial function must yield dicts of metrics, got {metrics!r}")
+                if session.report(metrics) is Verdict.STOP:
+                    returned.close()
+                    break
+        elif isinstance(returned, dict) and not session.stop_reason:
+            session.report(returned)
+        elif returned is not None and not isinstance(returned, dict):
+            raise TypeError(
+                f"a trial function must return None or a dict of metrics, got {type(returned).__name__}: "
+                f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."
+            )
+
+    def _next_attempt(self, job: Job, session: TrialSession) -> Job:
+        exploit = session.exploit
+        assert exploit is not None
+        return replace(
+            job,
+            config=exploit.config,
+            lease=exploit.lease,
+            checkpoint=exploit.checkpoint,
+            iteration=exploit.checkpoint.iteration,
+            attempt=job.attempt + 1,
+        )
+
+    def _finish(self, session: TrialSession) -> None:
+        if (error := session.close()) is not None:
+            self._fail(session.job, error)
+            return
+        reason = session.stop_reason or "the trial function returned"
+        self._mail.event(TrialFinished(time.time(), session.job.trial_id, reason))
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        self._mail.event(TrialErrored(time.time(), job.trial_id, describe(error)))
+
+    def _reset(self, job: Job) -> None:
+        """Undo what the trial before may have changed: directory, environment, random generators."""
+        if os.getcwd() != self._cwd:
+            os.chdir(self._cwd)
+        if os.environ != self._environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+        random.seed(job.seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(job.seed)
+        if "torch" in sys.modules:
+            sys.modules["torch"].manual_seed(job.seed)
+
+
+class WorkerMail:
+    """Queues results and events of the running trial and sends them in batches."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._queue: list[Any] = []
+        self._results: list[dict[str, Any]] = []
+        self._trial_id = ""
+        self._commands: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stop: StopTrial | None = None
+        self._early_stops: dict[str, StopTrial] = {}
+        self._wanted = threading.Event()
+        self.closed = False
+        threading.Thread(target=self._flush_later, name="tune-flush", daemon=True).start()
+
+    # ------------------------------------------------------------- from the main thread
+
+    def begin(self, trial_id: str) -> None:
+        """A trial starts: from now on results are its."""
+        with self._lock:
+            self._trial_id = trial_id
+            self._stop = self._early_stops.pop(trial_id, None)
+        self._commands = queue.SimpleQueue()
+
+    def end(self) -> None:
+        """The trial is over; commands for it that come late are dropped."""
+        with self._lock:
+            self._trial_id = ""
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Queue a result."""
+        with self._lock:
+            results = self._results
+            results.append(result)
+            count = len(results)
+        if count == 1:
+            self._wanted.set()
+        elif count >= _QUEUE_LIMIT:
+            self.flush()
+
+    def event(self, event: Event) -> None:
+        """Queue an event behind the results reported so far."""
+        with self._lock:
+            self._collect(waiting=False)
+            self._queue.append(event)
+        self._wanted.set()
+
+    def wait_at_milestone(self) -> None:
+        """Send everything; the last result stands at the milestone."""
+        with self._lock:
+            self._collect(waiting=True)
+        self.flush()
+
+    def verdict(self) -> Any:
+        """Wait for the next command for this trial."""
+        return self._commands.get()
+
+    def stop_wanted(self) -> StopTrial | None:
+        """A wish to stop that came from outside."""
+        return self._stop
+
+    # ---------------------------------------------------------------- from other threads
+
+    def output(self, trial_id: str, lines: list[str]) -> None:
+        """Queue lines that the trial printed."""
+        self.send(Output(trial_id, lines))
+
+    def send(self, message: Any) -> None:
+        """Queue anything else."""
+        with self._lock:
+            self._queue.append(message)
+        self._wanted.set()
+
+    def deliver(self, command: Any) -> None:
+        """A command came for a trial."""
+        with self._lock:
+            mine = command.trial_id == self._trial_id
+            if isinstance(command, StopTrial):
+                if mine:
+                    self._stop = command
+                else:
+                    # Its job may still wait in line behind another.
+                    self._early_stops[command.trial_id] = command
+            if mine:
+                self._commands.put(command)
+
+    # -------------------------------------------------------------------------- sending
+
+    def _collect(self, *, waiting: bool) -> None:
+        if self._results:
+            self._queue.append(ResultsReported(time.time(), self._trial_id, tuple(self._results), waiting))
+            self._results = []
+
+    def flush(self) -> None:
+        """Send everything that is queued, in order."""
+        with self._sending:
+            with self._lock:
+                self._collect(waiting=False)
+                batch, self._queue = self._queue, []
+            if batch:
+                try:
+                    self._wire.send_bytes(pack(batch))
+                except (OSError, ValueError):
+                    if not self.closed:
+                        os._exit(1)
+
+    def _flush_later(self) -> None:
+        while True:
+            self._wanted.wait()
+            time.sleep(_FLUSH_S)
+            self._wanted.clear()
+            if self.closed:
+                return
+            self.flush()
+
+    def close(self) -> None:
+        """Stop sending and close the wire."""
+        self.closed = True
+        self._wanted.set()
+        self._wire.close()

@@ -1,0 +1,158 @@
+"""What training code and adapters talk to inside a trial.
+
+`tune_plugins.report`, `get_checkpoint` and `get_context` end up here. A worker gives the trial a
+`Session`; outside a trial there is none and `report` says so. Adapters use `current()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import TrialStopped, TuneError
+
+SaveState = Callable[[Path], None]
+"""Writes the training state into the (existing, empty) directory given."""
+
+
+class Verdict(Enum):
+    """What an adapter does after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"  # end the training by the framework's own mechanism
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """Facts about the running trial; see `tune_plugins.get_context`."""
+
+    trial_id: str = ""
+    trial_name: str = ""
+    trial_dir: str = ""
+    experiment_name: str = ""
+    experiment_dir: str = ""
+    trial_resources: Mapping[str, float] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def get_trial_id(self) -> str:
+        """Id of the trial."""
+        return self.trial_id
+
+    def get_trial_name(self) -> str:
+        """Name of the trial, for people."""
+        return self.trial_name
+
+    def get_trial_dir(self) -> str:
+        """The trial's own folder; made on the first call."""
+        Path(self.trial_dir).mkdir(parents=True, exist_ok=True)
+        return self.trial_dir
+
+    def get_trial_resources(self) -> Mapping[str, float]:
+        """What the trial may use, e.g. ``{"CPU": 1}``."""
+        return self.trial_resources
+
+    def get_experiment_name(self) -> str:
+        """Name of the experiment."""
+        return self.experiment_name
+
+    def get_storage_path(self) -> str:
+        """Folder that holds the experiment's folder."""
+        return str(Path(self.experiment_dir).parent)
+
+
+class Session(Protocol):
+    """One trial as seen from inside its process."""
+
+    context: TrialContext
+    start_checkpoint: Checkpoint | None
+    """Checkpoint to go on from, None for a fresh start."""
+
+    def report(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        iteration: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        save: SaveState | None = None,
+        save_every: int = 0,
+    ) -> Verdict:
+        """Report one result and, at a milestone, wait for the verdict.
+
+        Args:
+            metrics: names and values; nested dicts are allowed, values are numbers or text.
+            iteration: `training_iteration` of this result; default: the last one plus one.
+            checkpoint: one that the user code has written; always kept.
+            save: called, in this thread and before this call returns, only if a checkpoint is needed now
+                (the lease or the retention asks, or `save_every` reports have gone by).
+            save_every: the adapter's own frequency; 0: never for that reason.
+
+        Raises:
+            TrialUnwound: the function is to be left at once (evicted, restarted), or a report follows
+                after the verdict was STOP.
+        """
+        ...
+
+    def finish(self, save: SaveState, *, at_end: bool) -> None:
+        """Training has come to its end (also after a stop): save a last checkpoint if one is wanted.
+
+        Saves if the retention says so or else if `at_end`, unless the newest iteration is saved already.
+        """
+        ...
+
+
+_session: Session | None = None
+
+
+def current() -> Session | None:
+    """The session of the trial that runs in this process, or None outside a trial."""
+    return _session
+
+
+def activate(session: Session | None) -> None:
+    """Make `session` the one that training code talks to. For runtimes."""
+    global _session
+    _session = session
+
+
+def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint | None = None, **kwargs: Any) -> None:
+    """Report metrics from inside a trial, each call is one `training_iteration`.
+
+    Args:
+        metrics: names and values. May be given as keywords instead or in addition.
+        checkpoint: a directory that holds the training state at this point, copied before this call returns.
+
+    Raises:
+        TrialStopped: the trial is to end here (derived from BaseException).
+        TuneError: called outside a trial.
+
+    >>> def train(config):
+    ...     for epoch in range(10):
+    ...         report(loss=config["lr"] * epoch)
+    """
+    session = _session
+    if session is None:
+        raise TuneError(
+            "report() was called outside a trial: there is nobody to report to. "
+            "Run the function through Tuner(...).fit()."
+        )
+    if kwargs:
+        metrics = {**metrics, **kwargs} if metrics else kwargs
+    elif metrics is None:
+        metrics = {}
+    if session.report(metrics, checkpoint=checkpoint) is Verdict.STOP:
+        raise TrialStopped
+
+
+def get_checkpoint() -> Checkpoint | None:
+    """The checkpoint that this trial is to go on from, or None for a fresh start (or outside a trial)."""
+    return None if _session is None else _session.start_checkpoint
+
+
+def get_context() -> TrialContext:
+    """Id, name, folder, resources and experiment of the running trial; empty values outside a trial."""
+    return TrialContext() if _session is None else _session.context

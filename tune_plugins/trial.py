@@ -1,0 +1,145 @@
+"""What the core, schedulers, searchers and displays know of a trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class TrialStatus(StrEnum):
+    """Where a trial stands; the legal moves are `tune_plugins.experiment.TRANSITIONS`."""
+
+    PENDING = "PENDING"  # has a config, waits for a slot
+    STARTING = "STARTING"  # sent to a worker, user code not yet entered
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # holds no slot; goes on later
+    STOPPING = "STOPPING"  # told to stop; user code runs to its end
+    TERMINATED = "TERMINATED"
+    ERROR = "ERROR"
+
+    @property
+    def finished(self) -> bool:
+        """True for TERMINATED and ERROR."""
+        return self in _FINISHED
+
+    @property
+    def holds_slot(self) -> bool:
+        """True while the trial occupies a slot."""
+        return self in _HOLDS_SLOT
+
+
+_FINISHED = frozenset({TrialStatus.TERMINATED, TrialStatus.ERROR})
+_HOLDS_SLOT = frozenset({TrialStatus.STARTING, TrialStatus.RUNNING, TrialStatus.STOPPING})
+
+
+class Milestone(NamedTuple):
+    """A point of a trial: the first report whose `attr` is at or past `value`.
+
+    `attr` is ``training_iteration``, ``time_total_s`` or the name of any reported metric.
+    """
+
+    attr: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Up to where a trial may go on without asking.
+
+    Attributes:
+        milestone: there the trial waits for a verdict; None: it never waits.
+        end: there the trial stops by itself, without waiting (e.g. ``max_t``).
+        save: hand over a checkpoint at the milestone.
+    """
+
+    milestone: Milestone | None = None
+    end: Milestone | None = None
+    save: bool = False
+
+
+FREE = Lease()
+"""The lease of a trial that nobody needs to be asked about (FIFO)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """A checkpoint as the record knows it.
+
+    Attributes:
+        id: unique within the trial, also the name of its directory (``checkpoint_000010``).
+        iteration: `training_iteration` whose state it holds.
+        path: directory that holds it; None while it is only in memory.
+        score: value of the retention's score attribute at that iteration, if there is one.
+        bytes: total size of its files in bytes.
+    """
+
+    id: str
+    iteration: int
+    path: str | None
+    score: float | None = None
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Trial:
+    """One configuration and what became of it. Written by the core only; schedulers read it.
+
+    Attributes:
+        id: short, unique within the experiment, sorts in order of creation.
+        index: number of the trial, from 0.
+        config: hyper-parameters of the trial, resolved.
+        status: see `TrialStatus`.
+        iteration: `training_iteration` of the newest result, 0 before the first.
+        last_result: newest result, a flat or nested dict with `training_iteration`,
+            `time_total_s` (seconds) and `timestamp` (seconds since the epoch).
+        results_count: number of results reported.
+        checkpoints: those that exist, oldest first.
+        failures: number of failed attempts so far.
+        attempt: number of times the trial function was entered, minus one.
+        reason: why it stands where it stands, in words and numbers.
+        error: text of the last error (type, message, traceback).
+        resident: paused, and its process waits in memory.
+        started_at, ended_at: wall clock, seconds since the epoch.
+        history: the last few events, for error messages.
+    """
+
+    id: str
+    index: int
+    config: dict[str, Any]
+    seed: int = 0
+    status: TrialStatus = TrialStatus.PENDING
+    iteration: int = 0
+    last_result: dict[str, Any] | None = None
+    results_count: int = 0
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
+    failures: int = 0
+    attempt: int = 0
+    reason: str = ""
+    error: str | None = None
+    resident: bool = False
+    lease: Lease = FREE
+    started_at: float | None = None
+    ended_at: float | None = None
+    history: list[str] = field(default_factory=list)
+
+    @property
+    def newest_checkpoint(self) -> CheckpointRecord | None:
+        """The checkpoint saved last, or None."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+
+def lookup(result: dict[str, Any], name: str, default: Any = None) -> Any:
+    """The value of a metric in a result, where `name` may be a path such as ``eval/loss``.
+
+    >>> lookup({"eval": {"loss": 0.5}}, "eval/loss")
+    0.5
+    """
+    if name in result:
+        return result[name]
+    value: Any = result
+    for part in name.split("/"):
+        if not isinstance(value, dict) or part not in value:
+            return default
+        value = value[part]
+    return value

@@ -1,0 +1,368 @@
+"""`Tuner`: the front door."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_plugins.callbacks import RunInfo
+from tune_plugins.config import RunConfig, TuneConfig, check_name
+from tune_plugins.errors import ArgumentError, Mistakes, TuneError
+from tune_plugins.events import StartTrial
+from tune_plugins.experiment import Experiment, Rules
+from tune_plugins.runtime.job import CheckpointPolicy, Job, StopRule
+from tune_plugins.runtime.resources import Shape, fits, missing, shape_of
+from tune_plugins.schedulers.scheduler import FIFOScheduler, TrialScheduler
+from tune_plugins.stoppers import split_stop
+from tune_plugins.store_file import FILE_NAME
+from tune_plugins.trainable import Trainable, as_trainable, pickled
+
+if TYPE_CHECKING:
+    from tune_plugins.results import ResultGrid
+    from tune_plugins.runtime.ray_cluster import Cluster
+    from tune_plugins.search import Searcher
+    from tune_plugins.space import Space
+    from tune_plugins.store import ExperimentStore
+
+
+class Tuner:
+    """Tunes a training function.
+
+    Args:
+        trainable: ``train(config)`` that calls `report`, or returns or yields dicts of metrics; see also
+            `with_resources` and `with_parameters`.
+        param_space: hyper-parameters: values, domains such as `uniform`, grids, nested dicts of these.
+        tune_config: see `TuneConfig`.
+        run_config: see `RunConfig`.
+
+    >>> import tune_plugins as tune
+    >>> def train(config):
+    ...     tune.report(loss=(config["x"] - 2) ** 2)
+    >>> tuner = tune.Tuner(
+    ...     train,
+    ...     param_space={"x": tune.grid_search([1, 2, 3])},
+    ...     tune_config=tune.TuneConfig(metric="loss", mode="min"),
+    ...     run_config=tune.RunConfig(verbose=0),
+    ... )
+    >>> tuner.fit().get_best_result().config  # doctest: +SKIP
+    {'x': 2}
+    """
+
+    def __init__(
+        self,
+        trainable: Callable[..., Any] | Trainable,
+        *,
+        param_space: Mapping[str, Any] | None = None,
+        tune_config: TuneConfig | None = None,
+        run_config: RunConfig | None = None,
+    ) -> None:
+        self._trainable = as_trainable(trainable)
+        self._param_space = param_space
+        self._tune_config = tune_config or TuneConfig()
+        self._run_config = run_config or RunConfig()
+        self._results: ResultGrid | None = None
+
+    def fit(self) -> ResultGrid:
+        """Run all trials; returns when the last one has ended, or after Ctrl-C.
+
+        Raises:
+            ArgumentError: lists everything that is wrong with the arguments, before anything starts.
+            TuneError: the run could not go on; says why and where the results are.
+        """
+        from tune_plugins.display import make_display
+        from tune_plugins.results import ResultGrid
+        from tune_plugins.runner import Runner
+        from tune_plugins.runtime.ray_runtime import RayRuntime
+        from tune_plugins.store import ExperimentStore
+
+        tune, run = self._tune_config, self._run_config
+        plan = self._check()
+        metric = tune.metric or plan.scheduler.metric
+        mode = tune.mode or plan.scheduler.mode
+        plan.searcher.setup(plan.space, metric=metric, mode=mode, seed=plan.seed, num_samples=tune.num_samples)
+        plan.scheduler.setup(metric=metric, mode=mode, seed=plan.seed)
+        thresholds, stopper = split_stop(run.stop)
+        rules = self._rules(metric, mode, plan)
+        directory = _experiment_directory(run, self._trainable.name)
+        info = RunInfo(
+            name=directory.name,
+            path=str(directory),
+            metric=metric,
+            mode=mode,
+            total_trials=rules.trial_limit,
+            slots=plan.slots,
+            resources=plan.shape.total,
+            cluster=_sum(plan.nodes),
+            time_budget_s=tune.time_budget_s,
+            scheduler=type(plan.scheduler).__name__,
+            searcher=type(plan.searcher).__name__,
+            parameters=plan.space.parameters,
+            max_iterations=_max_iterations(thresholds, plan.scheduler),
+            seed=plan.seed,
+        )
+        with ExperimentStore.create(directory, {**asdict(info), "param_space": plan.space.to_json()}) as store:
+            experiment = Experiment(plan.searcher, plan.scheduler, rules, stopper)
+            runtime = RayRuntime(
+                plan.cluster,
+                trainable=plan.pickled,
+                parameters=self._trainable.parameters,
+                shape=self._shape_function(plan.shape),
+                slots=plan.slots,
+                fresh=not tune.reuse_actors,
+                send_ahead=not plan.searcher.reads_results,
+                make_job=JobMaker(experiment, store, directory, self._trainable.name, tune, run, thresholds),
+            )
+            display = run.progress_reporter or make_display(run.verbose)
+            callbacks = [*([display] if display else []), *run.callbacks]
+            Runner(experiment, runtime, store, callbacks, info).run()
+        self._results = ResultGrid(directory, metric=metric, mode=mode)
+        self._raise_first_error()
+        return self._results
+
+    def get_results(self) -> ResultGrid:
+        """The results of the last `fit`.
+
+        Raises:
+            TuneError: there was none.
+        """
+        if self._results is None:
+            raise TuneError("get_results() before fit(): there are no results yet. Call fit() first.")
+        return self._results
+
+    def _raise_first_error(self) -> None:
+        if self._run_config.failure_config.fail_fast == "raise" and self._results and self._results.num_errors:
+            raise self._results.errors[0]
+
+    # ---------------------------------------------------------------------------------- checks
+
+    def _check(self) -> _Plan:
+        """Everything that can be wrong, all at once; starts or joins Ray."""
+        from tune_plugins.runtime.ray_cluster import join_or_start, nodes
+        from tune_plugins.search import BasicVariantGenerator
+        from tune_plugins.space import Space
+
+        tune, run = self._tune_config, self._run_config
+        mistakes = Mistakes("Tuner")
+        mistakes.found += self._trainable.mistakes()
+        mistakes.found += tune.mistakes()
+        mistakes.found += run.mistakes()
+        scheduler, searcher = tune.scheduler or FIFOScheduler(), tune.search_alg or BasicVariantGenerator()
+        if not isinstance(scheduler, TrialScheduler):
+            mistakes.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {scheduler!r}.")
+        else:
+            mistakes.found += scheduler.mistakes()
+            name = type(scheduler).__name__
+            if scheduler.needs_metric and not (scheduler.metric or tune.metric):
+                mistakes.add(
+                    f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
+                    "Add TuneConfig(metric='...', mode='min' or 'max')."
+                )
+            elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
+                mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
+        if not callable(getattr(searcher, "suggest", None)):
+            mistakes.add(f"search_alg: expected a tune_plugins.search.Searcher, got {searcher!r}.")
+        space = Space(self._param_space if isinstance(self._param_space, (Mapping, type(None))) else None)
+        if not isinstance(self._param_space, (Mapping, type(None))):
+            mistakes.add(f"param_space: expected a dict of hyper-parameters, got {self._param_space!r}.")
+        mistakes.found += space.mistakes()
+        if not any(m.startswith("storage_path") for m in mistakes.found):
+            mistakes.found += _storage_mistakes(run)
+        data = b""
+        if callable(self._trainable.function):
+            try:
+                data = pickled(self._trainable)
+            except ArgumentError as error:
+                mistakes.merge(error)
+        if mistakes.found and self._trainable.resources is None:
+            mistakes.raise_if_any()
+        cluster = join_or_start()
+        available = nodes()
+        shape, slots = self._slots(mistakes, available)
+        mistakes.raise_if_any()
+        seed = tune.seed if tune.seed is not None else secrets.randbelow(2**31)
+        return _Plan(scheduler, searcher, space, data, cluster, available, shape, slots, seed)
+
+    def _slots(self, mistakes: Mistakes, available: list[dict[str, float]]) -> tuple[Shape, int]:
+        resources = self._trainable.resources
+        if callable(resources):
+            # What a trial takes is known with its config only; no more trials than CPUs at a time.
+            shape = shape_of(None)
+            most = max(1, int(sum(node.get("CPU", 0.0) for node in available)))
+        else:
+            try:
+                shape = shape_of(resources)
+            except ValueError:
+                return shape_of(None), 0  # already among the mistakes
+            most = fits(shape, available)
+            if most == 0:
+                mistakes.add(missing(shape, available))
+        limit = self._tune_config.max_concurrent_trials
+        return shape, most if limit is None else min(limit, most) if isinstance(limit, int) else most
+
+    def _shape_function(self, default: Shape) -> Callable[[dict[str, Any]], Shape]:
+        resources = self._trainable.resources
+        if not callable(resources):
+            return lambda config: default
+        from tune_plugins.runtime.ray_cluster import nodes
+
+        def shape_for(config: dict[str, Any]) -> Shape:
+            try:
+                shape = shape_of(resources(config))
+            except ValueError as error:
+                raise ArgumentError("with_resources", [str(error)]) from error
+            available = nodes()
+            if not fits(shape, available):
+                raise ArgumentError("with_resources", [missing(shape, available)])
+            return shape
+
+        return shape_for
+
+    def _rules(self, metric: str | None, mode: str | None, plan: _Plan) -> Rules:
+        run = self._run_config
+        keep, failure = run.checkpoint_config, run.failure_config
+        return Rules(
+            metric=metric,
+            mode=mode,
+            seed=plan.seed,
+            trial_limit=plan.searcher.total_trials,
+            max_failures=failure.max_failures,
+            fail_fast=bool(failure.fail_fast),
+            time_budget_s=self._tune_config.time_budget_s,
+            num_to_keep=keep.num_to_keep,
+            score_attribute=keep.checkpoint_score_attribute,
+            score_order=keep.checkpoint_score_order,
+        )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Arguments of a run, found to be right."""
+
+    scheduler: TrialScheduler
+    searcher: Searcher
+    space: Space
+    pickled: bytes
+    cluster: Cluster
+    nodes: list[dict[str, float]]
+    shape: Shape
+    slots: int
+    seed: int
+
+
+class JobMaker:
+    """Completes the core's `StartTrial` with what a worker needs to know."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: ExperimentStore,
+        directory: Path,
+        trainable: str,
+        tune: TuneConfig,
+        run: RunConfig,
+        thresholds: Mapping[str, float],
+    ) -> None:
+        self._experiment, self._store, self._directory = experiment, store, directory
+        self._trainable, self._tune, self._logs = trainable, tune, run.log_to_file
+        less_is_better = experiment.rules.metric if experiment.rules.mode == "min" else None
+        self._stop = tuple(StopRule(name, value, name == less_is_better) for name, value in thresholds.items())
+        keep = run.checkpoint_config
+        self._policy = CheckpointPolicy(
+            keep.checkpoint_frequency,
+            keep.checkpoint_at_end,
+            keep.checkpoint_score_attribute,
+            keep.checkpoint_score_order,
+        )
+
+    def __call__(self, command: StartTrial, shape: Shape) -> Job:
+        """The job of one attempt at a trial."""
+        trial = self._experiment.trials[command.trial_id]
+        name_of, dirname_of = self._tune.trial_name_creator, self._tune.trial_dirname_creator
+        name = str(name_of(trial)) if name_of else f"{self._trainable}_{trial.id}"
+        dirname = f"trial_{trial.id}"
+        if dirname_of:
+            dirname = str(dirname_of(trial))
+            if (mistake := check_name("trial_dirname_creator", dirname)) is not None:
+                raise ArgumentError("TuneConfig", [mistake])
+            self._store.set_dirnames({trial.id: dirname})
+        return Job(
+            trial_id=trial.id,
+            name=name,
+            dirname=dirname,
+            config=command.config,
+            lease=command.lease,
+            experiment_name=self._directory.name,
+            experiment_dir=str(self._directory),
+            checkpoint=command.checkpoint,
+            iteration=command.iteration,
+            attempt=command.attempt,
+            seed=command.seed,
+            stop=self._stop,
+            policy=self._policy,
+            resources=shape.total,
+            log_files=self._log_files(dirname),
+        )
+
+    def _log_files(self, dirname: str) -> tuple[str, str] | None:
+        logs = self._logs
+        if logs is False:
+            return None
+        names = ("stdout", "stderr") if logs is True else (logs, logs) if isinstance(logs, str) else logs
+        folder = self._directory / dirname
+        return str(folder / names[0]), str(folder / names[-1])
+
+
+def _experiment_directory(run: RunConfig, trainable: str) -> Path:
+    """Folder of a new experiment; a name made by us gets a number where it is taken already."""
+    if run.name is not None:
+        return run.storage_dir / run.name
+    base = f"{trainable[:70]}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    number = 0
+    while (directory := run.storage_dir / (f"{base}_{number}" if number else base)).exists():
+        number += 1
+    return directory
+
+
+def _storage_mistakes(run: RunConfig) -> list[str]:
+    """Whether results can be written where the user wants them, and are not there already."""
+    folder = run.storage_dir
+    remedy = "Give RunConfig(storage_path=...) a folder that you may write to."
+    parent = folder
+    while not parent.exists() and parent.parent != parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        return [f"storage_path: expected a folder, got {str(folder)!r}, but {str(parent)!r} is a file. {remedy}"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return [f"storage_path: cannot write to {str(folder)!r} ({error.strerror}). {remedy}"]
+    if isinstance(run.name, str) and check_name("name", run.name) is None and (folder / run.name / FILE_NAME).exists():
+        return [
+            f"name: there is an experiment {run.name!r} in {str(folder)!r} already, and a new one would hide its "
+            f"results. Choose another name, or look at it with tune_plugins.ResultGrid({str(folder / run.name)!r})."
+        ]
+    return []
+
+
+def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:
+    ends = [thresholds.get("training_iteration")]
+    if scheduler.time_attr == "training_iteration":
+        ends.append(getattr(scheduler, "max_t", None))
+    known = [end for end in ends if end is not None]
+    return min(known) if known else None
+
+
+def _sum(nodes: list[dict[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for node in nodes:
+        for name, amount in node.items():
+            total[name] = total.get(name, 0.0) + amount
+    return total
