@@ -201,7 +201,7 @@ def savings(results: Any, max_rounds: int) -> str:
     all_seconds = sum(m["time_total_s"] / m["training_iteration"] * max_rounds for m in trained)
     return (
         f"ASHA trained {rounds:,} of {all_rounds:,} rounds ({rounds / all_rounds:.0%}), "
-        f"{seconds:,.0f} s of one core where all of it would have taken about {all_seconds:,.0f} s."
+        f"{seconds:,.1f} s of one core where all of it would have taken about {all_seconds:,.1f} s."
     )
 
 
