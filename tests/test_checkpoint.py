@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tune_plugins.checkpoint import (
@@ -35,7 +36,7 @@ def save(target: Path, iteration: int = 1, text: str = "weights") -> CheckpointR
     (writer.path / "model.txt").write_text(text)
     (writer.path / "optimizer").mkdir()
     (writer.path / "optimizer" / "state.bin").write_bytes(b"\0\1" * 50)
-    return writer.commit(iteration, 0.5, {"loss": 0.5, "object": object()})
+    return writer.commit(iteration, 0.5, {"loss": np.float32(0.5), ("a", 1): object()})
 
 
 def names(directory: Path) -> list[str]:
@@ -50,7 +51,8 @@ def test_a_commit_makes_a_whole_directory_visible(tmp_path: Path) -> None:
     assert verify(target) is None
     assert (target / "optimizer" / "state.bin").read_bytes() == b"\0\1" * 50
     manifest = json.loads((target / MANIFEST).read_text())
-    assert manifest["iteration"] == 3 and manifest["files"]["model.txt"]["size"] == 7
+    assert manifest["metrics"]["loss"] == 0.5 and manifest["iteration"] == 3
+    assert manifest["files"]["model.txt"]["size"] == 7
 
 
 def test_nothing_is_visible_before_the_commit_nor_after_an_abort(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_plugins._files import flush, flush_and_hash, fsync_directory, listing, sha256, write_durably
+from tune_plugins._jsonable import to_plain
 from tune_plugins.errors import ArgumentError
 from tune_plugins.trial import CheckpointRecord
 
@@ -155,7 +156,7 @@ class CheckpointWriter:
                 "metrics": dict(metrics or {}),
                 "files": listed,
             }
-            write_durably(self.path / MANIFEST, json.dumps(manifest, indent=1, default=repr))
+            write_durably(self.path / MANIFEST, json.dumps(to_plain(manifest), indent=1))
             if (self.path / METADATA).exists():
                 flush([self.path / METADATA])
             for folder in (*folders, self.path):
