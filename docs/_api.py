@@ -7,6 +7,7 @@ import inspect
 
 MODULES = {
     "tune_plugins": "What most scripts need, usually imported as `import tune_plugins as tune`.",
+    "tune_plugins.space": "What the functions that make domains return, and the space as a whole.",
     "tune_plugins.schedulers": "Which trials go on, and what to override for a scheduler of your own.",
     "tune_plugins.search": "Which configurations are tried.",
     "tune_plugins.stoppers": "Rules that end a trial or the whole experiment.",
@@ -15,6 +16,11 @@ MODULES = {
     "tune_plugins.errors": "Everything that is raised.",
     "tune_plugins.session": "What adapters talk to inside a trial.",
     "tune_plugins.trial": "What schedulers and callbacks see of a trial.",
+    "tune_plugins.experiment": "The pure core, for those who write a runtime of their own.",
+    "tune_plugins.events": "What a runtime tells the core, and what the core tells it to do.",
+    "tune_plugins.trainable": "What `with_resources` and `with_parameters` make of a function.",
+    "tune_plugins.store_reader": "The durable record, read while an experiment runs or after it.",
+    "tune_plugins.testing": "Suites and tools for the tests of adapters, also of those outside this project.",
 }
 
 
