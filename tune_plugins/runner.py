@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _RECORDS = (RecordTrial, RecordStatus, RecordDecision, DeleteCheckpoint)
 _STEP_S = 0.1
+_COMMIT_S = 0.05
 
 
 class Runtime(Protocol):
@@ -84,7 +86,9 @@ class Runner:
         self.experiment, self.runtime, self.store, self.info = experiment, runtime, store, info
         self.hooks = Hooks(callbacks, experiment.trials)
         self._signals: list[int] = []
-        self._last_step = 0.0
+        self._last_step = self._last_commit = 0.0
+        self._unwritten: list[Event] = []
+        self._unwritten_records: list[Command] = []
 
     def run(self) -> str:
         """Run to the end.
@@ -107,9 +111,13 @@ class Runner:
                     break
                 self._turn(self.runtime.poll(_STEP_S))
             reason = self.experiment.stop_reason
-            self._commit(self.runtime.close(), late=True)
+            self._take_in(self.runtime.close())
+            self._commit()
         except BaseException:
             self.runtime.kill_all()
+            # What was taken in before the trouble is kept; if that is the disk's, there is nothing to be done.
+            with suppress(TuneError):
+                self._commit()
             raise
         finally:
             for number, handler in before.items():
@@ -127,35 +135,51 @@ class Runner:
             events.append(StopRequested(now, f"interrupted by {how}"))
         if not events:
             events.append(Tick(now))
-        self._commit(events)
+        self._carry_out(self._take_in(events))
         self._pass_on_output()
         step = time.monotonic()
         if step - self._last_step >= _STEP_S:
             self._last_step = step
             self.hooks.call("on_step", self.experiment.trials, self.experiment.scheduler.notes())
 
-    def _commit(self, events: list[Event], *, late: bool = False) -> None:
-        """Handle events; make them and what follows from them durable; only then give verdicts."""
+    def _take_in(self, events: list[Event]) -> list[Command]:
+        """Show events to the core; both they and what they led to are noted for the record."""
         commands: list[Command] = []
-        handled = 0
-        try:
-            for event in events:
-                commands += self._handle(event)
-                handled += 1
-        except BaseException:
-            # What the core has accepted before the trouble is kept.
-            self.store.commit([e for e in events[: handled + 1] if not isinstance(e, Tick)], _records(commands))
-            raise
-        if not late:
-            # A new trial need not wait for the disk: nothing it has done could be lost yet.
-            self.runtime.perform([c for c in commands if isinstance(c, StartTrial)])
-        self.store.commit([e for e in events if not isinstance(e, Tick)], _records(commands))
-        if not late:
-            self.runtime.perform([c for c in commands if not isinstance(c, (StartTrial, *_RECORDS))])
-        for command in commands:
+        for event in events:
+            if not isinstance(event, Tick):
+                self._unwritten.append(event)
+            answer = self._handle(event)
+            commands += answer
+            self._unwritten_records += [c for c in answer if isinstance(c, _RECORDS)]
+        return commands
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        """Start trials at once; give verdicts only when what they rest on is durable.
+
+        Where nobody waits for a verdict, one commit serves all turns of `_COMMIT_S` seconds.
+        """
+        starts = [c for c in commands if isinstance(c, StartTrial)]
+        verdicts = [c for c in commands if not isinstance(c, (StartTrial, *_RECORDS))]
+        # A new trial need not wait for the disk: it has done nothing yet that could be lost.
+        if starts:
+            self.runtime.perform(starts)
+        if verdicts or self.experiment.finished or time.monotonic() - self._last_commit >= _COMMIT_S:
+            self._commit()
+        if verdicts:
+            self.runtime.perform(verdicts)
+
+    def _commit(self) -> None:
+        """Make everything durable that was taken in so far, and tell the callbacks."""
+        events, records = self._unwritten, self._unwritten_records
+        self._last_commit = time.monotonic()
+        if not events and not records:
+            return
+        self.store.commit(events, records)
+        self._unwritten, self._unwritten_records = [], []
+        for command in records:
             if isinstance(command, DeleteCheckpoint) and command.checkpoint.path is not None:
                 checkpoints.remove(command.checkpoint.path)
-        self.hooks.tell(events, commands)
+        self.hooks.tell(events, records)
 
     def _handle(self, event: Event) -> list[Command]:
         try:
@@ -197,7 +221,8 @@ class Runner:
             for trial in self.experiment.trials.values()
             if trial.status is TrialStatus.STOPPING
         ]
-        self._commit(lost, late=True)
+        self._take_in(lost)
+        self._commit()
 
 
 class Hooks:
@@ -251,7 +276,3 @@ class Hooks:
                     self.call("on_trial_complete", trials, trials[command.trial_id])
                 elif command.status == TrialStatus.ERROR:
                     self.call("on_trial_error", trials, trials[command.trial_id])
-
-
-def _records(commands: Sequence[Command]) -> list[Command]:
-    return [command for command in commands if isinstance(command, _RECORDS)]

@@ -125,6 +125,7 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
     Args:
         metrics: names and values. May be given as keywords instead or in addition.
         checkpoint: a directory that holds the training state at this point, copied before this call returns.
+        **kwargs: metrics by name.
 
     Raises:
         TrialStopped: the trial is to end here (derived from BaseException).

@@ -111,7 +111,10 @@ class WorkerActor:
 
         node = str(ray.get_runtime_context().get_node_id())
         home, actor = relay
-        wire: Wire = connect(address, key, worker) if node == home else RelayedWire(actor, worker, ray.get)
+        try:
+            wire: Wire = connect(address, key, worker) if node == home else RelayedWire(actor, worker, ray.get)
+        except (OSError, EOFError, ray.exceptions.RayError):
+            return  # the run was over before this process had started
         function = cloudpickle.loads(trainable)
         if parameters:
             values = dict(zip(parameters, ray.get(list(parameters.values())), strict=True))

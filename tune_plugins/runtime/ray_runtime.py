@@ -181,7 +181,9 @@ class RayRuntime:
                             self.output.append(item)
         self._board.close()
         for worker, seat in self._seats.items():
-            if worker in left and not (self._fresh or seat.shares_group or seat.leaving):
+            # One that is still starting finds nobody to connect to, and is warm for the next run.
+            ready = worker in left or not seat.connected
+            if ready and not (self._fresh or seat.shares_group or seat.leaving):
                 self._pool.give_back(seat.worker)
             else:
                 self._dispose(seat)
@@ -271,6 +273,8 @@ class RayRuntime:
                     return
                 if seat.connected and not (seat.parked or seat.leaving) and len(seat.trials) == room:
                     self._send_first(seat)
+        if not self._waiting:
+            return
         idle_or_coming = sum(s.idle for s in self._seats.values())
         active = sum(not (s.parked or s.leaving) for s in self._seats.values())
         wanted = min(len(self._waiting) - idle_or_coming, self._slots - active)

@@ -59,7 +59,9 @@ def shape_of(request: ResourceRequest) -> Shape:
     """
     factory = request if isinstance(request, PlacementGroupFactory) else PlacementGroupFactory([request or {"CPU": 1}])
     if not factory.bundles:
-        raise ValueError("resources: expected at least one bundle, got none. Write PlacementGroupFactory([{'CPU': 1}]).")
+        raise ValueError(
+            "resources: expected at least one bundle, got none. Write PlacementGroupFactory([{'CPU': 1}])."
+        )
     bundles = []
     for given in factory.bundles:
         if not isinstance(given, Mapping):

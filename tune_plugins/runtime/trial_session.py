@@ -15,7 +15,15 @@ from typing import Any, Protocol
 
 from tune_plugins.checkpoint import MANIFEST, Checkpoint, CheckpointWriter
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
-from tune_plugins.events import CheckpointSaved, ExploitTrial, GrantLease, PauseTrial, StopTrial, TrialErrored, TrialPaused
+from tune_plugins.events import (
+    CheckpointSaved,
+    ExploitTrial,
+    GrantLease,
+    PauseTrial,
+    StopTrial,
+    TrialErrored,
+    TrialPaused,
+)
 from tune_plugins.runtime.job import Job
 from tune_plugins.session import SaveState, TrialContext, Verdict
 from tune_plugins.trial import CheckpointRecord, Milestone, lookup

@@ -74,10 +74,10 @@ class Worker:
             try:
                 message = unpack(self._wire.recv_bytes())
             except (EOFError, OSError, TypeError):
-                # The driver is gone: its results could go nowhere, so user code must not run on.
-                if not self._mail.closed:
+                # The driver is gone: the results of user code could go nowhere, so it must not run on.
+                if self._mail.busy:
                     os._exit(1)
-                return
+                message = None
             if message is None or isinstance(message, Job):
                 with self._jobs_changed:
                     self._jobs.append(message)
@@ -213,6 +213,11 @@ class WorkerMail:
         with self._lock:
             self._trial_id = ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether a trial is running."""
+        return bool(self._trial_id)
+
     def result(self, result: dict[str, Any]) -> None:
         """Queue a result."""
         with self._lock:
@@ -287,7 +292,7 @@ class WorkerMail:
                 try:
                     self._wire.send_bytes(pack(batch))
                 except (OSError, ValueError):
-                    if not self.closed:
+                    if self.busy:
                         os._exit(1)
 
     def _flush_later(self) -> None:
