@@ -118,7 +118,7 @@ class Result:
 
     def _result_at(self, record: CheckpointRecord) -> dict[str, Any]:
         results: list[dict[str, Any]] = self._results
-        for result in reversed(results):
+        for result in results[::-1]:
             if result.get("training_iteration") == record.iteration:
                 return result
         return {}
