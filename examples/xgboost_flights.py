@@ -26,6 +26,7 @@ from tune_plugins.schedulers import ASHAScheduler
 
 MODEL_FILE = "model.ubj"
 DEFAULT_ROUNDS = 100  # of XGBoost's scikit-learn estimators
+EARLY_STOPPING_ROUNDS = 20
 GRACE_ROUNDS = 20
 REDUCTION_FACTOR = 2
 
@@ -56,6 +57,7 @@ def train_flights(config: dict[str, Any], data: dict[str, Any]) -> None:
         train,
         num_boost_round=data["rounds"],
         evals=[(validation, "eval")],
+        early_stopping_rounds=EARLY_STOPPING_ROUNDS,  # ASHA compares trials with others, this a trial with itself
         callbacks=[TuneReportCheckpointCallback(filename=MODEL_FILE)],
         verbose_eval=False,
     )
@@ -109,6 +111,7 @@ def main() -> None:
     print(compare(parts, best, threads=args.cpus or os.cpu_count() or 1))
     print()
     print(savings(results, args.max_rounds))
+    print()
     picture = Path(results.experiment_path) / "learning_curves.png"
     draw_learning_curves(results, best, args.max_rounds, picture)
     print(f"Learning curves of all trials: {picture}")
@@ -192,17 +195,23 @@ def best_round(result: Any) -> int:
 
 
 def savings(results: Any, max_rounds: int) -> str:
-    """How much training the scheduler did without."""
-    trained = [r.metrics for r in results if r.metrics]
-    rounds = sum(m["training_iteration"] for m in trained)
-    seconds = sum(m["time_total_s"] for m in trained)
-    # What each trial would have taken to the end, at the pace it had.
-    all_rounds = len(trained) * max_rounds
-    all_seconds = sum(m["time_total_s"] / m["training_iteration"] * max_rounds for m in trained)
-    return (
-        f"ASHA trained {rounds:,} of {all_rounds:,} rounds ({rounds / all_rounds:.0%}), "
-        f"{seconds:,.1f} s of one core where all of it would have taken about {all_seconds:,.1f} s."
-    )
+    """How much training was left out, and by whom; seconds are of one core, at the pace each trial had."""
+    labels = ("trained", "saved by ASHA", "saved by early stopping")
+    rounds, seconds = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0.0)
+    for result in results:
+        if not result.metrics:
+            continue
+        trained, took = result.metrics["training_iteration"], result.metrics["time_total_s"]
+        rounds["trained"] += trained
+        seconds["trained"] += took
+        saver = "saved by ASHA" if "at rung" in result.reason else "saved by early stopping"
+        rounds[saver] += max_rounds - trained
+        seconds[saver] += (max_rounds - trained) * took / trained
+    everything = sum(rounds.values())
+    lines = [f"{'':<36}{'rounds':>11}{'share':>9}  {'core time':>11}"]
+    for label in labels:
+        lines.append(f"{label:<36}{rounds[label]:>11,}{rounds[label] / everything:>9.0%}  {seconds[label]:>9,.1f} s")
+    return "\n".join(lines)
 
 
 def draw_learning_curves(results: Any, best: Any, max_rounds: int, path: Path) -> None:

@@ -170,9 +170,13 @@ def test_the_whole_demo_at_small_size(tmp_path):
 
     for parameter in ("eta", "max_depth", "min_child_weight"):
         assert parameter in output, "the best configuration is not shown"
-    saved = re.search(r"ASHA trained (\d+) of 100 rounds", output)
-    assert saved, output
-    assert 20 * 4 <= int(saved[1]) <= 100
+    rounds = {}
+    for name in ("trained", "saved by ASHA", "saved by early stopping"):
+        row = re.search(rf"^{name} +(\d+) +\d+% +[\d.]+ s$", output, re.MULTILINE)
+        assert row, f"no row {name!r} in:\n{output}"
+        rounds[name] = int(row[1])
+    assert sum(rounds.values()) == 4 * 25
+    assert 4 * 20 <= rounds["trained"] <= 4 * 25
 
     picture = re.search(r"^Learning curves of all trials: (.+\.png)$", output, re.MULTILINE)
     assert picture, output
