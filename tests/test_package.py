@@ -72,11 +72,22 @@ def bare_python(wheel: Path, repository: Path, tmp_path_factory: pytest.TempPath
     return python
 
 
-def tracked_files(repository: Path) -> Iterator[Path]:
-    """Text files that belong to the project: those git tracks or would track."""
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=repository)
-    for name in filter(None, listed.split("\0")):
-        path = repository / name
+def project_files(repository: Path) -> Iterator[Path]:
+    """Text files of the project: what git tracks or would track; in an unpacked archive, what was not made later."""
+    made = {"build", "dist", "_build", "generated", "output", "__pycache__"}
+    if (repository / ".git").exists() and shutil.which("git"):
+        listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=repository)
+        paths = [repository / name for name in listed.split("\0") if name]
+    else:
+        paths = [
+            path
+            for path in repository.rglob("*")
+            if not any(
+                part in made or part.startswith((".venv", ".git")) or part.endswith(("_cache", ".egg-info"))
+                for part in path.relative_to(repository).parts[:-1]
+            )
+        ]
+    for path in paths:
         if path.is_file() and path.suffix not in {".png", ".ubj", ".gz", ".zip", ".db"}:
             yield path
 
@@ -237,7 +248,7 @@ def test_no_file_names_a_path_of_one_machine(repository: Path) -> None:
     personal = re.compile(r"(?<![\w.:/~*-])/(?:(?:home|Users)/(?!me/)|root/|work/|mnt/|opt/|tmp/v/)\w|file:///\w")
     found = [
         f"{path.relative_to(repository)}:{number}: {line.strip()}"
-        for path in tracked_files(repository)
+        for path in project_files(repository)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if personal.search(line)
     ]
@@ -246,7 +257,7 @@ def test_no_file_names_a_path_of_one_machine(repository: Path) -> None:
 
 def test_only_benchmarks_import_ray_tune(repository: Path) -> None:
     found = []
-    for path in tracked_files(repository):
+    for path in project_files(repository):
         if path.suffix != ".py" or "benchmarks" in path.relative_to(repository).parts:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
