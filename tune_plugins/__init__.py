@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tune_plugins.runtime.ray_cluster import shutdown
     from tune_plugins.runtime.resources import PlacementGroupFactory
     from tune_plugins.session import get_checkpoint, get_context, report
+    from tune_plugins.simulation import Curve, SimulatedCluster, simulate
     from tune_plugins.space import (
         choice,
         grid_search,
@@ -45,6 +46,7 @@ _HOMES = {
     "results": ["Result", "ResultGrid"],
     "runtime.ray_cluster": ["shutdown"],
     "runtime.resources": ["PlacementGroupFactory"],
+    "simulation": ["Curve", "SimulatedCluster", "simulate"],
     "session": ["get_checkpoint", "get_context", "report"],
     "space": [
         "choice",
@@ -72,12 +74,14 @@ __all__ = [
     "ArgumentError",
     "Checkpoint",
     "CheckpointConfig",
+    "Curve",
     "FailureConfig",
     "MissingDependencyError",
     "PlacementGroupFactory",
     "Result",
     "ResultGrid",
     "RunConfig",
+    "SimulatedCluster",
     "TrialError",
     "TrialStopped",
     "TuneConfig",
@@ -101,6 +105,7 @@ __all__ = [
     "report",
     "sample_from",
     "shutdown",
+    "simulate",
     "uniform",
     "with_parameters",
     "with_resources",

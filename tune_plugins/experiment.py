@@ -61,6 +61,7 @@ TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
         "continue": S.RUNNING,
         "exploit": S.RUNNING,
         "pause": S.PAUSED,
+        "paused": S.RUNNING,  # it says so when it has been woken already
         "stop": S.STOPPING,
         "finished": S.TERMINATED,
         "error": S.ERROR,
@@ -69,6 +70,7 @@ TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
     S.PAUSED: {
         "checkpoint": S.PAUSED,
         "paused": S.PAUSED,
+        "evicted": S.PAUSED,
         "wake": S.RUNNING,  # its process waited in memory
         "start": S.STARTING,  # from its checkpoint
         "stop": S.STOPPING,
@@ -80,19 +82,21 @@ TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
         "started": S.STOPPING,
         "results": S.STOPPING,
         "checkpoint": S.STOPPING,
+        "paused": S.STOPPING,  # told to pause, and then to stop
+        "evicted": S.TERMINATED,
         "finished": S.TERMINATED,
         "error": S.ERROR,
     },
     # Checkpoints are made durable in the background, also after the end, and that can fail.
     S.TERMINATED: {"checkpoint": S.TERMINATED, "error": S.ERROR},
-    S.ERROR: {"checkpoint": S.ERROR},
+    S.ERROR: {"checkpoint": S.ERROR, "error": S.ERROR},
 }
 
 _TRIAL_EVENTS: dict[type[Event], str] = {
     TrialStarted: "started",
     ResultsReported: "results",
     CheckpointSaved: "checkpoint",
-    TrialPaused: "paused",
+    TrialPaused: "paused",  # or "evicted"
     TrialFinished: "finished",
 }
 
@@ -148,6 +152,7 @@ class Experiment:
         self._pending: dict[str, Trial] = {}
         self._paused: dict[str, Trial] = {}
         self._active: dict[str, Trial] = {}
+        self._evicting: set[str] = set()  # told to pause and give their process back, but have not said so yet
         self._unseen: dict[str, list[dict[str, Any]]] = {}
         self._pins: Counter[tuple[str, str]] = Counter()
         self._doomed: dict[tuple[str, str], CheckpointRecord] = {}
@@ -219,6 +224,8 @@ class Experiment:
             del self._pending[trial.id]
         elif old is S.PAUSED:
             del self._paused[trial.id]
+            self._evicting.discard(trial.id)
+            trial.resident = False
         if new is S.PENDING:
             self._pending[trial.id] = trial
         elif new is S.PAUSED:
@@ -234,6 +241,8 @@ class Experiment:
             commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
 
     def _on_trial_event(self, event: Any, trigger: str, commands: list[Command]) -> None:
+        if isinstance(event, TrialPaused) and not event.resident:
+            trigger = "evicted"
         trial = self._trial(event, trigger)
         if isinstance(event, TrialStarted):
             trial.started_at = trial.started_at or event.time
@@ -243,8 +252,13 @@ class Experiment:
             trial.checkpoints.append(event.checkpoint)
             self._apply_retention(trial, commands)
         elif isinstance(event, TrialPaused):
-            self._move(trial, "paused", event.time, commands)
-            trial.resident = event.resident
+            if trigger == "evicted" and trial.status is S.STOPPING:
+                self._end(trial, trigger, event.time, commands)
+                return
+            self._move(trial, trigger, event.time, commands)
+            if trial.status is S.PAUSED:
+                self._evicting.discard(trial.id)
+                trial.resident = event.resident
         else:
             if trial.status is not S.STOPPING or not trial.reason:
                 trial.reason = event.reason
@@ -288,6 +302,7 @@ class Experiment:
         if trial.status is S.TERMINATED:
             trial.error = event.error
             trial.reason = f"its last checkpoint could not be saved: {_last_line(event.error)}"
+        if trial.status.finished:
             self._move(trial, "error", event.time, commands)
             return
         preempted = isinstance(event, WorkerLost) and event.preempted
@@ -306,9 +321,10 @@ class Experiment:
         # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
         checkpoint = trial.newest_checkpoint
         trial.iteration = checkpoint.iteration if checkpoint else 0
-        self._unseen.pop(trial.id, None)
+        unseen = self._unseen.pop(trial.id, ())
+        if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
+            self._unseen[trial.id] = kept
         trial.attempt += 1
-        trial.resident = False
         trial.reason = f"to be tried again from iteration {trial.iteration}: {_last_line(event.error)}"
         self._move(trial, "retry", event.time, commands)
 
@@ -316,10 +332,13 @@ class Experiment:
         """The trial is over: show schedulers and searchers what they have not seen yet, then tell them."""
         failed = trigger == "error"
         self._check(trial, trigger, trigger)
-        if not failed:
-            for result in self._unseen.pop(trial.id, ()):
-                self._show(trial, result)
-        self._unseen.pop(trial.id, None)
+        unseen = self._unseen.pop(trial.id, [])
+        if failed:
+            unseen = []
+        for result in unseen:
+            self._show(trial, result)
+            if self.stopper is not None:
+                self.stopper(trial.id, result)
         self._move(trial, trigger, time, commands)
         if failed:
             self.scheduler.on_trial_error(trial)
@@ -327,6 +346,8 @@ class Experiment:
             self.scheduler.on_trial_complete(trial, trial.last_result)
         self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
         trial.lease = _NO_LEASE
+        if unseen:
+            self._ask_stopper(time, commands)
 
     # ------------------------------------------------------------------------------- decisions
 
@@ -347,8 +368,7 @@ class Experiment:
             if self.stopper is not None:
                 if self.stopper(trial.id, result):
                     decision = Decision(Action.STOP, f"stopped by {type(self.stopper).__name__}")
-                if self.stopper.stop_all():
-                    self._stop_all(f"{type(self.stopper).__name__} ended the experiment", time, commands)
+                if self._ask_stopper(time, commands):
                     return
                 if decision.action is Action.STOP:
                     break
@@ -362,8 +382,10 @@ class Experiment:
             trial.reason = decision.reason
             limit = self.rules.max_resident_trials
             evict = limit is not None and sum(t.resident for t in self._paused.values()) >= limit
-            trial.resident = not evict
             self._move(trial, "pause", time, commands)
+            trial.resident = not evict
+            if evict:
+                self._evicting.add(trial.id)
             commands.append(PauseTrial(trial.id, evict=evict))
         elif decision.action is Action.EXPLOIT:
             self._exploit(trial, decision, time, commands)
@@ -385,6 +407,13 @@ class Experiment:
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
         commands.append(ExploitTrial(trial.id, source.id, checkpoint, trial.config, self._lease(trial)))
 
+    def _ask_stopper(self, time: float, commands: list[Command]) -> bool:
+        """Whether the stopper ends the experiment, which is done then."""
+        if self.stopper is None or not self.stopper.stop_all():
+            return False
+        self._stop_all(f"{type(self.stopper).__name__} ended the experiment", time, commands)
+        return True
+
     def _lease(self, trial: Trial) -> Lease:
         """What the scheduler grants, narrowed to the next report where a stopper must see each one."""
         granted = self.scheduler.next_milestone(trial)
@@ -397,32 +426,52 @@ class Experiment:
 
     # ------------------------------------------------------------------------------------ slots
 
+    def _choose(self) -> Trial | None:
+        paused = self._paused
+        if self._evicting:
+            paused = {i: t for i, t in paused.items() if i not in self._evicting}
+        return self.scheduler.choose_trial_to_run(self._pending, paused)
+
     def _fill_slots(self, time: float, commands: list[Command]) -> None:
         if self.finished:
             return
         while not self.stop_reason and len(self._active) < self.slots:
-            trial = self.scheduler.choose_trial_to_run(self._pending, self._paused)
+            trial = self._choose()
             if trial is None:
-                if not self._searching or self._suggest(time, commands) is None:
+                if self._suggest(time, commands) is None:
                     break
-                trial = self.scheduler.choose_trial_to_run(self._pending, self._paused)
+                trial = self._choose()
                 if trial is None:
-                    break
+                    return  # the scheduler collects trials before it starts one; the next event brings another
             self._run(trial, time, commands)
-        if not self._active and not self._pending and (self.stop_reason or not self._searching):
-            for trial in list(self._paused.values()):
-                trial.reason = trial.reason or "paused, and its scheduler never resumed it"
-                if trial.resident:
-                    self._move(trial, "stop", time, commands)
-                    commands.append(StopTrial(trial.id, trial.reason))
-                else:
-                    self._end(trial, "drop", time, commands)
-            if not self._active:
-                self.finished = True
-                commands.append(Finish("", self.stop_reason))
+        if self._active or self._evicting:
+            return
+        left = [*self._pending.values(), *self._paused.values()]
+        if not self.stop_reason and not self.slots and (left or self._searching):
+            return
+        # Nothing runs and nobody starts or resumes anything: no event could ever change that.
+        for trial in left:
+            never = "paused, and its scheduler never resumed it"
+            if trial.status is S.PENDING:
+                never = "its scheduler never started it"
+            trial.reason = f"{trial.reason}; {never}" if trial.reason else never
+            if trial.resident:
+                self._move(trial, "stop", time, commands)
+                commands.append(StopTrial(trial.id, trial.reason))
+            else:
+                self._end(trial, "drop", time, commands)
+        if self._active:
+            return
+        if self._searching:
+            self._fill_slots(time, commands)  # the searcher may have waited for these trials to end
+        else:
+            self.finished = True
+            commands.append(Finish("", self.stop_reason))
 
     def _suggest(self, time: float, commands: list[Command]) -> Trial | None:
         """A new trial of the searcher's, waiting for a slot; None if there is none (now, or ever)."""
+        if not self._searching:
+            return None
         index = len(self.trials)
         limit = self.rules.trial_limit
         if limit is not None and index >= limit:
@@ -438,12 +487,17 @@ class Experiment:
                 self._searching = False
                 return None
             if isinstance(suggested, Signal):
-                if not self._active and not self._paused:
+                if not (self._active or self._paused or self._pending):
                     raise TuneError(
                         f"{type(self.searcher).__name__} is not ready to suggest trial {index}, and no trial is "
                         "running whose result it could wait for. A searcher must suggest or say COMPLETE then."
                     )
                 return None
+            if not isinstance(suggested, dict):
+                raise TuneError(
+                    f"{type(self.searcher).__name__}.suggest() returned {suggested!r} for trial {index}: expected a "
+                    "dict of hyper-parameters, Signal.NOT_READY or Signal.COMPLETE."
+                )
             config = suggested
         # The seed of a trial is a function of run seed and index, whatever order trials start in.
         trial = Trial(trial_id, index, config, seed=(self.rules.seed * 1_000_003 + index * 7919) % 2**32)
@@ -454,7 +508,6 @@ class Experiment:
 
     def _run(self, trial: Trial, time: float, commands: list[Command]) -> None:
         if trial.status is S.PAUSED and trial.resident:
-            trial.resident = False
             self._move(trial, "wake", time, commands)
             commands.append(GrantLease(trial.id, self._lease(trial)))
             return
@@ -470,11 +523,12 @@ class Experiment:
         )
 
     def _stop_all(self, reason: str, time: float, commands: list[Command]) -> None:
-        if self.stop_reason:
+        if self.stop_reason or self.finished:
             return
         self.stop_reason = reason
         self._searching = False
-        for trial in [*self._pending.values(), *(t for t in self._paused.values() if not t.resident)]:
+        gone = [t for t in self._paused.values() if not t.resident and t.id not in self._evicting]
+        for trial in [*self._pending.values(), *gone]:
             trial.reason = reason
             self._end(trial, "drop", time, commands)
         for trial in [*self._active.values(), *self._paused.values()]:
@@ -533,6 +587,7 @@ class Experiment:
             assert (trial.id in self._active) == trial.status.holds_slot, f"{where}: wrong in active"
             assert trial.status.finished == (trial.ended_at is not None), f"{where}: ended_at {trial.ended_at}"
             assert not trial.resident or trial.status is S.PAUSED, f"{where}: resident"
+            assert trial.id not in self._evicting or trial.id in self._paused, f"{where}: wrong in evicting"
             assert not (trial.status.finished and trial.id in self._unseen), f"{where}: results nobody saw"
             assert trial.status is not S.ERROR or trial.error, f"{where}: no error text"
             ids = [c.id for c in trial.checkpoints]

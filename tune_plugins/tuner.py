@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +12,12 @@ from tune_plugins.callbacks import RunInfo
 from tune_plugins.config import RunConfig, TuneConfig, check_name
 from tune_plugins.errors import ArgumentError, Mistakes, TuneError
 from tune_plugins.events import StartTrial
-from tune_plugins.experiment import Experiment, Rules
-from tune_plugins.runtime.job import CheckpointPolicy, Job, StopRule
+from tune_plugins.experiment import Experiment
+from tune_plugins.plan import check_run, experiment_directory, rules_for, stop_rules, storage_mistakes
+from tune_plugins.runtime.job import CheckpointPolicy, Job
 from tune_plugins.runtime.resources import Shape, fits, missing, shape_of
-from tune_plugins.schedulers.scheduler import FIFOScheduler, TrialScheduler
+from tune_plugins.schedulers.scheduler import TrialScheduler
 from tune_plugins.stoppers import split_stop
-from tune_plugins.store_file import FILE_NAME
 from tune_plugins.trainable import Trainable, as_trainable, pickled
 
 if TYPE_CHECKING:
@@ -82,18 +80,14 @@ class Tuner:
 
         tune, run = self._tune_config, self._run_config
         plan = self._check()
-        metric = tune.metric or plan.scheduler.metric
-        mode = tune.mode or plan.scheduler.mode
-        plan.searcher.setup(plan.space, metric=metric, mode=mode, seed=plan.seed, num_samples=tune.num_samples)
-        plan.scheduler.setup(metric=metric, mode=mode, seed=plan.seed)
+        rules = rules_for(tune, run, plan.scheduler, plan.searcher, plan.space, plan.seed)
         thresholds, stopper = split_stop(run.stop)
-        rules = self._rules(metric, mode, plan)
-        directory = _experiment_directory(run, self._trainable.name)
+        directory = experiment_directory(run, self._trainable.name)
         info = RunInfo(
             name=directory.name,
             path=str(directory),
-            metric=metric,
-            mode=mode,
+            metric=rules.metric,
+            mode=rules.mode,
             total_trials=rules.trial_limit,
             slots=plan.slots,
             resources=plan.shape.total,
@@ -120,7 +114,7 @@ class Tuner:
             display = run.progress_reporter or make_display(run.verbose)
             callbacks = [*([display] if display else []), *run.callbacks]
             Runner(experiment, runtime, store, callbacks, info).run()
-        self._results = ResultGrid(directory, metric=metric, mode=mode)
+        self._results = ResultGrid(directory, metric=rules.metric, mode=rules.mode)
         self._raise_first_error()
         return self._results
 
@@ -143,35 +137,17 @@ class Tuner:
     def _check(self) -> _Plan:
         """Everything that can be wrong, all at once; starts or joins Ray."""
         from tune_plugins.runtime.ray_cluster import join_or_start, nodes
-        from tune_plugins.search import BasicVariantGenerator
         from tune_plugins.space import Space
 
         tune, run = self._tune_config, self._run_config
         mistakes = Mistakes("Tuner")
         mistakes.found += self._trainable.mistakes()
-        mistakes.found += tune.mistakes()
-        mistakes.found += run.mistakes()
-        scheduler, searcher = tune.scheduler or FIFOScheduler(), tune.search_alg or BasicVariantGenerator()
-        if not isinstance(scheduler, TrialScheduler):
-            mistakes.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {scheduler!r}.")
-        else:
-            mistakes.found += scheduler.mistakes()
-            name = type(scheduler).__name__
-            if scheduler.needs_metric and not (scheduler.metric or tune.metric):
-                mistakes.add(
-                    f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
-                    "Add TuneConfig(metric='...', mode='min' or 'max')."
-                )
-            elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
-                mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
-        if not callable(getattr(searcher, "suggest", None)):
-            mistakes.add(f"search_alg: expected a tune_plugins.search.Searcher, got {searcher!r}.")
         space = Space(self._param_space if isinstance(self._param_space, (Mapping, type(None))) else None)
         if not isinstance(self._param_space, (Mapping, type(None))):
             mistakes.add(f"param_space: expected a dict of hyper-parameters, got {self._param_space!r}.")
-        mistakes.found += space.mistakes()
+        scheduler, searcher = check_run(tune, run, space, mistakes)
         if not any(m.startswith("storage_path") for m in mistakes.found):
-            mistakes.found += _storage_mistakes(run)
+            mistakes.found += storage_mistakes(run)
         data = b""
         if callable(self._trainable.function):
             try:
@@ -222,22 +198,6 @@ class Tuner:
 
         return shape_for
 
-    def _rules(self, metric: str | None, mode: str | None, plan: _Plan) -> Rules:
-        run = self._run_config
-        keep, failure = run.checkpoint_config, run.failure_config
-        return Rules(
-            metric=metric,
-            mode=mode,
-            seed=plan.seed,
-            trial_limit=plan.searcher.total_trials,
-            max_failures=failure.max_failures,
-            fail_fast=bool(failure.fail_fast),
-            time_budget_s=self._tune_config.time_budget_s,
-            num_to_keep=keep.num_to_keep,
-            score_attribute=keep.checkpoint_score_attribute,
-            score_order=keep.checkpoint_score_order,
-        )
-
 
 @dataclass(frozen=True)
 class _Plan:
@@ -269,8 +229,7 @@ class JobMaker:
     ) -> None:
         self._experiment, self._store, self._directory = experiment, store, directory
         self._trainable, self._tune, self._logs = trainable, tune, run.log_to_file
-        less_is_better = experiment.rules.metric if experiment.rules.mode == "min" else None
-        self._stop = tuple(StopRule(name, value, name == less_is_better) for name, value in thresholds.items())
+        self._stop = stop_rules(thresholds, experiment.rules)
         keep = run.checkpoint_config
         self._policy = CheckpointPolicy(
             keep.checkpoint_frequency,
@@ -315,41 +274,6 @@ class JobMaker:
         names = ("stdout", "stderr") if logs is True else (logs, logs) if isinstance(logs, str) else logs
         folder = self._directory / dirname
         return str(folder / names[0]), str(folder / names[-1])
-
-
-def _experiment_directory(run: RunConfig, trainable: str) -> Path:
-    """Folder of a new experiment; a name made by us gets a number where it is taken already."""
-    if run.name is not None:
-        return run.storage_dir / run.name
-    base = f"{trainable[:70]}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    number = 0
-    while (directory := run.storage_dir / (f"{base}_{number}" if number else base)).exists():
-        number += 1
-    return directory
-
-
-def _storage_mistakes(run: RunConfig) -> list[str]:
-    """Whether results can be written where the user wants them, and are not there already."""
-    folder = run.storage_dir
-    remedy = "Give RunConfig(storage_path=...) a folder that you may write to."
-    parent = folder
-    while not parent.exists() and parent.parent != parent:
-        parent = parent.parent
-    if not parent.is_dir():
-        return [f"storage_path: expected a folder, got {str(folder)!r}, but {str(parent)!r} is a file. {remedy}"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        return [f"storage_path: cannot write to {str(folder)!r} ({error.strerror}). {remedy}"]
-    if isinstance(run.name, str) and check_name("name", run.name) is None and (folder / run.name / FILE_NAME).exists():
-        return [
-            f"name: there is an experiment {run.name!r} in {str(folder)!r} already, and a new one would hide its "
-            f"results. Choose another name, or look at it with tune_plugins.ResultGrid({str(folder / run.name)!r})."
-        ]
-    return []
 
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 from sortedcontainers import SortedList
 
 from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
-from tune_plugins.trial import Lease, Milestone, Trial
+from tune_plugins.trial import Lease, Milestone, Trial, lookup
 
 
 class Rung:
@@ -86,6 +86,7 @@ class ASHAScheduler(TrialScheduler):
         self.min_results_per_rung = min_results_per_rung
         self._rungs: list[list[Rung]] = []
         self._bracket_of: dict[str, int] = {}
+        self._judged: dict[str, float] = {}  # level of the last rung at which a trial was compared
         self._least = min_results_per_rung or 0
 
     def mistakes(self) -> list[str]:
@@ -138,8 +139,9 @@ class ASHAScheduler(TrialScheduler):
 
     def next_milestone(self, trial: Trial) -> Lease:
         """The next rung of the trial's bracket; it stops by itself at `max_t`."""
-        done = 0.0 if trial.last_result is None else float(trial.last_result.get(self.time_attr, 0.0))
-        rung = next((r for r in self._rungs[self._bracket_of[trial.id]] if r.level > done), None)
+        # Not by its iteration: a trial that was tried again is not compared twice at the same rung.
+        judged = self._judged.get(trial.id, 0.0)
+        rung = next((r for r in self._rungs[self._bracket_of[trial.id]] if r.level > judged), None)
         return Lease(
             milestone=None if rung is None else Milestone(self.time_attr, rung.level),
             end=Milestone(self.time_attr, self.max_t) if self.stop_last_trials else None,
@@ -148,11 +150,12 @@ class ASHAScheduler(TrialScheduler):
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
         """Compare the trial with all that reached the same rung before."""
         milestone = trial.lease.milestone
-        reached = result.get(self.time_attr)
-        if milestone is None or reached is None or reached < milestone.value:
+        reached = lookup(result, self.time_attr)
+        if milestone is None or not isinstance(reached, (int, float)) or not reached >= milestone.value:
             return Action.CONTINUE
         # A report may have jumped over a rung: it counts at the highest one it reached.
         rung = [r for r in self._rungs[self._bracket_of[trial.id]] if r.level <= reached][-1]
+        self._judged[trial.id] = rung.level
         score = self.score(result)
         rank = rung.add(score)
         total = len(rung.scores)
@@ -177,11 +180,15 @@ class ASHAScheduler(TrialScheduler):
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its results stay in the rungs."""
-        self._bracket_of.pop(trial.id, None)
+        self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
         """Forget the trial."""
+        self._forget(trial)
+
+    def _forget(self, trial: Trial) -> None:
         self._bracket_of.pop(trial.id, None)
+        self._judged.pop(trial.id, None)
 
     def notes(self) -> list[str]:
         """The cut of each rung, lowest first."""

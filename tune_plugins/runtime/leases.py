@@ -1,0 +1,28 @@
+"""How a lease and the thresholds of the user act on one result; the same on every runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tune_plugins.runtime.job import StopRule
+from tune_plugins.trial import Lease, Milestone, lookup
+
+
+def reached(milestone: Milestone, result: dict[str, Any]) -> bool:
+    """Whether a result is at or past a milestone."""
+    value = result.get(milestone.attr)
+    if value is None:
+        value = lookup(result, milestone.attr)
+    return isinstance(value, (int, float)) and value >= milestone.value
+
+
+def stop_reason(result: dict[str, Any], lease: Lease, rules: Sequence[StopRule]) -> str:
+    """Why the trial ends with this result without asking anybody, in words; empty where it does not."""
+    for rule in rules:
+        value = lookup(result, rule.name)
+        if rule.reached(value):
+            return f"stop rule reached: {rule.name} = {value:g} {'<=' if rule.below else '>='} {rule.value:g}"
+    if lease.end is not None and reached(lease.end, result):
+        return f"reached {lease.end.attr} {lease.end.value:g}, the end the scheduler set"
+    return ""

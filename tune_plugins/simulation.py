@@ -1,0 +1,219 @@
+"""`simulate`: a tuning run under a virtual clock, and `replay`: another scheduler on recorded curves."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_plugins.callbacks import RunInfo
+from tune_plugins.config import RunConfig, TuneConfig
+from tune_plugins.errors import Mistakes, TuneError
+from tune_plugins.events import Command, Event, RecordDecision, RecordStatus, RecordTrial, Tick
+from tune_plugins.experiment import Experiment
+from tune_plugins.plan import check_run, experiment_directory, rules_for, stop_rules, storage_mistakes
+from tune_plugins.runtime.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime, SimulatedTraining
+from tune_plugins.schedulers import TrialScheduler
+from tune_plugins.search import Searcher, Signal
+from tune_plugins.space import Space
+from tune_plugins.stoppers import split_stop
+
+if TYPE_CHECKING:
+    from tune_plugins.results import Result, ResultGrid
+
+__all__ = ["Curve", "Curves", "SimulatedCluster", "SimulatedTraining", "replay", "simulate"]
+
+_GROUP = 20_000  # events in one transaction of the record
+
+
+def simulate(
+    training: SimulatedTraining | Callable[[dict[str, Any]], Any],
+    *,
+    param_space: Mapping[str, Any] | None = None,
+    tune_config: TuneConfig | None = None,
+    run_config: RunConfig | None = None,
+    cluster: SimulatedCluster | None = None,
+) -> ResultGrid:
+    """Tune a training that is known beforehand; thousands of trials take seconds.
+
+    The same core, schedulers and searchers run as in `Tuner.fit`; for the same order of events they decide the
+    same. All times in the results are virtual seconds from 0.
+
+    Args:
+        training: a function of the config that returns a `Curve` (or the list of its values), or an object with
+            `start` and `step` (see `SimulatedTraining`) where an exploit must carry state over.
+        param_space: as for `Tuner`.
+        tune_config: as for `Tuner`; `max_concurrent_trials` limits the virtual workers.
+        run_config: as for `Tuner`; results go to a temporary folder unless `storage_path` or `name` is given.
+        cluster: number of virtual workers, delays, stragglers, crashes.
+
+    Raises:
+        ArgumentError: lists everything that is wrong with the arguments.
+        TuneError: the scheduler left trials waiting for each other.
+
+    >>> from tune_plugins import TuneConfig, simulate, uniform
+    >>> results = simulate(
+    ...     lambda config: [config["x"] / step for step in range(1, 10)],
+    ...     param_space={"x": uniform(0, 1)},
+    ...     tune_config=TuneConfig(metric="value", mode="min", num_samples=5, seed=1),
+    ... )
+    >>> len(results), results[0].metrics["time_total_s"]
+    (5, 9.0)
+    """
+    tune, run = tune_config or TuneConfig(), run_config or RunConfig()
+    cluster = cluster or SimulatedCluster()
+    if tune.max_concurrent_trials is not None:
+        workers = min(cluster.workers, tune.max_concurrent_trials)
+        cluster = SimulatedCluster(**{**asdict(cluster), "workers": workers})
+    space = Space(param_space)
+    mistakes = Mistakes("simulate")
+    scheduler, searcher = check_run(tune, run, space, mistakes)
+    if run.name is not None or run.storage_path is not None:
+        mistakes.found += storage_mistakes(run)
+    if not callable(training) and not hasattr(training, "step"):
+        mistakes.add(f"training: expected a function of the config or an object with start and step, got {training!r}.")
+    mistakes.raise_if_any()
+    if not hasattr(training, "step"):
+        training = Curves(_as_curves(training), tune.metric or scheduler.metric or "value")
+    return _run(training, space, tune, run, cluster, scheduler, searcher, {})
+
+
+def replay(results: ResultGrid, scheduler: TrialScheduler, *, workers: int | None = None, seed: int = 0) -> ResultGrid:
+    """What another scheduler would have done with the trials of a finished run; see `ResultGrid.replay`."""
+    curves, configs = [], {}
+    workers = workers or int(results.info().get("slots") or 1)
+    for result in results:
+        rows = result.metrics_dataframe.to_dict("records")
+        _check_full(result, len(rows), len(results))
+        seconds, before = [], 0.0
+        for row in rows:
+            seconds.append(max(0.0, float(row["time_total_s"]) - before))
+            before = float(row["time_total_s"])
+        names = ("training_iteration", "time_total_s", "timestamp")
+        curves.append(Curve([{k: v for k, v in row.items() if k not in names} for row in rows], seconds))
+        configs[len(configs)] = result.config
+    tune = TuneConfig(
+        metric=results.metric,
+        mode=results.mode,
+        num_samples=len(curves),
+        scheduler=scheduler,
+        search_alg=_Recorded(configs),
+        seed=seed,
+    )
+    space = Space(None)
+    mistakes = Mistakes("replay")
+    run = RunConfig()
+    _, searcher = check_run(tune, run, space, mistakes)
+    mistakes.raise_if_any()
+    training = Curves(lambda index, config: curves[index])
+    return _run(training, space, tune, run, SimulatedCluster(workers=workers), scheduler, searcher, configs)
+
+
+class _Recorded(Searcher):
+    """Suggests what was suggested before."""
+
+    def __init__(self, configs: Mapping[int, dict[str, Any]]) -> None:
+        self._configs = configs
+
+    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+        return self._configs.get(index, Signal.COMPLETE)
+
+
+def _check_full(result: Result, length: int, total: int) -> None:
+    """A curve that a scheduler cut short says nothing about what another one would have seen."""
+    cut = result.status != "TERMINATED" or result.reason.startswith(("stopped", "interrupted", "the time budget"))
+    if cut or not length:
+        raise TuneError(
+            f"replay needs full curves: trial {result.trial_id} of {total} is {result.status} after {length} results "
+            f"({result.reason or 'no reason recorded'}). Replay a run that was made without early stopping."
+        )
+
+
+def _as_curves(function: Callable[[dict[str, Any]], Any]) -> Callable[[int, dict[str, Any]], Curve]:
+    def curve_of(index: int, config: dict[str, Any]) -> Curve:
+        curve = function(config)
+        return curve if isinstance(curve, Curve) else Curve(list(curve))
+
+    return curve_of
+
+
+def _run(
+    training: SimulatedTraining,
+    space: Space,
+    tune: TuneConfig,
+    run: RunConfig,
+    cluster: SimulatedCluster,
+    scheduler: TrialScheduler,
+    searcher: Searcher,
+    suggestions: Mapping[int, dict[str, Any]],
+) -> ResultGrid:
+    from tune_plugins.results import ResultGrid
+    from tune_plugins.store import ExperimentStore
+
+    seed = tune.seed if tune.seed is not None else secrets.randbelow(2**31)
+    rules = rules_for(tune, run, scheduler, searcher, space, seed)
+    thresholds, stopper = split_stop(run.stop)
+    experiment = Experiment(searcher, scheduler, rules, stopper, suggestions)
+    runtime = SimulatedRuntime(
+        training, cluster, seed=seed, stop=stop_rules(thresholds, rules), time_budget_s=tune.time_budget_s
+    )
+    temporary = None
+    if run.name is None and run.storage_path is None:
+        temporary = tempfile.TemporaryDirectory(prefix="tune-simulation-")
+        directory = Path(temporary.name) / "simulation"
+    else:
+        directory = experiment_directory(run, "simulation")
+    info = RunInfo(
+        name=directory.name,
+        path=str(directory),
+        metric=rules.metric,
+        mode=rules.mode,
+        total_trials=rules.trial_limit,
+        slots=cluster.workers,
+        resources={"CPU": 1},
+        time_budget_s=tune.time_budget_s,
+        scheduler=type(scheduler).__name__,
+        searcher=type(searcher).__name__,
+        parameters=space.parameters,
+        seed=seed,
+    )
+    with ExperimentStore.create(directory, {**asdict(info), "virtual_clock": True}) as store:
+        unwritten: list[Event] = []
+        records: list[Command] = []
+        for event, commands in drive(experiment, runtime):
+            if not isinstance(event, Tick):
+                unwritten.append(event)
+            records += [c for c in commands if isinstance(c, (RecordTrial, RecordStatus, RecordDecision))]
+            if len(unwritten) >= _GROUP:
+                store.commit(unwritten, records)
+                unwritten, records = [], []
+        store.commit(unwritten, records)
+    results = ResultGrid(directory, metric=rules.metric, mode=rules.mode)
+    if temporary is not None:
+        # The folder lives as long as the results that are read from it.
+        weakref.finalize(results, temporary.cleanup)
+    return results
+
+
+def drive(experiment: Experiment, runtime: SimulatedRuntime) -> Any:
+    """Run to the end, yielding each event with the commands that answered it.
+
+    Raises:
+        TuneError: nothing will ever happen again, and the experiment is not over.
+    """
+    while not experiment.finished:
+        events = runtime.poll()
+        if not events:
+            waiting = [t.id for t in experiment.trials.values() if not t.status.finished]
+            raise TuneError(
+                f"{type(experiment.scheduler).__name__} left {len(waiting)} trials waiting for each other "
+                f"(first ones: {', '.join(waiting[:5])}), and no event will ever come. This is a defect of it."
+            )
+        for event in events:
+            commands = experiment.handle(event)
+            runtime.perform(commands)
+            yield event, commands
