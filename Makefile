@@ -53,7 +53,7 @@ bench: $(STAMPS)/demo
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMPS)/docs
-	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -b html docs docs/_build/html
 	@echo "documentation: docs/_build/html/index.html"
 
 clean:
