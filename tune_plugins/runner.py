@@ -47,6 +47,8 @@ class Runtime(Protocol):
     """What carries out commands; see `tune_plugins.runtime`."""
 
     output: list[Output]
+    catches_signals: bool
+    """Whether Ctrl-C asks for a clean stop; False: it is raised in the caller's thread, where user code runs."""
 
     def poll(self, timeout: float) -> list[Event]:
         """What has happened, waiting at most `timeout` seconds for it."""
@@ -109,7 +111,7 @@ class Runner:
                 if len(self._signals) > 1:
                     self._end_at_once()
                     break
-                self._turn(self.runtime.poll(_STEP_S))
+                self.turn(self.runtime.poll(_STEP_S))
             reason = self.experiment.stop_reason
             self._take_in(self.runtime.close())
             self._commit()
@@ -128,7 +130,8 @@ class Runner:
             raise SystemExit(128 + signal.SIGTERM)
         return reason
 
-    def _turn(self, events: list[Event]) -> None:
+    def turn(self, events: list[Event]) -> None:
+        """Take events in and carry out what follows from them."""
         now = time.time()
         if self._signals and not self.experiment.stop_reason:
             how = "Ctrl-C" if self._signals[0] == signal.SIGINT else "SIGTERM"
@@ -204,7 +207,7 @@ class Runner:
 
     def _catch_signals(self) -> dict[int, Any]:
         """Ctrl-C and SIGTERM ask for a clean stop; a second one ends at once."""
-        if threading.current_thread() is not threading.main_thread():
+        if not self.runtime.catches_signals or threading.current_thread() is not threading.main_thread():
             return {}
 
         def note(number: int, frame: FrameType | None) -> None:

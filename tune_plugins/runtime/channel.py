@@ -20,6 +20,7 @@ from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+_FRAMES_A_TURN = 64  # of one worker, so that a busy one cannot hold up the others
 
 class Wire(Protocol):
     """One end of a connection, as a worker sees it."""
@@ -74,7 +75,9 @@ class Switchboard:
 
     def wake(self) -> None:
         """Make `receive` return early; may be called from any thread and from signal handlers."""
-        self._waker.send_bytes(b"")
+        # A signal may come when everything is closed already.
+        with suppress(OSError):
+            self._waker.send_bytes(b"")
 
     def receive(self, timeout: float) -> list[tuple[str, bytes | None]]:
         """Frames that have arrived, waiting at most `timeout` seconds for the first.
@@ -96,7 +99,9 @@ class Switchboard:
             worker = self._workers[ready]
             try:
                 frames.append((worker, ready.recv_bytes()))
-                while ready.poll():
+                for _ in range(_FRAMES_A_TURN):
+                    if not ready.poll():
+                        break
                     frames.append((worker, ready.recv_bytes()))
             except (EOFError, OSError):
                 self.drop(worker)
@@ -184,15 +189,15 @@ class RelayedWire:
 
     def __init__(self, relay: Any, worker: str, get: Callable[[Any], Any]) -> None:
         self._relay, self._worker, self._get = relay, worker, get
-        get(relay.connect.remote(worker))
+        self._call(relay.connect)
 
     def send_bytes(self, data: bytes) -> None:
         """Send one frame."""
-        self._get(self._relay.send.remote(self._worker, data))
+        self._call(self._relay.send, data)
 
     def recv_bytes(self) -> bytes:
         """Wait for one frame."""
-        data = self._get(self._relay.receive.remote(self._worker))
+        data = self._call(self._relay.receive)
         if data is None:
             raise EOFError
         assert isinstance(data, bytes)
@@ -200,7 +205,15 @@ class RelayedWire:
 
     def close(self) -> None:
         """Close the connection."""
-        self._get(self._relay.close.remote(self._worker))
+        with suppress(OSError):
+            self._call(self._relay.close)
+
+    def _call(self, method: Any, *arguments: Any) -> Any:
+        try:
+            return self._get(method.remote(self._worker, *arguments))
+        except Exception as error:
+            # The relay, its node or the driver is gone: for the worker it is all the same.
+            raise OSError(f"the relay beside the driver does not answer: {error}") from error
 
 
 def pack(message: Any) -> bytes:

@@ -62,6 +62,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class PackedJob:
+    """A `Job` on its way: unpacked apart from the frame, because a config may hold what cannot be unpacked there."""
+
+    trial_id: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Output:
     """Lines that a trial printed."""
 

@@ -80,6 +80,8 @@ class RayRuntime:
         make_job: completes a `StartTrial` to a `Job`.
     """
 
+    catches_signals = True
+
     def __init__(
         self,
         cluster: Cluster,

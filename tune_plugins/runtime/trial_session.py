@@ -25,8 +25,9 @@ from tune_plugins.events import (
     TrialPaused,
 )
 from tune_plugins.runtime.job import Job
+from tune_plugins.runtime.leases import reached, stop_reason
 from tune_plugins.session import SaveState, TrialContext, Verdict
-from tune_plugins.trial import CheckpointRecord, Milestone, lookup
+from tune_plugins.trial import CheckpointRecord, lookup
 
 _PLAIN = frozenset({float, int, str, bool, type(None)})
 
@@ -40,8 +41,8 @@ class Mail(Protocol):
     def event(self, event: Any) -> None:
         """Queue an event behind the results."""
 
-    def wait_at_milestone(self) -> None:
-        """Send everything queued and say that the trial waits for a verdict."""
+    def milestone(self, result: dict[str, Any]) -> None:
+        """Send everything queued and this result, at which the trial waits for a verdict."""
 
     def verdict(self) -> Any:
         """Wait for the next command for this trial."""
@@ -116,33 +117,26 @@ class TrialSession:
         self._last = result
 
         lease = self._lease
-        waits = lease.milestone is not None and _reached(lease.milestone, result)
+        waits = lease.milestone is not None and reached(lease.milestone, result)
         if checkpoint is not None:
             self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
         elif save is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
             self._write(save, wait=waits)
+        reason = stop_reason(result, lease, self.job.stop)
+        if not reason and (wish := self.mail.stop_wanted()) is not None:
+            reason = wish.reason
+        if waits and not reason:
+            return self._await_verdict(result, save)
         self.mail.result(result)
-
-        for rule in self.job.stop:
-            value = lookup(result, rule.name)
-            if rule.reached(value):
-                sign = "<=" if rule.below else ">="
-                return self._stop(f"stop rule reached: {rule.name} = {value:g} {sign} {rule.value:g}")
-        if lease.end is not None and _reached(lease.end, result):
-            return self._stop(f"reached {lease.end.attr} {lease.end.value:g}, the end the scheduler set")
-        if (wish := self.mail.stop_wanted()) is not None:
-            return self._stop(wish.reason)
-        if waits:
-            return self._await_verdict(save)
-        return Verdict.CONTINUE
+        return self._stop(reason) if reason else Verdict.CONTINUE
 
     def _stop(self, reason: str) -> Verdict:
         self.stop_reason = reason
         return Verdict.STOP
 
-    def _await_verdict(self, save: SaveState | None) -> Verdict:
+    def _await_verdict(self, result: dict[str, Any], save: SaveState | None) -> Verdict:
         paused_at = time.perf_counter()
-        self.mail.wait_at_milestone()
+        self.mail.milestone(result)
         while True:
             verdict = self.mail.verdict()
             if isinstance(verdict, GrantLease):
@@ -230,13 +224,6 @@ class TrialSession:
         with self._ending:
             self._closed = True
             return self._save_error
-
-
-def _reached(milestone: Milestone, result: dict[str, Any]) -> bool:
-    value = result.get(milestone.attr)
-    if value is None:
-        value = lookup(result, milestone.attr)
-    return isinstance(value, (int, float)) and value >= milestone.value
 
 
 def _elapsed_at(record: CheckpointRecord | None) -> float:

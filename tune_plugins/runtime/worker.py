@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import queue
-import random
 import signal
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
-from tune_plugins import session as session_module
-from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
-from tune_plugins.events import Event, ResultsReported, StopTrial, TrialErrored, TrialFinished, TrialStarted
+from tune_plugins.events import Event, ResultsReported, StopTrial, TrialStarted
+from tune_plugins.runtime.attempt import run_job, seed_everything
 from tune_plugins.runtime.channel import Wire, pack, unpack
 from tune_plugins.runtime.job import Job, Output, Recall, Recalled
 from tune_plugins.runtime.output import OutputCapture
-from tune_plugins.runtime.trial_session import TrialSession, describe, plain
-from tune_plugins.session import Verdict
 
 Trainable = Callable[..., Any]
 
@@ -95,78 +88,14 @@ class Worker:
     # ------------------------------------------------------------------------------ one trial
 
     def _run_job(self, job: Job, capture: OutputCapture) -> None:
-        session = TrialSession(job, self._mail, self._background)
         self._mail.begin(job.trial_id)
         capture.begin(job.trial_id, job.log_files)
         self._mail.event(TrialStarted(time.time(), job.trial_id, self._node, os.getpid()))
         try:
-            while True:
-                self._reset(job)
-                session_module.activate(session)
-                try:
-                    if self._mail.stop_wanted() is None:
-                        self._call(session)
-                except TrialRestarted:
-                    job = self._next_attempt(job, session)
-                    session = TrialSession(job, self._mail, self._background)
-                    continue
-                break
-        except TrialEvicted:
-            pass
-        except TrialStopped:
-            self._finish(session)
-        except SystemExit as error:
-            if error.code in (None, 0):
-                self._finish(session)
-            else:
-                self._fail(job, error)
-        except BaseException as error:
-            self._fail(job, error)
-        else:
-            self._finish(session)
+            run_job(job, self._trainable, self._mail, self._background, self._reset)
         finally:
-            session_module.activate(None)
             capture.end()
             self._mail.end()
-
-    def _call(self, session: TrialSession) -> None:
-        returned = self._trainable(session.job.config)
-        if inspect.isgenerator(returned):
-            for metrics in returned:
-                if not isinstance(metrics, dict):
-                    raise TypeError(f"a trial function must yield dicts of metrics, got {metrics!r}")
-                if session.report(metrics) is Verdict.STOP:
-                    returned.close()
-                    break
-        elif isinstance(returned, dict) and not session.stop_reason:
-            session.report(returned)
-        elif returned is not None and not isinstance(returned, dict):
-            raise TypeError(
-                f"a trial function must return None or a dict of metrics, got {type(returned).__name__}: "
-                f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."
-            )
-
-    def _next_attempt(self, job: Job, session: TrialSession) -> Job:
-        exploit = session.exploit
-        assert exploit is not None
-        return replace(
-            job,
-            config=exploit.config,
-            lease=exploit.lease,
-            checkpoint=exploit.checkpoint,
-            iteration=exploit.checkpoint.iteration,
-            attempt=job.attempt + 1,
-        )
-
-    def _finish(self, session: TrialSession) -> None:
-        if (error := session.close()) is not None:
-            self._fail(session.job, error)
-            return
-        reason = session.stop_reason or "the trial function returned"
-        self._mail.event(TrialFinished(time.time(), session.job.trial_id, reason))
-
-    def _fail(self, job: Job, error: BaseException) -> None:
-        self._mail.event(TrialErrored(time.time(), job.trial_id, describe(error)))
 
     def _reset(self, job: Job) -> None:
         """Undo what the trial before may have changed: directory, environment, random generators."""
@@ -175,11 +104,7 @@ class Worker:
         if os.environ != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
-        random.seed(job.seed)
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed(job.seed)
-        if "torch" in sys.modules:
-            sys.modules["torch"].manual_seed(job.seed)
+        seed_everything(job.seed)
 
 
 class WorkerMail:
@@ -236,9 +161,10 @@ class WorkerMail:
             self._queue.append(event)
         self._wanted.set()
 
-    def wait_at_milestone(self) -> None:
-        """Send everything; the last result stands at the milestone."""
+    def milestone(self, result: dict[str, Any]) -> None:
+        """Send everything; this result stands at the milestone."""
         with self._lock:
+            self._results.append(result)
             self._collect(waiting=True)
         self.flush()
 
