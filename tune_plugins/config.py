@@ -167,6 +167,8 @@ class RunConfig:
         progress_reporter: shows progress in place of the built-in display.
         log_to_file: True: what trials print goes to ``stdout`` and ``stderr`` in the trial's folder; a name: both
             go to that file; a pair of names.
+        runtime: "ray"; or "inline": trials run one after another in this process and thread, for debuggers and
+            coverage (`pdb` works). A scheduler that pauses trials needs checkpoints then.
     """
 
     name: str | None = None
@@ -178,6 +180,7 @@ class RunConfig:
     verbose: int = 1
     progress_reporter: Callback | None = None
     log_to_file: bool | str | tuple[str, str] = False
+    runtime: str = "ray"
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with this object by itself, in words."""
@@ -202,6 +205,8 @@ class RunConfig:
             )
         if not _is_int(self.verbose, 0):
             found.append(f"verbose: expected 0, 1 or 2, got {self.verbose!r}.")
+        if self.runtime not in ("ray", "inline"):
+            found.append(f"runtime: expected 'ray' or 'inline', got {self.runtime!r}. Use 'inline' to debug.")
         logs = self.log_to_file
         if not isinstance(logs, bool):
             names = logs if isinstance(logs, tuple) else (logs,)

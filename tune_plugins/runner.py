@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
@@ -49,6 +49,9 @@ class Runtime(Protocol):
     output: list[Output]
     catches_signals: bool
     """Whether Ctrl-C asks for a clean stop; False: it is raised in the caller's thread, where user code runs."""
+
+    def attach(self, turn: Callable[[list[Event]], None]) -> None:
+        """`turn` shows events to the core and performs what follows; for a runtime that cannot wait for `poll`."""
 
     def poll(self, timeout: float) -> list[Event]:
         """What has happened, waiting at most `timeout` seconds for it."""

@@ -22,6 +22,7 @@ from tune_plugins.trainable import Trainable, as_trainable, pickled
 
 if TYPE_CHECKING:
     from tune_plugins.results import ResultGrid
+    from tune_plugins.runner import Runtime
     from tune_plugins.runtime.ray_cluster import Cluster
     from tune_plugins.search import Searcher
     from tune_plugins.space import Space
@@ -75,7 +76,6 @@ class Tuner:
         from tune_plugins.display import make_display
         from tune_plugins.results import ResultGrid
         from tune_plugins.runner import Runner
-        from tune_plugins.runtime.ray_runtime import RayRuntime
         from tune_plugins.store import ExperimentStore
 
         tune, run = self._tune_config, self._run_config
@@ -101,22 +101,34 @@ class Tuner:
         )
         with ExperimentStore.create(directory, {**asdict(info), "param_space": plan.space.to_json()}) as store:
             experiment = Experiment(plan.searcher, plan.scheduler, rules, stopper)
-            runtime = RayRuntime(
-                plan.cluster,
-                trainable=plan.pickled,
-                parameters=self._trainable.parameters,
-                shape=self._shape_function(plan.shape),
-                slots=plan.slots,
-                fresh=not tune.reuse_actors,
-                send_ahead=not plan.searcher.reads_results,
-                make_job=JobMaker(experiment, store, directory, self._trainable.name, tune, run, thresholds),
-            )
+            make_job = JobMaker(experiment, store, directory, self._trainable.name, tune, run, thresholds)
+            runtime = self._runtime(plan, make_job)
             display = run.progress_reporter or make_display(run.verbose)
             callbacks = [*([display] if display else []), *run.callbacks]
-            Runner(experiment, runtime, store, callbacks, info).run()
+            runner = Runner(experiment, runtime, store, callbacks, info)
+            runtime.attach(runner.turn)
+            runner.run()
         self._results = ResultGrid(directory, metric=rules.metric, mode=rules.mode)
         self._raise_first_error()
         return self._results
+
+    def _runtime(self, plan: _Plan, make_job: JobMaker) -> Runtime:
+        if plan.cluster is None:
+            from tune_plugins.runtime.inline import InlineRuntime
+
+            return InlineRuntime(self._trainable, make_job)
+        from tune_plugins.runtime.ray_runtime import RayRuntime
+
+        return RayRuntime(
+            plan.cluster,
+            trainable=plan.pickled,
+            parameters=self._trainable.parameters,
+            shape=self._shape_function(plan.shape),
+            slots=plan.slots,
+            fresh=not self._tune_config.reuse_actors,
+            send_ahead=not plan.searcher.reads_results,
+            make_job=make_job,
+        )
 
     def get_results(self) -> ResultGrid:
         """The results of the last `fit`.
@@ -148,6 +160,10 @@ class Tuner:
         scheduler, searcher = check_run(tune, run, space, mistakes)
         if not any(m.startswith("storage_path") for m in mistakes.found):
             mistakes.found += storage_mistakes(run)
+        seed = tune.seed if isinstance(tune.seed, int) else secrets.randbelow(2**31)
+        if run.runtime == "inline":
+            mistakes.raise_if_any()
+            return _Plan(scheduler, searcher, space, b"", None, [], shape_of(None), 1, seed)
         data = b""
         if callable(self._trainable.function):
             try:
@@ -160,7 +176,6 @@ class Tuner:
         available = nodes()
         shape, slots = self._slots(mistakes, available)
         mistakes.raise_if_any()
-        seed = tune.seed if tune.seed is not None else secrets.randbelow(2**31)
         return _Plan(scheduler, searcher, space, data, cluster, available, shape, slots, seed)
 
     def _slots(self, mistakes: Mistakes, available: list[dict[str, float]]) -> tuple[Shape, int]:
@@ -207,7 +222,7 @@ class _Plan:
     searcher: Searcher
     space: Space
     pickled: bytes
-    cluster: Cluster
+    cluster: Cluster | None
     nodes: list[dict[str, float]]
     shape: Shape
     slots: int

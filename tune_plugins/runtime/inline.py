@@ -27,8 +27,10 @@ from tune_plugins.events import (
 )
 from tune_plugins.runtime.attempt import run_job, seed_everything
 from tune_plugins.runtime.job import Job, Output
+from tune_plugins.runtime.resources import Shape, shape_of
 
 _TURN_S = 0.1
+_SHAPE = shape_of(None)
 
 
 class InlineRuntime:
@@ -43,7 +45,7 @@ class InlineRuntime:
 
     catches_signals = False
 
-    def __init__(self, function: Callable[[dict[str, Any]], Any], make_job: Callable[[StartTrial], Job]) -> None:
+    def __init__(self, function: Callable[[dict[str, Any]], Any], make_job: Callable[[StartTrial, Shape], Job]) -> None:
         self._function, self._make_job = function, make_job
         self._turn: Callable[[list[Event]], None] = lambda events: None
         self._jobs: deque[Job] = deque()
@@ -61,6 +63,9 @@ class InlineRuntime:
         if not self._announced:
             self._announced = True
             return [SlotsChanged(time.time(), 1)]
+        if self._last_events:
+            events, self._last_events = self._last_events, []
+            return events
         if not self._jobs:
             return []
         job = self._jobs.popleft()
@@ -84,7 +89,7 @@ class InlineRuntime:
         """Note what is to be done; the running trial finds its verdict when `turn` returns."""
         for command in commands:
             if isinstance(command, StartTrial):
-                self._jobs.append(self._make_job(command))
+                self._jobs.append(self._make_job(command, _SHAPE))
             elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
                 if self._mail is not None and self._mail.trial_id == command.trial_id:
                     self._mail.answer(command)

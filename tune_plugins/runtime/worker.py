@@ -12,11 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tune_plugins.events import Event, ResultsReported, StopTrial, TrialStarted
+from tune_plugins.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
 from tune_plugins.runtime.attempt import run_job, seed_everything
 from tune_plugins.runtime.channel import Wire, pack, unpack
 from tune_plugins.runtime.job import Job, Output, Recall, Recalled
 from tune_plugins.runtime.output import OutputCapture
+from tune_plugins.runtime.trial_session import describe
 
 Trainable = Callable[..., Any]
 
@@ -93,6 +94,9 @@ class Worker:
         self._mail.event(TrialStarted(time.time(), job.trial_id, self._node, os.getpid()))
         try:
             run_job(job, self._trainable, self._mail, self._background, self._reset)
+        except KeyboardInterrupt as error:
+            # SIGINT is ignored here: user code raised it itself.
+            self._mail.event(TrialErrored(time.time(), job.trial_id, describe(error)))
         finally:
             capture.end()
             self._mail.end()
