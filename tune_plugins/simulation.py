@@ -74,17 +74,21 @@ def simulate(
     scheduler, searcher = check_run(tune, run, space, mistakes)
     if run.name is not None or run.storage_path is not None:
         mistakes.found += storage_mistakes(run)
-    if not callable(training) and not hasattr(training, "step"):
+    if not callable(training) and not isinstance(training, SimulatedTraining):
         mistakes.add(f"training: expected a function of the config or an object with start and step, got {training!r}.")
     mistakes.raise_if_any()
-    if not hasattr(training, "step"):
-        training = Curves(_as_curves(training), tune.metric or scheduler.metric or "value")
-    return _run(training, space, tune, run, cluster, scheduler, searcher, {})
+    known: SimulatedTraining
+    if isinstance(training, SimulatedTraining):
+        known = training
+    else:
+        known = Curves(_as_curves(training), tune.metric or scheduler.metric or "value")
+    return _run(known, space, tune, run, cluster, scheduler, searcher, {})
 
 
 def replay(results: ResultGrid, scheduler: TrialScheduler, *, workers: int | None = None, seed: int = 0) -> ResultGrid:
     """What another scheduler would have done with the trials of a finished run; see `ResultGrid.replay`."""
-    curves, configs = [], {}
+    curves: list[Curve] = []
+    configs: dict[int, dict[str, Any]] = {}
     workers = workers or int(results.info().get("slots") or 1)
     for result in results:
         rows = result.metrics_dataframe.to_dict("records")

@@ -66,9 +66,8 @@ def shape_of(request: ResourceRequest) -> Shape:
     for given in factory.bundles:
         if not isinstance(given, Mapping):
             raise ValueError(f"resources: expected a dict such as {{'cpu': 1, 'gpu': 0.5}}, got {given!r}.")
-        nested = given.get("resources", {})
         bundle: dict[str, float] = {}
-        for name, amount in [*((n, a) for n, a in given.items() if n != "resources"), *nested.items()]:
+        for name, amount in given.items():
             if isinstance(amount, bool) or not isinstance(amount, Real) or not 0 <= float(amount) < math.inf:
                 raise ValueError(f"resources: expected a number of at least 0 for {name!r}, got {amount!r}.")
             bundle[_ALIASES.get(name, name)] = float(amount)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tune_plugins.errors import Mistakes
 from tune_plugins.events import (
@@ -34,6 +34,7 @@ from tune_plugins.trial import CheckpointRecord, Lease
 _LONGEST_RUN = 1000  # steps computed ahead of the virtual clock, so that endless trainings are possible
 
 
+@runtime_checkable
 class SimulatedTraining(Protocol):
     """What stands in for a training function."""
 
