@@ -8,7 +8,7 @@ seed. The same events give the same commands, so a recorded log can be replayed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,6 +152,7 @@ class Experiment:
         self._pending: dict[str, Trial] = {}
         self._paused: dict[str, Trial] = {}
         self._active: dict[str, Trial] = {}
+        self._residents = 0  # paused trials whose process waits in memory
         self._evicting: set[str] = set()  # told to pause and give their process back, but have not said so yet
         self._unseen: dict[str, list[dict[str, Any]]] = {}
         self._pins: Counter[tuple[str, str]] = Counter()
@@ -225,7 +226,7 @@ class Experiment:
         elif old is S.PAUSED:
             del self._paused[trial.id]
             self._evicting.discard(trial.id)
-            trial.resident = False
+            self._set_resident(trial, False)
         if new is S.PENDING:
             self._pending[trial.id] = trial
         elif new is S.PAUSED:
@@ -239,6 +240,10 @@ class Experiment:
             del history[:-4]
         if record:
             commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
+
+    def _set_resident(self, trial: Trial, resident: bool) -> None:
+        self._residents += resident - trial.resident
+        trial.resident = resident
 
     def _on_trial_event(self, event: Any, trigger: str, commands: list[Command]) -> None:
         if isinstance(event, TrialPaused) and not event.resident:
@@ -258,7 +263,7 @@ class Experiment:
             self._move(trial, trigger, event.time, commands)
             if trial.status is S.PAUSED:
                 self._evicting.discard(trial.id)
-                trial.resident = event.resident
+                self._set_resident(trial, event.resident)
         else:
             if trial.status is not S.STOPPING or not trial.reason:
                 trial.reason = event.reason
@@ -381,9 +386,9 @@ class Experiment:
         elif decision.action is Action.PAUSE:
             trial.reason = decision.reason
             limit = self.rules.max_resident_trials
-            evict = limit is not None and sum(t.resident for t in self._paused.values()) >= limit
+            evict = limit is not None and self._residents >= limit
             self._move(trial, "pause", time, commands)
-            trial.resident = not evict
+            self._set_resident(trial, not evict)
             if evict:
                 self._evicting.add(trial.id)
             commands.append(PauseTrial(trial.id, evict=evict))
@@ -427,23 +432,31 @@ class Experiment:
     # ------------------------------------------------------------------------------------ slots
 
     def _choose(self) -> Trial | None:
-        paused = self._paused
+        paused: Mapping[str, Trial] = self._paused
         if self._evicting:
-            paused = {i: t for i, t in paused.items() if i not in self._evicting}
+            paused = _Without(paused, self._evicting)
         return self.scheduler.choose_trial_to_run(self._pending, paused)
 
     def _fill_slots(self, time: float, commands: list[Command]) -> None:
         if self.finished:
             return
-        while not self.stop_reason and len(self._active) < self.slots:
+        asked_when_idle = False
+        while not self.stop_reason:
+            self._discard(time, commands)
+            if len(self._active) >= self.slots:
+                break
             trial = self._choose()
-            if trial is None:
-                if self._suggest(time, commands) is None:
-                    break
+            if trial is None and self.scheduler.accepts_trials() and self._suggest(time, commands) is not None:
                 trial = self._choose()
                 if trial is None:
                     return  # the scheduler collects trials before it starts one; the next event brings another
-            self._run(trial, time, commands)
+            if trial is not None:
+                self._run(trial, time, commands)
+            elif not (self._active or self._evicting or asked_when_idle):
+                asked_when_idle = True
+                self.scheduler.on_idle(not self._searching)
+            else:
+                break
         if self._active or self._evicting:
             return
         left = [*self._pending.values(), *self._paused.values()]
@@ -454,12 +467,7 @@ class Experiment:
             never = "paused, and its scheduler never resumed it"
             if trial.status is S.PENDING:
                 never = "its scheduler never started it"
-            trial.reason = f"{trial.reason}; {never}" if trial.reason else never
-            if trial.resident:
-                self._move(trial, "stop", time, commands)
-                commands.append(StopTrial(trial.id, trial.reason))
-            else:
-                self._end(trial, "drop", time, commands)
+            self._drop(trial, f"{trial.reason}; {never}" if trial.reason else never, time, commands)
         if self._active:
             return
         if self._searching:
@@ -468,6 +476,30 @@ class Experiment:
             self.finished = True
             commands.append(Finish("", self.stop_reason))
 
+    def _discard(self, time: float, commands: list[Command]) -> None:
+        """End the paused trials that the scheduler has no use for."""
+        while discarded := list(self.scheduler.discarded()):
+            for trial, reason in discarded:
+                if trial.status not in (S.PAUSED, S.PENDING):
+                    continue  # it has ended meanwhile
+                commands.append(RecordDecision(trial.id, trial.iteration, Action.STOP.value, reason, time))
+                self._drop(trial, reason, time, commands)
+
+    def _drop(self, trial: Trial, reason: str, time: float, commands: list[Command]) -> None:
+        """End a trial that waits."""
+        trial.reason = reason
+        if trial.id in self._evicting:
+            self._move(trial, "stop", time, commands)  # its process leaves by itself, and says so
+        elif trial.resident:
+            self._move(trial, "stop", time, commands)
+            commands.append(StopTrial(trial.id, reason))
+        else:
+            self._end(trial, "drop", time, commands)
+
+    def _end_search(self) -> None:
+        self._searching = False
+        self.scheduler.on_search_end()
+
     def _suggest(self, time: float, commands: list[Command]) -> Trial | None:
         """A new trial of the searcher's, waiting for a slot; None if there is none (now, or ever)."""
         if not self._searching:
@@ -475,7 +507,7 @@ class Experiment:
         index = len(self.trials)
         limit = self.rules.trial_limit
         if limit is not None and index >= limit:
-            self._searching = False
+            self._end_search()
             return None
         trial_id = f"{index:05d}"
         if index in self.suggestions:
@@ -484,7 +516,7 @@ class Experiment:
         else:
             suggested = self.searcher.suggest(trial_id, index)
             if suggested is Signal.COMPLETE:
-                self._searching = False
+                self._end_search()
                 return None
             if isinstance(suggested, Signal):
                 if not (self._active or self._paused or self._pending):
@@ -507,6 +539,9 @@ class Experiment:
         return trial
 
     def _run(self, trial: Trial, time: float, commands: list[Command]) -> None:
+        if reason := self.scheduler.resume_reason(trial):
+            commands.append(RecordDecision(trial.id, trial.iteration, "RESUME", reason, time))
+            trial.reason = reason
         if trial.status is S.PAUSED and trial.resident:
             self._move(trial, "wake", time, commands)
             commands.append(GrantLease(trial.id, self._lease(trial)))
@@ -592,6 +627,7 @@ class Experiment:
             assert trial.status is not S.ERROR or trial.error, f"{where}: no error text"
             ids = [c.id for c in trial.checkpoints]
             assert len(ids) == len(set(ids)), f"{where}: checkpoints {ids}"
+        assert self._residents == sum(t.resident for t in self._paused.values()), f"residents: {self._residents}"
         assert [t.index for t in self.trials.values()] == list(range(len(self.trials))), "indices have gaps"
         if self.finished:
             assert not (self._active or self._pending or self._paused), "finished with unfinished trials"
@@ -599,6 +635,24 @@ class Experiment:
     def replay(self, events: Iterable[Event]) -> list[Command]:
         """Handle recorded events in order; returns all commands, none of which has been carried out."""
         return [command for event in events for command in self.handle(event)]
+
+
+class _Without(Mapping[str, Trial]):
+    """The trials of `all_` but for `left_out`; a view, since there may be a great many."""
+
+    def __init__(self, all_: Mapping[str, Trial], left_out: Collection[str]) -> None:
+        self._all, self._left_out = all_, left_out
+
+    def __getitem__(self, trial_id: str) -> Trial:
+        if trial_id in self._left_out:
+            raise KeyError(trial_id)
+        return self._all[trial_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return (trial_id for trial_id in self._all if trial_id not in self._left_out)
+
+    def __len__(self) -> int:
+        return len(self._all) - sum(trial_id in self._all for trial_id in self._left_out)
 
 
 _MISSING = object()

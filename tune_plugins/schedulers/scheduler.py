@@ -8,7 +8,7 @@ inline and under a virtual clock. Its state is a function of the calls it got: a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -110,6 +110,29 @@ class TrialScheduler:
         `pending` and `paused` are in order of arrival. The default takes the first pending one.
         """
         return next(iter(pending.values()), None)
+
+    # --------------------------------------------- for schedulers that pause; the defaults do nothing
+
+    def accepts_trials(self) -> bool:
+        """Whether a new trial may be created for a slot that `choose_trial_to_run` had nobody for."""
+        return True
+
+    def resume_reason(self, trial: Trial) -> str:
+        """Why `choose_trial_to_run` resumed this paused trial, in words and numbers; recorded as a decision."""
+        return ""
+
+    def discarded(self) -> Iterable[tuple[Trial, str]]:
+        """Paused trials that shall never go on, each with the reason; told once, and they end now."""
+        return ()
+
+    def on_search_end(self) -> None:
+        """The searcher has no more trials: none will be added from now on."""
+
+    def on_idle(self, search_ended: bool) -> None:
+        """Nothing runs and nobody was chosen: what waits ends now, unless you let some of it go on.
+
+        `choose_trial_to_run` is called once more afterwards.
+        """
 
     # ----------------------------------------------------------------------------- for people
 
