@@ -20,14 +20,13 @@ from tune_plugins.events import (
     DeleteCheckpoint,
     Event,
     RecordDecision,
+    RecordExploit,
     RecordStatus,
     RecordTrial,
     ResultsReported,
     StartTrial,
     StopRequested,
     Tick,
-    TrialErrored,
-    TrialFinished,
     TrialStarted,
     WorkerLost,
 )
@@ -38,7 +37,7 @@ from tune_plugins.trial import Trial, TrialStatus
 
 logger = logging.getLogger(__name__)
 
-_RECORDS = (RecordTrial, RecordStatus, RecordDecision, DeleteCheckpoint)
+_RECORDS = (RecordTrial, RecordStatus, RecordDecision, RecordExploit, DeleteCheckpoint)
 _STEP_S = 0.1
 _COMMIT_S = 0.05
 
@@ -91,6 +90,7 @@ class Runner:
         self.experiment, self.runtime, self.store, self.info = experiment, runtime, store, info
         self.hooks = Hooks(callbacks, experiment.trials)
         self._signals: list[int] = []
+        self._closing = False
         self._last_step = self._last_commit = 0.0
         self._unwritten: list[Event] = []
         self._unwritten_records: list[Command] = []
@@ -116,6 +116,7 @@ class Runner:
                     break
                 self.turn(self.runtime.poll(_STEP_S))
             reason = self.experiment.stop_reason
+            self._closing = True
             self._take_in(self.runtime.close())
             self._commit()
         except BaseException:
@@ -126,7 +127,8 @@ class Runner:
             raise
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None stands for a handler that Python did not set and cannot set again.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
             self._pass_on_output()
             self.hooks.call("on_experiment_end", self.experiment.trials, reason)
         if signal.SIGTERM in self._signals:
@@ -215,6 +217,8 @@ class Runner:
 
         def note(number: int, frame: FrameType | None) -> None:
             self._signals.append(number)
+            if len(self._signals) > (1 if self._closing else 2):
+                raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
             self.runtime.wake()
 
         return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -222,6 +226,8 @@ class Runner:
     def _end_at_once(self) -> None:
         self.runtime.kill_all()
         now = time.time()
+        if not self.experiment.stop_reason:
+            self._take_in([StopRequested(now, "interrupted twice")])
         lost: list[Event] = [
             WorkerLost(now, trial.id, "ended at once on request", preempted=True)
             for trial in self.experiment.trials.values()
@@ -237,9 +243,10 @@ class Hooks:
     def __init__(self, callbacks: Sequence[Callback], trials: Mapping[str, Trial]) -> None:
         self._callbacks, self._trials = callbacks, trials
         self._reported: set[tuple[int, str]] = set()
+        # A callback need not derive from `Callback`: hooks that it lacks are not called.
         self._listening = {
-            name: [c for c in callbacks if getattr(type(c), name) is not getattr(Callback, name)]
-            for name in vars(Callback)
+            name: [c for c in callbacks if getattr(type(c), name, no_hook) is not no_hook]
+            for name, no_hook in vars(Callback).items()
             if not name.startswith("_")
         }
 
@@ -271,14 +278,11 @@ class Hooks:
                 self.call("on_trial_start", trials, trials[event.trial_id])
             elif isinstance(event, CheckpointSaved):
                 self.call("on_checkpoint", trials, trials[event.trial_id], event.checkpoint)
-            elif isinstance(event, (TrialErrored, WorkerLost)):
-                if trials[event.trial_id].status is TrialStatus.PENDING:
-                    self.call("on_trial_recover", trials, trials[event.trial_id])
-            elif not isinstance(event, TrialFinished):
-                continue
         for command in commands:
             if isinstance(command, RecordStatus):
                 if command.status == TrialStatus.TERMINATED:
                     self.call("on_trial_complete", trials, trials[command.trial_id])
+                elif command.status == TrialStatus.PENDING:  # again, since it failed
+                    self.call("on_trial_recover", trials, trials[command.trial_id])
                 elif command.status == TrialStatus.ERROR:
                     self.call("on_trial_error", trials, trials[command.trial_id])

@@ -141,6 +141,8 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
             "report() was called outside a trial: there is nobody to report to. "
             "Run the function through Tuner(...).fit()."
         )
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f"report() takes a dict of metrics, or metrics as keywords, got {metrics!r}.")
     if kwargs:
         metrics = {**metrics, **kwargs} if metrics else kwargs
     elif metrics is None:

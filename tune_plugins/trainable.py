@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune_plugins.errors import ArgumentError
+from tune_plugins.errors import ArgumentError, Mistakes
 from tune_plugins.runtime.resources import Resources, shape_of
 
 
@@ -116,6 +116,29 @@ def pickled(trainable: Trainable) -> bytes:
                 "tune.with_parameters."
             ],
         ) from error
+
+
+def in_object_store(trainable: Trainable) -> dict[str, Any]:
+    """References of the large arguments, each put into Ray's object store once.
+
+    Raises:
+        ArgumentError: names those that cannot be pickled.
+    """
+    import ray
+
+    mistakes = Mistakes("Tuner")
+    references = {}
+    for name, value in trainable.parameters.items():
+        try:
+            references[name] = ray.put(value)
+        except Exception as error:
+            mistakes.add(
+                f"with_parameters: expected objects that can be sent to another process, but {name!r} of type "
+                f"{type(value).__name__} cannot ({str(error).strip().splitlines()[0]}). "
+                "Create such an object inside the function."
+            )
+    mistakes.raise_if_any()
+    return references
 
 
 def _culprits(function: Any) -> list[str]:

@@ -18,7 +18,7 @@ from tune_plugins.runtime.job import CheckpointPolicy, Job
 from tune_plugins.runtime.resources import Shape, fits, missing, shape_of
 from tune_plugins.schedulers.scheduler import TrialScheduler
 from tune_plugins.stoppers import split_stop
-from tune_plugins.trainable import Trainable, as_trainable, pickled
+from tune_plugins.trainable import Trainable, as_trainable, in_object_store, pickled
 
 if TYPE_CHECKING:
     from tune_plugins.results import ResultGrid
@@ -122,7 +122,7 @@ class Tuner:
         return RayRuntime(
             plan.cluster,
             trainable=plan.pickled,
-            parameters=self._trainable.parameters,
+            parameters=plan.parameters,
             shape=self._shape_function(plan.shape),
             slots=plan.slots,
             fresh=not self._tune_config.reuse_actors,
@@ -163,7 +163,7 @@ class Tuner:
         seed = tune.seed if isinstance(tune.seed, int) else secrets.randbelow(2**31)
         if run.runtime == "inline":
             mistakes.raise_if_any()
-            return _Plan(scheduler, searcher, space, b"", None, [], shape_of(None), 1, seed)
+            return _Plan(scheduler, searcher, space, b"", {}, None, [], shape_of(None), 1, seed)
         data = b""
         if callable(self._trainable.function):
             try:
@@ -176,7 +176,8 @@ class Tuner:
         available = nodes()
         shape, slots = self._slots(mistakes, available)
         mistakes.raise_if_any()
-        return _Plan(scheduler, searcher, space, data, cluster, available, shape, slots, seed)
+        parameters = in_object_store(self._trainable)
+        return _Plan(scheduler, searcher, space, data, parameters, cluster, available, shape, slots, seed)
 
     def _slots(self, mistakes: Mistakes, available: list[dict[str, float]]) -> tuple[Shape, int]:
         resources = self._trainable.resources
@@ -203,7 +204,7 @@ class Tuner:
 
         def shape_for(config: dict[str, Any]) -> Shape:
             try:
-                shape = shape_of(resources(config))
+                shape = shape_of(_ask("the function given to with_resources", resources, config))
             except ValueError as error:
                 raise ArgumentError("with_resources", [str(error)]) from error
             available = nodes()
@@ -222,6 +223,7 @@ class _Plan:
     searcher: Searcher
     space: Space
     pickled: bytes
+    parameters: Mapping[str, Any]
     cluster: Cluster | None
     nodes: list[dict[str, float]]
     shape: Shape
@@ -257,10 +259,10 @@ class JobMaker:
         """The job of one attempt at a trial."""
         trial = self._experiment.trials[command.trial_id]
         name_of, dirname_of = self._tune.trial_name_creator, self._tune.trial_dirname_creator
-        name = str(name_of(trial)) if name_of else f"{self._trainable}_{trial.id}"
+        name = str(_ask("trial_name_creator", name_of, trial)) if name_of else f"{self._trainable}_{trial.id}"
         dirname = f"trial_{trial.id}"
         if dirname_of:
-            dirname = str(dirname_of(trial))
+            dirname = str(_ask("trial_dirname_creator", dirname_of, trial))
             if (mistake := check_name("trial_dirname_creator", dirname)) is not None:
                 raise ArgumentError("TuneConfig", [mistake])
             self._store.set_dirnames({trial.id: dirname})
@@ -289,6 +291,18 @@ class JobMaker:
         names = ("stdout", "stderr") if logs is True else (logs, logs) if isinstance(logs, str) else logs
         folder = self._directory / dirname
         return str(folder / names[0]), str(folder / names[-1])
+
+
+def _ask(what: str, function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call a function of the user's.
+
+    Raises:
+        TuneError: it raised.
+    """
+    try:
+        return function(argument)
+    except Exception as error:
+        raise TuneError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:

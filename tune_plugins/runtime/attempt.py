@@ -39,6 +39,7 @@ def run_job(
             try:
                 if mail.stop_wanted() is None:
                     _call(function, session)
+                    session.raise_if_unwound()
             except TrialRestarted:
                 job = _next_attempt(job, session)
                 session = TrialSession(job, mail, background)
@@ -52,11 +53,11 @@ def run_job(
         if error.code in (None, 0):
             _finish(session, mail)
         else:
-            _fail(job, mail, error)
+            _fail(session, mail, error)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        _fail(job, mail, error)
+        _fail(session, mail, error)
     else:
         _finish(session, mail)
     finally:
@@ -97,14 +98,16 @@ def _next_attempt(job: Job, session: TrialSession) -> Job:
 
 def _finish(session: TrialSession, mail: Mail) -> None:
     if (error := session.close()) is not None:
-        _fail(session.job, mail, error)
+        _fail(session, mail, error)
         return
     reason = session.stop_reason or "the trial function returned"
     mail.event(TrialFinished(time.time(), session.job.trial_id, reason))
 
 
-def _fail(job: Job, mail: Mail, error: BaseException) -> None:
-    mail.event(TrialErrored(time.time(), job.trial_id, describe(error)))
+def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:
+    # The next attempt is to go on from the last checkpoint, which may still be on its way to the disk.
+    session.settle()
+    mail.event(TrialErrored(time.time(), session.job.trial_id, describe(error)))
 
 
 def seed_everything(seed: int) -> None:

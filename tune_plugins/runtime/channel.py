@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 _FRAMES_A_TURN = 64  # of one worker, so that a busy one cannot hold up the others
 
+
 class Wire(Protocol):
     """One end of a connection, as a worker sees it."""
 
@@ -71,7 +72,7 @@ class Switchboard:
             if self._closed:
                 return
             self._arrived.put((worker, connection))
-            self._waker.send_bytes(b"")
+            self.wake()
 
     def wake(self) -> None:
         """Make `receive` return early; may be called from any thread and from signal handlers."""

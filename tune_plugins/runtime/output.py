@@ -11,6 +11,7 @@ from pathlib import Path
 
 _MARK = b"\0trial "
 _LONGEST = 2000  # characters of one forwarded line
+_PORTION = 65536  # bytes read at a time; a line does not get longer
 
 
 class OutputCapture:
@@ -24,6 +25,7 @@ class OutputCapture:
         self._forward = forward
         sys.stdout.flush()
         sys.stderr.flush()
+        self._to_files = False
         self._saved = (os.dup(1), os.dup(2))
         read, self._write = os.pipe()
         os.dup2(self._write, 1)
@@ -36,14 +38,12 @@ class OutputCapture:
         # The mark travels in the stream itself: the reader may be behind.
         os.write(self._write, b"\n" + _MARK + trial_id.encode() + b"\n")
         if log_files is not None:
+            self._to_files = True
             for path, descriptor in zip(log_files, (1, 2), strict=True):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 os.dup2(file, descriptor)
                 os.close(file)
-            self._to_files = True
-        else:
-            self._to_files = False
 
     def end(self) -> None:
         """The trial is over."""
@@ -51,6 +51,7 @@ class OutputCapture:
             sys.stdout.flush()
             sys.stderr.flush()
         if self._to_files:
+            self._to_files = False
             os.dup2(self._write, 1)
             os.dup2(self._write, 2)
 
@@ -67,19 +68,25 @@ class OutputCapture:
         self._thread.join(timeout=1.0)
 
     def _pump(self, read: int) -> None:
-        rest, trial_id = b"", ""
+        rest, trial_id, blank = b"", "", False
         while True:
-            data = os.read(read, 65536)
+            data = os.read(read, _PORTION)
             *lines, rest = (rest + data).split(b"\n")
-            if not data and rest:
+            if rest and (not data or len(rest) >= _PORTION):
                 lines.append(rest)
+                rest = b""
             printed: list[str] = []
-            for number, line in enumerate(lines):
+            for line in lines:
                 if line.startswith(_MARK):
+                    # The empty line before a mark is the mark's own.
                     self._pass_on(trial_id, printed)
-                    trial_id, printed = line[len(_MARK) :].decode(), []
-                elif line or not (number + 1 < len(lines) and lines[number + 1].startswith(_MARK)):
-                    printed.append(line.decode("utf-8", "replace")[:_LONGEST])
+                    trial_id, printed, blank = line[len(_MARK) :].decode(), [], False
+                    continue
+                if blank:
+                    printed.append("")
+                blank = not line
+                if line:
+                    printed.append(_readable(line))
             self._pass_on(trial_id, printed)
             if not data:
                 os.close(read)
@@ -88,3 +95,8 @@ class OutputCapture:
     def _pass_on(self, trial_id: str, lines: list[str]) -> None:
         if lines:
             self._forward(trial_id, lines)
+
+
+def _readable(line: bytes) -> str:
+    """A line as a terminal would show it at last: of a progress bar that overwrites itself, the last state."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")[:_LONGEST]

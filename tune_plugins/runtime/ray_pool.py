@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,33 +13,54 @@ from tune_plugins.runtime.ray_cluster import Cluster
 from tune_plugins.runtime.resources import Shape
 
 _numbers = itertools.count()
+_TRACE = 0.001  # of a GPU
+
+
+@dataclass(eq=False)
+class Slot:
+    """A placement group, and how many workers live in it: one, and those whose trial is paused in memory."""
+
+    group: Any
+    workers: int = 0
 
 
 @dataclass(eq=False)
 class PooledWorker:
-    """An actor and the placement group that holds its resources."""
+    """An actor and the slot that holds its resources.
+
+    Attributes:
+        serving: reference of the call in which it serves a run.
+        warm: has served a run before.
+    """
 
     id: str
     shape: Shape
     actor: Any
-    group: Any
+    slot: Slot
     serving: Any = None
+    warm: bool = False
 
-    def dispose(self, *, keep_group: bool = False) -> None:
-        """End the process and give its resources back; `keep_group`: another worker still uses them."""
+    def dispose(self) -> None:
+        """End the process, and give its resources back unless another worker shares them."""
         import ray
         from ray.util.placement_group import remove_placement_group
 
         ray.kill(self.actor)
-        if not keep_group:
-            remove_placement_group(self.group)
+        self.slot.workers -= 1
+        if not self.slot.workers:
+            remove_placement_group(self.slot.group)
 
 
 class WorkerPool:
-    """Idle workers of this process, by shape; lives as long as the Ray connection."""
+    """Idle workers of this process, by shape; lives as long as the Ray connection.
+
+    Attributes:
+        runs: how many runs of this process take workers from here now.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.runs = 0
         self._idle: dict[Shape, list[PooledWorker]] = {}
 
     def take(self, shape: Shape, *, fresh: bool = False, beside: PooledWorker | None = None) -> PooledWorker:
@@ -46,10 +68,11 @@ class WorkerPool:
         idle = self._idle.get(shape)
         if idle and not fresh and beside is None:
             return idle.pop()
-        return self._create(shape, None if beside is None else beside.group)
+        return self._create(shape, None if beside is None else beside.slot)
 
     def give_back(self, worker: PooledWorker) -> None:
         """Keep an idle worker for the next run."""
+        worker.warm = True
         self._idle.setdefault(worker.shape, []).append(worker)
 
     def release(self, keep: Shape | None = None) -> None:
@@ -59,29 +82,33 @@ class WorkerPool:
                 for worker in self._idle.pop(shape):
                     worker.dispose()
 
-    def _create(self, shape: Shape, group: Any) -> PooledWorker:
+    def _create(self, shape: Shape, slot: Slot | None) -> PooledWorker:
         import ray
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        if group is None:
-            group = placement_group([dict(bundle) for bundle in shape.bundles], strategy=shape.strategy)
+        if slot is None:
+            slot = Slot(placement_group([dict(bundle) for bundle in shape.bundles], strategy=shape.strategy))
+        slot.workers += 1
         own = dict(shape.bundles[0])
         # The slot holds the CPUs, the process none: so a paused trial can wait in memory without a slot. GPUs
-        # must be asked for by the process, or Ray hides them from it.
+        # must be asked for by the process, or Ray hides them from it; a trace of the slot's only one is enough.
+        gpus = own.get("GPU", 0.0)
         actor = (
             ray.remote(WorkerActor)
             .options(
                 num_cpus=0,
-                num_gpus=own.get("GPU", 0),
+                num_gpus=gpus if gpus > 1 else min(gpus, _TRACE),
                 max_restarts=0,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    placement_group=group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+                    placement_group=slot.group,
+                    placement_group_bundle_index=0,
+                    placement_group_capture_child_tasks=True,
                 ),
             )
             .remote(max(1, int(own.get("CPU", 1))))
         )
-        return PooledWorker(f"{os.getpid()}-{next(_numbers)}", shape, actor, group)
+        return PooledWorker(f"{os.getpid()}-{next(_numbers)}", shape, actor, slot)
 
 
 class WorkerActor:
@@ -92,15 +119,24 @@ class WorkerActor:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
     def serve(
-        self, address: Any, key: bytes, worker: str, trainable: bytes, parameters: Mapping[str, Any], relay: list[Any]
+        self,
+        address: Any,
+        key: bytes,
+        worker: str,
+        trainable: bytes,
+        parameters: Mapping[str, Any],
+        directory: str,
+        relay: list[Any],
     ) -> None:
         """Run trials of one experiment until the driver says leave.
 
         Args:
-            address, key: of the driver's `Switchboard`.
+            address: of the driver's `Switchboard`.
+            key: secret of the switchboard.
             worker: id of this worker.
             trainable: the user's function, by cloudpickle.
             parameters: names and object references of ``with_parameters``.
+            directory: working directory of the driver.
             relay: driver's node id and the handle of the `Relay` actor, for workers on other nodes.
         """
         import ray
@@ -109,6 +145,8 @@ class WorkerActor:
         from tune_plugins.runtime.channel import RelayedWire, Wire, connect
         from tune_plugins.runtime.worker import Worker
 
+        with suppress(OSError):  # another node need not have it
+            os.chdir(directory)
         node = str(ray.get_runtime_context().get_node_id())
         home, actor = relay
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,7 @@ from tune_plugins.events import (
     ExploitTrial,
     GrantLease,
     PauseTrial,
+    ResultsReported,
     SlotsChanged,
     StartTrial,
     StopTrial,
@@ -25,17 +28,18 @@ from tune_plugins.events import (
     WorkerLost,
 )
 from tune_plugins.runtime.channel import Relay, Switchboard, pack, unpack
-from tune_plugins.runtime.job import Job, Output, Recall, Recalled
+from tune_plugins.runtime.job import Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.runtime.ray_cluster import Cluster, own_node
 from tune_plugins.runtime.ray_pool import PooledWorker, pool_for
 from tune_plugins.runtime.resources import Shape
 
 _GRACE_S = 3.0  # how long a trial told to stop now may take to its next report before its process is ended
+_WRAP_UP_S = 4.0  # ... and from there to its end
 _AHEAD_S = 0.03  # short trials are sent ahead, so that a worker has about this much work in line
 _MOST_AHEAD = 64
 _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wait behind it
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
-_HEALTH_S = 0.5  # how often workers that have not connected yet are looked after
+_HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
 
 
@@ -46,7 +50,9 @@ class _Seat:
     Attributes:
         trials: those it was sent, in order; the first one is running, or about to.
         parked: its trial is paused and waits in memory.
+        recalled: it was told to hand back what waits in line behind the running trial.
         leaving: it was told to go, and makes its last checkpoints durable.
+        ended: its process has ended, and what it sent before that may still be on its way.
         node: id of its node, once a trial has started there.
     """
 
@@ -56,8 +62,8 @@ class _Seat:
     parked: bool = False
     began: float = 0.0
     recalled: bool = False
-    shares_group: bool = False
     leaving: bool = False
+    ended: bool = False
     node: str = ""
 
     @property
@@ -72,7 +78,7 @@ class RayRuntime:
     Args:
         cluster: from `ray_cluster.join_or_start`.
         trainable: the user's function, by cloudpickle.
-        parameters: large arguments of it; they go into the object store once.
+        parameters: large arguments of it: references of objects in the object store.
         shape: what a trial takes, given its config.
         slots: trials at a time, at most.
         fresh: a new process for each trial.
@@ -94,20 +100,24 @@ class RayRuntime:
         send_ahead: bool,
         make_job: Callable[[StartTrial, Shape], Job],
     ) -> None:
-        import ray
-
         self._cluster, self._trainable, self._shape = cluster, trainable, shape
         self._slots, self._fresh, self._make_job = slots, fresh, make_job
         self._send_ahead = send_ahead and not fresh
-        self._parameters = {name: ray.put(value) for name, value in parameters.items()}
+        self._parameters = parameters
         self._pool = pool_for(cluster)
+        self._pool.runs += 1
+        self._directory = os.getcwd()
         self._board = Switchboard()
-        self._home, self._relay = own_node(), None
+        self._home = own_node()
+        self._relay: Any = None
+        self._closed = False
         self._seats: dict[str, _Seat] = {}
         self._seat_of: dict[str, _Seat] = {}
-        self._jobs: dict[str, tuple[Job, Shape]] = {}
+        self._jobs: dict[str, tuple[bytes, Shape]] = {}
         self._waiting: deque[str] = deque()
         self._own_events: list[Event] = []
+        self._paused: set[str] = set()
+        self._stops: dict[str, StopTrial] = {}
         self._kill_at: dict[str, float] = {}
         self._started: dict[str, float] = {}
         self._pace: float | None = None
@@ -117,6 +127,9 @@ class RayRuntime:
         self.output: list[Output] = []
 
     # -------------------------------------------------------------------------------- the loop
+
+    def attach(self, turn: Callable[[list[Event]], None]) -> None:
+        """Not needed: everything comes through `poll`."""
 
     def poll(self, timeout: float) -> list[Event]:
         """What has happened, waiting at most `timeout` seconds for it.
@@ -143,7 +156,7 @@ class RayRuntime:
             self._end_overdue(now)
         if now >= self._health_at:
             self._health_at = now + _HEALTH_S
-            self._look_after_seats(now)
+            events += self._look_after_seats(now)
         self._place()
         return events
 
@@ -152,11 +165,15 @@ class RayRuntime:
         self._board.wake()
 
     def perform(self, commands: Sequence[Command]) -> None:
-        """Carry out commands meant for trials; those for the record are not."""
+        """Carry out commands meant for trials; those for the record are not.
+
+        Raises:
+            TuneError: a config cannot be sent to another process, or asks for resources that no node has.
+        """
         for command in commands:
             if isinstance(command, StartTrial):
                 shape = self._shape(command.config)
-                self._jobs[command.trial_id] = (self._make_job(command, shape), shape)
+                self._jobs[command.trial_id] = (_pack_job(self._make_job(command, shape)), shape)
                 self._waiting.append(command.trial_id)
             elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
                 self._instruct(command)
@@ -165,6 +182,8 @@ class RayRuntime:
     def close(self) -> list[Event]:
         """Let the workers go; returns what they still had to say (checkpoints made durable meanwhile)."""
         events: list[Event] = []
+        if self._closed:
+            return events
         leaving = {i for i, s in self._seats.items() if s.connected and not s.parked and not s.trials}
         for worker in leaving:
             if not self._seats[worker].leaving:
@@ -181,15 +200,23 @@ class RayRuntime:
                             events.append(item)
                         elif isinstance(item, Output):
                             self.output.append(item)
-        self._board.close()
-        for worker, seat in self._seats.items():
+        # Another run of this process may wait for the resources that idle workers would hold.
+        keep = not self._fresh and self._pool.runs == 1
+        for name, seat in self._seats.items():
             # One that is still starting finds nobody to connect to, and is warm for the next run.
-            ready = worker in left or not seat.connected
-            if ready and not (self._fresh or seat.shares_group or seat.leaving):
+            ready = name in left or not seat.connected
+            if keep and ready and not (seat.leaving or seat.ended or seat.worker.slot.workers > 1):
                 self._pool.give_back(seat.worker)
             else:
-                self._dispose(seat)
+                seat.worker.dispose()
+        self._end()
+        return events
+
+    def _end(self) -> None:
+        self._closed = True
         self._seats.clear()
+        self._board.close()
+        self._pool.runs -= 1
         if not self._cluster.ours:
             # Others may want the resources that idle workers hold.
             self._pool.release()
@@ -197,7 +224,6 @@ class RayRuntime:
             import ray
 
             ray.kill(self._relay)
-        return events
 
     # ------------------------------------------------------------------------- what comes in
 
@@ -209,15 +235,24 @@ class RayRuntime:
             for trial_id in reversed(item.trial_ids):
                 seat.trials.remove(trial_id)
                 del self._seat_of[trial_id]
-                self._waiting.appendleft(trial_id)
+                if (stop := self._stops.pop(trial_id, None)) is not None:
+                    self._drop(stop)
+                else:
+                    self._waiting.appendleft(trial_id)
             return
         events.append(item)
         if isinstance(item, TrialStarted):
             self._started[item.trial_id] = item.time
             seat.node = item.node
             seat.began, seat.recalled = time.monotonic(), False
+        elif isinstance(item, ResultsReported):
+            if item.trial_id in self._kill_at:
+                self._kill_at[item.trial_id] = time.monotonic() + _WRAP_UP_S
         elif isinstance(item, TrialPaused) and item.resident:
-            seat.parked = True
+            # It may have been woken meanwhile.
+            seat.parked = item.trial_id in self._paused
+            if seat.parked and len(seat.trials) > 1:
+                self._recall(seat)
         elif isinstance(item, (TrialFinished, TrialErrored, TrialPaused)) and item.trial_id in self._seat_of:
             self._measure(item.time - self._started.pop(item.trial_id, item.time))
             self._leave_seat(item.trial_id)
@@ -227,8 +262,24 @@ class RayRuntime:
     def _leave_seat(self, trial_id: str) -> None:
         seat = self._seat_of.pop(trial_id)
         seat.trials.remove(trial_id)
+        seat.parked = False
+        self._forget(trial_id)
+
+    def _forget(self, trial_id: str) -> None:
         self._jobs.pop(trial_id, None)
+        self._started.pop(trial_id, None)
         self._kill_at.pop(trial_id, None)
+        self._stops.pop(trial_id, None)
+        self._paused.discard(trial_id)
+
+    def _drop(self, stop: StopTrial) -> None:
+        """Stop a trial that no worker has begun."""
+        self._forget(stop.trial_id)
+        self._own_events.append(TrialFinished(time.time(), stop.trial_id, stop.reason))
+
+    def _recall(self, seat: _Seat) -> None:
+        seat.recalled = True
+        self._board.send(seat.worker.id, pack(Recall()))
 
     def _measure(self, seconds: float) -> None:
         """Follow how long trials take: up at once, down slowly."""
@@ -255,14 +306,18 @@ class RayRuntime:
         if seat is None:
             if isinstance(command, StopTrial) and trial_id in self._jobs:
                 self._waiting.remove(trial_id)
-                del self._jobs[trial_id]
-                self._own_events.append(TrialFinished(time.time(), trial_id, command.reason))
+                self._drop(command)
             return
-        if isinstance(command, (GrantLease, StopTrial)):
+        if isinstance(command, PauseTrial):
+            self._paused.add(trial_id)
+        else:
+            self._paused.discard(trial_id)
             seat.parked = False
-        self._board.send(seat.worker.id, pack(command))
-        if isinstance(command, StopTrial) and command.now:
-            self._kill_at[trial_id] = time.monotonic() + _GRACE_S
+        self._board.send(seat.worker.id, _pack(command, trial_id))
+        if isinstance(command, StopTrial):
+            self._stops[trial_id] = command
+            if command.now:
+                self._kill_at[trial_id] = time.monotonic() + _GRACE_S
 
     def _place(self) -> None:
         """Send waiting trials to workers that have room, and see that there are enough workers."""
@@ -273,17 +328,29 @@ class RayRuntime:
             for seat in self._seats.values():
                 if not self._waiting:
                     return
-                if seat.connected and not (seat.parked or seat.leaving) and len(seat.trials) == room:
+                ready = seat.connected and not (seat.parked or seat.leaving) and len(seat.trials) == room
+                if ready and not (room and seat.recalled):
                     self._send_first(seat)
         if not self._waiting:
             return
-        idle_or_coming = sum(s.idle for s in self._seats.values())
+        # Workers that are coming serve the first of those that wait; open more for the others.
+        coming = Counter(s.worker.shape for s in self._seats.values() if s.idle)
         active = sum(not (s.parked or s.leaving) for s in self._seats.values())
-        wanted = min(len(self._waiting) - idle_or_coming, self._slots - active)
-        for trial_id in list(self._waiting)[: max(0, wanted)]:
-            self._open_seat(self._jobs[trial_id][1])
-        if idle_or_coming and wanted <= 0:
-            self._make_room()
+        for trial_id in self._waiting:
+            shape = self._jobs[trial_id][1]
+            if coming[shape]:
+                coming[shape] -= 1
+            elif active < self._slots:
+                active += 1
+                self._open_seat(shape)
+            else:
+                # Idle workers of another shape may hold the resources, or have asked for them: end one.
+                idle = next((s for s in self._seats.values() if s.idle and coming[s.worker.shape]), None)
+                if idle is None:
+                    return
+                coming[idle.worker.shape] -= 1
+                self._retire(idle)
+                self._open_seat(shape)
 
     def _send_first(self, seat: _Seat) -> None:
         """Send the first waiting trial whose shape is that of the worker."""
@@ -295,29 +362,33 @@ class RayRuntime:
                 self._seat_of[trial_id] = seat
                 if len(seat.trials) == 1:
                     seat.began, seat.recalled = time.monotonic(), False
-                self._board.send(seat.worker.id, _pack_job(job))
-                return
-
-    def _make_room(self) -> None:
-        """Trials of another shape wait while idle workers hold the resources: end those."""
-        shape = self._jobs[self._waiting[0]][1]
-        for seat in list(self._seats.values()):
-            if seat.idle and seat.worker.shape != shape:
-                self._retire(seat)
-                self._open_seat(shape)
+                self._board.send(seat.worker.id, job)
                 return
 
     def _open_seat(self, shape: Shape) -> None:
-        parked = next((s for s in self._seats.values() if s.parked and s.worker.shape == shape), None)
-        beside = None if parked is None else parked.worker
-        worker = self._pool.take(shape, fresh=self._fresh, beside=beside)
-        seat = self._seats[worker.id] = _Seat(worker, shares_group=beside is not None)
-        self._pool.release(keep=shape)
+        # Idle workers that are of no use here would hold the resources that a new one needs.
+        self._pool.release(keep=None if self._fresh else shape)
+        worker = self._pool.take(shape, fresh=self._fresh, beside=self._parked_alone(shape))
+        self._seats[worker.id] = _Seat(worker)
         worker.serving = worker.actor.serve.remote(
-            self._board.address, self._board.key, worker.id, self._trainable, self._parameters, self._relay_for(seat)
+            self._board.address,
+            self._board.key,
+            worker.id,
+            self._trainable,
+            self._parameters,
+            self._directory,
+            self._relay_for(),
         )
 
-    def _relay_for(self, seat: _Seat) -> list[Any]:
+    def _parked_alone(self, shape: Shape) -> PooledWorker | None:
+        """A worker of this shape whose slot is free while its trial is paused."""
+        busy = {id(s.worker.slot) for s in self._seats.values() if not s.parked}
+        for seat in self._seats.values():
+            if seat.parked and seat.worker.shape == shape and id(seat.worker.slot) not in busy:
+                return seat.worker
+        return None
+
+    def _relay_for(self) -> list[Any]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -335,17 +406,15 @@ class RayRuntime:
     def _lost(self, seat: _Seat) -> list[Event]:
         """The process of a worker is gone: its running trial has failed, those in line go elsewhere."""
         events: list[Event] = []
-        text, preempted = ("", False) if seat.leaving and not seat.trials else self._cause(seat)
-        for number, trial_id in enumerate(list(seat.trials)):
+        told = all(trial_id in self._stops for trial_id in seat.trials)
+        text, preempted = ("ended on request", False) if told else self._cause(seat)
+        for number, trial_id in reversed(list(enumerate(seat.trials))):
             del self._seat_of[trial_id]
-            if number == 0 or trial_id in self._kill_at:
-                self._kill_at.pop(trial_id, None)
-                self._started.pop(trial_id, None)
-                del self._jobs[trial_id]
+            if number == 0 or trial_id in self._stops:
+                self._forget(trial_id)
                 events.append(WorkerLost(time.time(), trial_id, text, preempted))
             else:
-                self._waiting.append(trial_id)
-        self._seats.pop(seat.worker.id, None)
+                self._waiting.appendleft(trial_id)
         self._dispose(seat)
         return events
 
@@ -365,6 +434,8 @@ class RayRuntime:
         except OutOfMemoryError as error:
             return f"WorkerLostError: the process of the trial was ended for want of memory. {error}", False
         except RayTaskError as error:
+            if seat.node:
+                return f"WorkerLostError: the worker process of the trial failed. {error}", False
             raise TuneError(f"the trial function could not be loaded in a worker process:\n{error}") from error
         except ActorDiedError as error:
             text = " ".join(str(error).split())
@@ -391,41 +462,69 @@ class RayRuntime:
 
     def kill_all(self) -> None:
         """End all processes at once, without waiting for anything."""
-        for seat in self._seats.values():
-            self._dispose(seat)
-        self._seats.clear()
-        self._board.close()
+        if self._closed:
+            return
+        with suppress(Exception):  # Ray itself may be what went wrong
+            for seat in self._seats.values():
+                seat.worker.dispose()
+        with suppress(Exception):
+            self._end()
 
-    def _look_after_seats(self, now: float) -> None:
+    def _look_after_seats(self, now: float) -> list[Event]:
         import ray
 
+        events: list[Event] = []
+        if not self._seats:
+            return events
+        serving = [seat.worker.serving for seat in self._seats.values()]
+        ended = set(ray.wait(serving, num_returns=len(serving), timeout=0, fetch_local=False)[0])
         for seat in list(self._seats.values()):
             if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
-                seat.recalled = True
                 self._measure(now - seat.began)
-                self._board.send(seat.worker.id, pack(Recall()))
-            if not seat.connected and ray.wait([seat.worker.serving], timeout=0)[0]:
-                self._failed_starts += 1
-                text, _ = self._cause(seat)
-                self._lost(seat)
-                if self._failed_starts >= _MOST_FAILED_STARTS:
-                    raise TuneError(f"{_MOST_FAILED_STARTS} worker processes died before they could start. {text}")
+                self._recall(seat)
+            if seat.worker.serving not in ended:
+                continue
+            if not seat.connected:
+                events += self._failed_to_start(seat)
+            elif seat.ended:
+                # Its connection goes through a relay, which does not notice.
+                self._board.drop(seat.worker.id)
+                events += self._lost(seat)
+            seat.ended = True
+        return events
+
+    def _failed_to_start(self, seat: _Seat) -> list[Event]:
+        text, _ = self._cause(seat)
+        # A warm worker may have died between two runs, which says nothing about new ones.
+        self._failed_starts += not seat.worker.warm
+        if self._failed_starts >= _MOST_FAILED_STARTS:
+            raise TuneError(f"{_MOST_FAILED_STARTS} worker processes died before they could start. {text}")
+        return self._lost(seat)
 
     def _retire(self, seat: _Seat) -> None:
         """Let a worker go for good; what it still has to say is heard until it closes its connection."""
         seat.leaving = True
         if not self._board.send(seat.worker.id, pack(None)):
-            del self._seats[seat.worker.id]
             self._dispose(seat)
 
     def _dispose(self, seat: _Seat) -> None:
-        others = any(s is not seat and s.worker.group is seat.worker.group for s in self._seats.values())
-        seat.worker.dispose(keep_group=others)
+        del self._seats[seat.worker.id]
+        seat.worker.dispose()
 
 
-def _pack_job(job: Job) -> bytes:
+def _pack(message: Any, trial_id: str) -> bytes:
     from ray import cloudpickle
 
     # By value, because a config may hold functions and classes of the user's main module.
-    data: bytes = cloudpickle.dumps(job)
+    try:
+        data: bytes = cloudpickle.dumps(message)
+    except Exception as error:
+        raise TuneError(
+            f"the config of trial {trial_id} cannot be sent to another process: {error}. "
+            "Let param_space hold values that can be pickled, and make the others in the training function."
+        ) from error
     return data
+
+
+def _pack_job(job: Job) -> bytes:
+    return pack(PackedJob(job.trial_id, _pack(job, job.trial_id)))

@@ -9,12 +9,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from tune_plugins.checkpoint import MANIFEST, Checkpoint, CheckpointWriter
-from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.events import (
     CheckpointSaved,
     ExploitTrial,
@@ -29,6 +29,7 @@ from tune_plugins.runtime.leases import reached, stop_reason
 from tune_plugins.session import SaveState, TrialContext, Verdict
 from tune_plugins.trial import CheckpointRecord, lookup
 
+_DEEPEST = 20  # levels of nested metrics
 _PLAIN = frozenset({float, int, str, bool, type(None)})
 
 
@@ -86,6 +87,8 @@ class TrialSession:
         self._ending = threading.Lock()
         self._closed = False
         self._save_error: BaseException | None = None
+        self._saving: Future[None] | None = None
+        self._unwound: TrialUnwound | None = None
         # time_total_s leaves out the time spent paused, and goes on where the checkpoint was taken.
         self._clock = time.perf_counter() - _elapsed_at(start)
 
@@ -103,6 +106,7 @@ class TrialSession:
         """See `tune_plugins.session.Session.report`."""
         if self.stop_reason:
             raise TrialStopped(f"report() after the trial was stopped: {self.stop_reason}")
+        self.raise_if_unwound()
         self._raise_save_error()
         result: dict[str, Any] = {}
         for name, value in metrics.items():
@@ -147,16 +151,25 @@ class TrialSession:
                 return self._stop(verdict.reason)
             if isinstance(verdict, ExploitTrial):
                 self.exploit = verdict
-                raise TrialRestarted(f"goes on from trial {verdict.source_id}")
+                self._unwind(TrialRestarted(f"goes on from trial {verdict.source_id}"))
             assert isinstance(verdict, PauseTrial)
             if verdict.evict:
                 if self._saved_at != self.iteration and save is not None:
                     self._write(save, wait=True)
                 if self._saved_at == self.iteration:
                     self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=False))
-                    raise TrialEvicted("paused; goes on later from its checkpoint")
+                    self._unwind(TrialEvicted("paused; goes on later from its checkpoint"))
             # Nothing to go on from elsewhere: the process keeps the state.
             self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=True))
+
+    def _unwind(self, how: TrialUnwound) -> NoReturn:
+        self._unwound = how
+        raise how
+
+    def raise_if_unwound(self) -> None:
+        """User code that swallowed the exception which ends this attempt gets it again, and nothing else counts."""
+        if self._unwound is not None:
+            raise self._unwound
 
     # ----------------------------------------------------------------------------- checkpoints
 
@@ -209,15 +222,19 @@ class TrialSession:
             else:
                 self.mail.event(CheckpointSaved(time.time(), trial_id, record))
 
-        future = self.background.submit(commit)
+        self._saving = self.background.submit(commit)
         if wait:
-            future.result()
+            self.settle()
             self._raise_save_error()
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are durable, or have failed."""
+        if self._saving is not None:
+            self._saving.result()
 
     def _raise_save_error(self) -> None:
         if self._save_error is not None:
-            error, self._save_error = self._save_error, None
-            raise error
+            raise self._save_error
 
     def close(self) -> BaseException | None:
         """User code has ended; returns what went wrong with a checkpoint so far. Later trouble is sent as an event."""
@@ -241,17 +258,18 @@ def _copy(checkpoint: Checkpoint, directory: Path) -> None:
     checkpoint.to_directory(directory)
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """A metric as a number, text, None, list or dict of these: numpy scalars and 0-d tensors become numbers.
 
     Anything else becomes its `repr`, at most 200 characters, so that a report can never fail to travel.
     """
     if type(value) in _PLAIN:
         return value
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            return {str(k): plain(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v, depth + 1) for v in value]
     if isinstance(value, bool):
         return bool(value)
     if isinstance(value, int):

@@ -10,12 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from tune_plugins.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
 from tune_plugins.runtime.attempt import run_job, seed_everything
 from tune_plugins.runtime.channel import Wire, pack, unpack
-from tune_plugins.runtime.job import Job, Output, Recall, Recalled
+from tune_plugins.runtime.job import Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.runtime.output import OutputCapture
 from tune_plugins.runtime.trial_session import describe
 
@@ -23,6 +24,7 @@ Trainable = Callable[..., Any]
 
 _FLUSH_S = 0.05  # half of the 100 ms that a report may wait
 _QUEUE_LIMIT = 2000  # a report that finds so many queued sends them itself, at the driver's pace
+_OUTPUT_LIMIT = 500  # the same for portions of what trials print
 
 
 class Worker:
@@ -50,7 +52,9 @@ class Worker:
             capture.close()
             self._background.shutdown()
             self._mail.flush()
-            signal.signal(signal.SIGINT, before)
+            with suppress(OSError):
+                self._restore_surroundings()
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
             self._mail.close()
 
     def _next_job(self) -> Job | None:
@@ -72,12 +76,15 @@ class Worker:
                 if self._mail.busy:
                     os._exit(1)
                 message = None
-            if message is None or isinstance(message, Job):
-                with self._jobs_changed:
-                    self._jobs.append(message)
-                    self._jobs_changed.notify()
-                if message is None:
-                    return
+            if message is None:
+                self._queue_job(None)
+                return
+            if isinstance(message, PackedJob):
+                try:
+                    self._queue_job(unpack(message.data))
+                except Exception as error:
+                    what = f"the config of the trial cannot be loaded in a worker process\n{describe(error)}"
+                    self._mail.send(TrialErrored(time.time(), message.trial_id, what, fatal=True))
             elif isinstance(message, Recall):
                 with self._jobs_changed:
                     recalled = tuple(job.trial_id for job in self._jobs if job is not None)
@@ -86,16 +93,23 @@ class Worker:
             else:
                 self._mail.deliver(message)
 
+    def _queue_job(self, job: Job | None) -> None:
+        with self._jobs_changed:
+            self._jobs.append(job)
+            self._jobs_changed.notify()
+
     # ------------------------------------------------------------------------------ one trial
 
     def _run_job(self, job: Job, capture: OutputCapture) -> None:
         self._mail.begin(job.trial_id)
-        capture.begin(job.trial_id, job.log_files)
         self._mail.event(TrialStarted(time.time(), job.trial_id, self._node, os.getpid()))
+        # Should this trial take the process down with it, those before it are safe.
+        self._mail.flush()
         try:
+            capture.begin(job.trial_id, job.log_files)
             run_job(job, self._trainable, self._mail, self._background, self._reset)
-        except KeyboardInterrupt as error:
-            # SIGINT is ignored here: user code raised it itself.
+        except (OSError, KeyboardInterrupt) as error:
+            # The log files cannot be written; or user code raised KeyboardInterrupt, since SIGINT is ignored here.
             self._mail.event(TrialErrored(time.time(), job.trial_id, describe(error)))
         finally:
             capture.end()
@@ -103,12 +117,15 @@ class Worker:
 
     def _reset(self, job: Job) -> None:
         """Undo what the trial before may have changed: directory, environment, random generators."""
-        if os.getcwd() != self._cwd:
-            os.chdir(self._cwd)
+        self._restore_surroundings()
+        seed_everything(job.seed)
+
+    def _restore_surroundings(self) -> None:
+        # Not asking for the directory first: a trial may have removed the one it was in.
+        os.chdir(self._cwd)
         if os.environ != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
-        seed_everything(job.seed)
 
 
 class WorkerMail:
@@ -135,7 +152,7 @@ class WorkerMail:
         with self._lock:
             self._trial_id = trial_id
             self._stop = self._early_stops.pop(trial_id, None)
-        self._commands = queue.SimpleQueue()
+            self._commands = queue.SimpleQueue()
 
     def end(self) -> None:
         """The trial is over; commands for it that come late are dropped."""
@@ -183,8 +200,10 @@ class WorkerMail:
     # ---------------------------------------------------------------- from other threads
 
     def output(self, trial_id: str, lines: list[str]) -> None:
-        """Queue lines that the trial printed."""
+        """Queue lines that the trial printed; waits where there are too many, so that its prints wait, too."""
         self.send(Output(trial_id, lines))
+        if len(self._queue) >= _OUTPUT_LIMIT:
+            self.flush()
 
     def send(self, message: Any) -> None:
         """Queue anything else."""
