@@ -127,7 +127,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class StartTrial(Command):
-    """Enter the trial function, from `checkpoint` if there is one."""
+    """Enter the trial function, from `checkpoint` if there is one.
+
+    `source_id`: the trial that saved it, where that is another one. `resources`: what the trial takes, if not
+    what the trainable asks for.
+    """
 
     config: dict[str, Any]
     lease: Lease
@@ -135,6 +139,8 @@ class StartTrial(Command):
     iteration: int = 0
     attempt: int = 0
     seed: int = 0
+    source_id: str = ""
+    resources: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +219,15 @@ class RecordDecision(Command):
     iteration: int
     action: str
     reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordExploit(Command):
+    """A trial at `iteration` goes on from what `source_id` was at `source_iteration`, under a new config."""
+
+    iteration: int
+    source_id: str
+    source_iteration: int
+    config: dict[str, Any]
     time: float

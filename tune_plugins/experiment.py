@@ -23,6 +23,7 @@ from tune_plugins.events import (
     GrantLease,
     PauseTrial,
     RecordDecision,
+    RecordExploit,
     RecordStatus,
     RecordTrial,
     ResultsReported,
@@ -155,6 +156,7 @@ class Experiment:
         self._residents = 0  # paused trials whose process waits in memory
         self._evicting: set[str] = set()  # told to pause and give their process back, but have not said so yet
         self._unseen: dict[str, list[dict[str, Any]]] = {}
+        self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
         self._pins: Counter[tuple[str, str]] = Counter()
         self._doomed: dict[tuple[str, str], CheckpointRecord] = {}
         self._searching = True
@@ -255,6 +257,8 @@ class Experiment:
         elif isinstance(event, CheckpointSaved):
             self._move(trial, "checkpoint", event.time, commands)
             trial.checkpoints.append(event.checkpoint)
+            if trial.adopted is not None and event.checkpoint.iteration > trial.adopted[1].iteration:
+                self._let_go(trial, commands)
             self._apply_retention(trial, commands)
         elif isinstance(event, TrialPaused):
             if trigger == "evicted" and trial.status is S.STOPPING:
@@ -264,6 +268,8 @@ class Experiment:
             if trial.status is S.PAUSED:
                 self._evicting.discard(trial.id)
                 self._set_resident(trial, event.resident)
+                if trial.resident:
+                    self._resources.pop(trial.id, None)  # it had nothing to go on from elsewhere
         else:
             if trial.status is not S.STOPPING or not trial.reason:
                 trial.reason = event.reason
@@ -324,8 +330,8 @@ class Experiment:
                 self._stop_all(f"trial {trial.id} failed and fail_fast is set", event.time, commands)
             return
         # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
-        checkpoint = trial.newest_checkpoint
-        trial.iteration = checkpoint.iteration if checkpoint else 0
+        point = trial.resume_point()
+        trial.iteration = point[1].iteration if point else 0
         unseen = self._unseen.pop(trial.id, ())
         if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
             self._unseen[trial.id] = kept
@@ -351,6 +357,9 @@ class Experiment:
             self.scheduler.on_trial_complete(trial, trial.last_result)
         self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
         trial.lease = _NO_LEASE
+        trial.outdated = frozenset()
+        self._resources.pop(trial.id, None)
+        self._let_go(trial, commands)
         if unseen:
             self._ask_stopper(time, commands)
 
@@ -387,30 +396,50 @@ class Experiment:
             trial.reason = decision.reason
             limit = self.rules.max_resident_trials
             evict = limit is not None and self._residents >= limit
+            if decision.resources is not None:
+                self._resources[trial.id] = decision.resources
+                evict = True
             self._move(trial, "pause", time, commands)
             self._set_resident(trial, not evict)
             if evict:
                 self._evicting.add(trial.id)
             commands.append(PauseTrial(trial.id, evict=evict))
         elif decision.action is Action.EXPLOIT:
-            self._exploit(trial, decision, time, commands)
+            self._move(trial, "exploit", time, commands)
+            source_id, checkpoint = self._adopt(trial, decision, time, commands)
+            commands.append(ExploitTrial(trial.id, source_id, checkpoint, trial.config, self._lease(trial)))
         else:
             self._move(trial, "continue", time, commands)
             commands.append(GrantLease(trial.id, self._lease(trial)))
 
-    def _exploit(self, trial: Trial, decision: Decision, time: float, commands: list[Command]) -> None:
+    def _adopt(
+        self, trial: Trial, decision: Decision, time: float, commands: list[Command]
+    ) -> tuple[str, CheckpointRecord]:
+        """Make a trial go on from another one's state, which is kept until the trial has a checkpoint of its own."""
         source = self.trials.get(decision.source_id or "")
-        checkpoint = None if source is None else source.newest_checkpoint
-        if source is None or checkpoint is None or decision.config is None:
+        donation = None if source is None else source.donation(trial.iteration)
+        if donation is None or decision.config is None:
             raise TuneError(
                 f"{type(self.scheduler).__name__} asked trial {trial.id} to exploit {decision.source_id!r}: expected a "
-                f"trial with a checkpoint and a new config, got checkpoint {checkpoint!r}, config {decision.config!r}"
+                f"trial with a checkpoint and a new config, got checkpoint {donation!r}, config {decision.config!r}"
             )
-        self._move(trial, "exploit", time, commands)
-        trial.config = decision.config
-        trial.iteration = checkpoint.iteration
+        owner, checkpoint = donation
+        self.pin(owner, checkpoint)
+        self._let_go(trial, commands)
+        at, trial.iteration = trial.iteration, checkpoint.iteration
+        trial.adopted, trial.config = donation, decision.config
+        trial.outdated = frozenset(c.id for c in trial.checkpoints)
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
-        commands.append(ExploitTrial(trial.id, source.id, checkpoint, trial.config, self._lease(trial)))
+        commands.append(
+            RecordExploit(trial.id, at, decision.source_id or "", checkpoint.iteration, decision.config, time)
+        )
+        return donation
+
+    def _let_go(self, trial: Trial, commands: list[Command]) -> None:
+        """The trial needs the checkpoint no more that it once adopted."""
+        if trial.adopted is not None:
+            adopted, trial.adopted = trial.adopted, None
+            commands += self.unpin(*adopted)
 
     def _ask_stopper(self, time: float, commands: list[Command]) -> bool:
         """Whether the stopper ends the experiment, which is done then."""
@@ -440,18 +469,22 @@ class Experiment:
     def _fill_slots(self, time: float, commands: list[Command]) -> None:
         if self.finished:
             return
+        if self.scheduler.needs_population and not self.stop_reason:
+            self._create_population(time, commands)
         asked_when_idle = False
         while not self.stop_reason:
             self._discard(time, commands)
             if len(self._active) >= self.slots:
                 break
-            trial = self._choose()
+            trial, searching = self._choose(), self._searching
             if trial is None and self.scheduler.accepts_trials() and self._suggest(time, commands) is not None:
                 trial = self._choose()
                 if trial is None:
                     return  # the scheduler collects trials before it starts one; the next event brings another
             if trial is not None:
                 self._run(trial, time, commands)
+            elif searching and not self._searching:
+                continue  # that there are no more trials may have made the scheduler let one go on
             elif not (self._active or self._evicting or asked_when_idle):
                 asked_when_idle = True
                 self.scheduler.on_idle(not self._searching)
@@ -475,6 +508,15 @@ class Experiment:
         else:
             self.finished = True
             commands.append(Finish("", self.stop_reason))
+
+    def _create_population(self, time: float, commands: list[Command]) -> None:
+        """Create all trials there will be; where the searcher names no number, as many as there are slots."""
+        while self._searching and (
+            self.rules.trial_limit is not None
+            or len(self._active) + len(self._pending) + len(self._paused) < self.slots
+        ):
+            if self._suggest(time, commands) is None:
+                return
 
     def _discard(self, time: float, commands: list[Command]) -> None:
         """End the paused trials that the scheduler has no use for."""
@@ -531,6 +573,7 @@ class Experiment:
                     "dict of hyper-parameters, Signal.NOT_READY or Signal.COMPLETE."
                 )
             config = suggested
+        config = self.scheduler.initial_config(index, config)
         # The seed of a trial is a function of run seed and index, whatever order trials start in.
         trial = Trial(trial_id, index, config, seed=(self.rules.seed * 1_000_003 + index * 7919) % 2**32)
         self.trials[trial_id] = self._pending[trial_id] = trial
@@ -542,18 +585,38 @@ class Experiment:
         if reason := self.scheduler.resume_reason(trial):
             commands.append(RecordDecision(trial.id, trial.iteration, "RESUME", reason, time))
             trial.reason = reason
+        exploit = None
+        if trial.status is S.PAUSED and (decision := self.scheduler.on_trial_resume(trial)) is not None:
+            if decision.reason or decision.action is Action.EXPLOIT:
+                commands.append(RecordDecision(trial.id, trial.iteration, decision.action.value, decision.reason, time))
+            exploit = decision if decision.action is Action.EXPLOIT else None
         if trial.status is S.PAUSED and trial.resident:
             self._move(trial, "wake", time, commands)
-            commands.append(GrantLease(trial.id, self._lease(trial)))
+            if exploit is not None:
+                source_id, adopted = self._adopt(trial, exploit, time, commands)
+                commands.append(ExploitTrial(trial.id, source_id, adopted, trial.config, self._lease(trial)))
+            else:
+                commands.append(GrantLease(trial.id, self._lease(trial)))
             return
-        checkpoint = trial.newest_checkpoint
+        if exploit is not None:
+            self._adopt(trial, exploit, time, commands)
+        owner, checkpoint = trial.resume_point() or (trial.id, None)
         if trial.status is S.PAUSED and checkpoint is None:
             raise TuneError(f"trial {trial.id} was evicted without a checkpoint and cannot be resumed")
         self._move(trial, "start", time, commands, record=False)
         trial.iteration = checkpoint.iteration if checkpoint else 0
+        trial.resources = self._resources.pop(trial.id, trial.resources)
         commands.append(
             StartTrial(
-                trial.id, trial.config, self._lease(trial), checkpoint, trial.iteration, trial.attempt, trial.seed
+                trial.id,
+                trial.config,
+                self._lease(trial),
+                checkpoint,
+                trial.iteration,
+                trial.attempt,
+                trial.seed,
+                source_id="" if owner == trial.id else owner,
+                resources=trial.resources,
             )
         )
 
@@ -627,6 +690,9 @@ class Experiment:
             assert trial.status is not S.ERROR or trial.error, f"{where}: no error text"
             ids = [c.id for c in trial.checkpoints]
             assert len(ids) == len(set(ids)), f"{where}: checkpoints {ids}"
+            if trial.adopted is not None:
+                assert not trial.status.finished, f"{where}: keeps {trial.adopted} from being deleted"
+                assert self._pins[trial.adopted[0], trial.adopted[1].id] > 0, f"{where}: {trial.adopted} is not pinned"
         assert self._residents == sum(t.resident for t in self._paused.values()), f"residents: {self._residents}"
         assert [t.index for t in self.trials.values()] == list(range(len(self.trials))), "indices have gaps"
         if self.finished:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins.callbacks import RunInfo
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.errors import Mistakes, TuneError
-from tune_plugins.events import Command, Event, RecordDecision, RecordStatus, RecordTrial, Tick
+from tune_plugins.events import Command, Event, RecordDecision, RecordExploit, RecordStatus, RecordTrial, Tick
 from tune_plugins.experiment import Experiment
 from tune_plugins.plan import check_run, experiment_directory, rules_for, stop_rules, storage_mistakes
 from tune_plugins.runtime.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime, SimulatedTraining
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "Curves", "SimulatedCluster", "SimulatedTraining", "replay", "simulate"]
 
+_RECORDS = (RecordTrial, RecordStatus, RecordDecision, RecordExploit)
 _GROUP = 20_000  # events in one transaction of the record
 
 
@@ -191,7 +192,7 @@ def _run(
         for event, commands in drive(experiment, runtime):
             if not isinstance(event, Tick):
                 unwritten.append(event)
-            records += [c for c in commands if isinstance(c, (RecordTrial, RecordStatus, RecordDecision))]
+            records += [c for c in commands if isinstance(c, _RECORDS)]
             if len(unwritten) >= _GROUP:
                 store.commit(unwritten, records)
                 unwritten, records = [], []

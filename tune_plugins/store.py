@@ -24,6 +24,7 @@ from tune_plugins.events import (
     DeleteCheckpoint,
     Event,
     RecordDecision,
+    RecordExploit,
     RecordStatus,
     RecordTrial,
     ResultsReported,
@@ -33,6 +34,7 @@ from tune_plugins.store_reader import (
     RecordedCheckpoint,
     RecordedConfig,
     RecordedDecision,
+    RecordedExploit,
     RecordedTrial,
     RecordReader,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "RecordedCheckpoint",
     "RecordedConfig",
     "RecordedDecision",
+    "RecordedExploit",
     "RecordedTrial",
     "StorageError",
 ]
@@ -95,7 +98,7 @@ class ExperimentStore(RecordReader):
 
         Args:
             events: what happened, in order.
-            records: RecordTrial, RecordStatus, RecordDecision and DeleteCheckpoint commands, in order.
+            records: RecordTrial, RecordStatus, RecordDecision, RecordExploit and DeleteCheckpoint commands, in order.
 
         Returns:
             The sequence number of the last event recorded so far.
@@ -143,6 +146,7 @@ class ExperimentStore(RecordReader):
         trials: list[tuple[Any, ...]] = []
         configs: list[tuple[Any, ...]] = []
         decisions: list[tuple[Any, ...]] = []
+        exploits: list[tuple[Any, ...]] = []
         deleted: list[tuple[str, str]] = []
         statuses: dict[str, list[Any]] = {}
         for record in records:
@@ -161,6 +165,9 @@ class ExperimentStore(RecordReader):
                 dirname = self._dirnames.get(record.trial_id, f"trial_{record.trial_id}")
                 trials.append((record.trial_id, record.index, dirname, config, record.seed, record.time))
                 configs.append((seq, record.trial_id, config, record.seed, record.time))
+            elif isinstance(record, RecordExploit):
+                at, source = record.iteration, (record.source_id, record.source_iteration)
+                exploits.append((seq, record.trial_id, at, *source, dumps(record.config), record.time))
             elif isinstance(record, DeleteCheckpoint):
                 deleted.append((record.trial_id, record.checkpoint.id))
             else:
@@ -184,6 +191,12 @@ class ExperimentStore(RecordReader):
         if decisions:
             many(
                 "INSERT INTO decisions (seq, trial_id, iteration, action, reason, time) VALUES (?,?,?,?,?,?)", decisions
+            )
+        if exploits:
+            many(
+                "INSERT INTO exploits (seq, trial_id, iteration, source_id, source_iteration, config, time) "
+                "VALUES (?,?,?,?,?,?,?)",
+                exploits,
             )
         if deleted:
             many("UPDATE checkpoints SET deleted = 1 WHERE trial_id = ? AND id = ?", deleted)

@@ -45,6 +45,10 @@ CREATE TABLE decisions (
     action TEXT NOT NULL, reason TEXT NOT NULL, time REAL
 );
 CREATE INDEX decisions_of_trial ON decisions (trial_id);
+CREATE TABLE exploits (  -- a trial goes on from the state of another one, under a new config
+    id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, trial_id TEXT NOT NULL, iteration INTEGER NOT NULL,
+    source_id TEXT NOT NULL, source_iteration INTEGER NOT NULL, config TEXT NOT NULL, time REAL
+);
 CREATE TABLE checkpoints (
     trial_id TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, iteration INTEGER NOT NULL,
     path TEXT,  -- relative to the folder of the experiment where inside it

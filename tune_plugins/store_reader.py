@@ -70,6 +70,18 @@ class RecordedConfig(NamedTuple):
     time: float
 
 
+class RecordedExploit(NamedTuple):
+    """A trial at `iteration` went on from what `source_id` was at `source_iteration`, under `config`."""
+
+    seq: int
+    trial_id: str
+    iteration: int
+    source_id: str
+    source_iteration: int
+    config: dict[str, Any]
+    time: float
+
+
 class RecordedCheckpoint(NamedTuple):
     """A checkpoint of a trial; `deleted` by retention or not."""
 
@@ -113,6 +125,13 @@ class RecordReader:
         """What was decided, in order, of one trial or of all."""
         rows = self._of_trial("SELECT seq, trial_id, iteration, action, reason, time FROM decisions", trial_id)
         return [RecordedDecision(*row) for row in rows]
+
+    def exploits(self, trial_id: str | None = None) -> list[RecordedExploit]:
+        """Every exploit, in order, of one trial or of all."""
+        rows = self._of_trial(
+            "SELECT seq, trial_id, iteration, source_id, source_iteration, config, time FROM exploits", trial_id
+        )
+        return [RecordedExploit(*row[:5], loads(row[5]), row[6]) for row in rows]
 
     def checkpoints(self, trial_id: str | None = None, include_deleted: bool = False) -> list[RecordedCheckpoint]:
         """Checkpoints in the order they were saved, of one trial or of all."""

@@ -100,6 +100,10 @@ class Trial:
         reason: why it stands where it stands, in words and numbers.
         error: text of the last error (type, message, traceback).
         resident: paused, and its process waits in memory.
+        adopted: since an exploit, until it has a checkpoint of its own again: whose checkpoint it goes on from,
+            and which.
+        outdated: ids of its checkpoints from before its last exploit.
+        resources: what it takes instead of what the trainable asks for; None: nothing else.
         started_at, ended_at: wall clock, seconds since the epoch.
         history: the last few events, for error messages.
     """
@@ -118,6 +122,9 @@ class Trial:
     reason: str = ""
     error: str | None = None
     resident: bool = False
+    adopted: tuple[str, CheckpointRecord] | None = None
+    outdated: frozenset[str] = frozenset()
+    resources: Any = None
     lease: Lease = FREE
     started_at: float | None = None
     ended_at: float | None = None
@@ -127,6 +134,23 @@ class Trial:
     def newest_checkpoint(self) -> CheckpointRecord | None:
         """The checkpoint saved last, or None."""
         return self.checkpoints[-1] if self.checkpoints else None
+
+    def resume_point(self) -> tuple[str, CheckpointRecord] | None:
+        """What it goes on from in a new process: the id of the trial that saved it, and the checkpoint."""
+        if self.adopted is not None:
+            return self.adopted
+        return (self.id, self.checkpoints[-1]) if self.checkpoints else None
+
+    def donation(self, iteration: int) -> tuple[str, CheckpointRecord] | None:
+        """What a trial at `iteration` that exploits this one gets: whose checkpoint, and which; None if there is none.
+
+        The checkpoint at that very iteration is preferred, else the newest; those from before this trial's own last
+        exploit belong to another training and do not count.
+        """
+        own = [c for c in self.checkpoints if c.id not in self.outdated]
+        if not own:
+            return self.adopted
+        return self.id, next((c for c in reversed(own) if c.iteration == iteration), own[-1])
 
 
 def lookup(result: dict[str, Any], name: str, default: Any = None) -> Any:

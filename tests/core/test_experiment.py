@@ -17,6 +17,7 @@ from tune_plugins.events import (
     GrantLease,
     PauseTrial,
     RecordDecision,
+    RecordExploit,
     RecordStatus,
     RecordTrial,
     ResultsReported,
@@ -764,6 +765,7 @@ def test_exploit(make: Any) -> None:
     assert experiment.handle(ResultsReported.dummy(A, 3, waiting=True)) == [
         RecordDecision(A, 3, "EXPLOIT", "worst quarter; takes over 00001", 0.0),
         RecordTrial(A, 0, {"x": 2.4}, SEED_A, 0.0),
+        RecordExploit(A, 3, B, 5, {"x": 2.4}, 0.0),
         ExploitTrial(A, B, checkpoint(5), {"x": 2.4}, Lease(Milestone("training_iteration", 6))),
     ]
     assert (experiment.trials[A].config, experiment.trials[A].iteration) == ({"x": 2.4}, 5)

@@ -31,7 +31,7 @@ from tune_plugins.runtime.channel import Relay, Switchboard, pack, unpack
 from tune_plugins.runtime.job import Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.runtime.ray_cluster import Cluster, own_node
 from tune_plugins.runtime.ray_pool import PooledWorker, pool_for
-from tune_plugins.runtime.resources import Shape
+from tune_plugins.runtime.resources import Shape, shape_of
 
 _GRACE_S = 3.0  # how long a trial told to stop now may take to its next report before its process is ended
 _WRAP_UP_S = 4.0  # ... and from there to its end
@@ -172,7 +172,8 @@ class RayRuntime:
         """
         for command in commands:
             if isinstance(command, StartTrial):
-                shape = self._shape(command.config)
+                asked = command.resources
+                shape = self._shape(command.config) if asked is None else shape_of(asked)
                 self._jobs[command.trial_id] = (_pack_job(self._make_job(command, shape)), shape)
                 self._waiting.append(command.trial_id)
             elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):

@@ -242,7 +242,7 @@ class SimulatedRuntime:
         if checkpoint is None:
             state, elapsed = self.training.start(int(trial_id), command.config, command.seed), 0.0
         else:
-            state, elapsed = self._checkpoints[trial_id, checkpoint.id]
+            state, elapsed = self._checkpoints[command.source_id or trial_id, checkpoint.id]
         rng = Random(f"{self.seed}:{trial_id}:{command.attempt}:{command.iteration}")
         slow = rng.random() < self.cluster.straggler_probability
         begins = self.now + self.cluster.start_delay_s
@@ -298,7 +298,12 @@ class SimulatedRuntime:
 
     def _save(self, run: _Run) -> CheckpointRecord:
         run.clock += self.cluster.checkpoint_s
-        record = CheckpointRecord(f"checkpoint_{run.iteration:06d}", run.iteration, None)
+        name = base = f"checkpoint_{run.iteration:06d}"
+        number = 0
+        while (run.trial_id, name) in self._checkpoints:  # an exploit led back to an earlier iteration
+            number += 1
+            name = f"{base}_{number}"
+        record = CheckpointRecord(name, run.iteration, None)
         self._checkpoints[run.trial_id, record.id] = (run.state, run.elapsed)
         run.saved_at = run.iteration
         self._push(CheckpointSaved(run.clock, run.trial_id, record))
@@ -321,7 +326,7 @@ class SimulatedRuntime:
         self._push(TrialPaused(run.clock, run.trial_id, resident=False))
 
     def _exploit(self, run: _Run, command: ExploitTrial) -> None:
-        run.state, _ = self._checkpoints[command.source_id, command.checkpoint.id]
+        run.state, run.elapsed = self._checkpoints[command.source_id, command.checkpoint.id]
         run.config, run.lease = command.config, command.lease
         run.iteration, run.clock = command.checkpoint.iteration, max(run.clock, self.now)
         run.saved_at = -1

@@ -34,12 +34,14 @@ class Decision:
         reason: e.g. ``"0.412 worse than the cut 0.398, rank 7 of 18"``.
         source_id: EXPLOIT: the trial whose checkpoint is adopted.
         config: EXPLOIT: the new hyper-parameters.
+        resources: PAUSE: what the trial takes when it goes on, as for `with_resources`; its process is given back.
     """
 
     action: Action
     reason: str = ""
     source_id: str | None = None
     config: dict[str, Any] | None = None
+    resources: Any = None
 
 
 class TrialScheduler:
@@ -60,11 +62,16 @@ class TrialScheduler:
     """Whether the scheduler compares trials; if so, a metric and mode must be given somewhere."""
     reads_results = True
     """Whether `on_trial_result` wants to be called at all."""
+    needs_population = False
+    """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
+    cluster_resources: Mapping[str, float] = {}
+    """What all nodes have together, e.g. ``{"CPU": 16.0}``; set before a run starts."""
 
     def __init__(
         self, metric: str | None = None, mode: str | None = None, time_attr: str = "training_iteration"
     ) -> None:
         self.metric, self.mode, self.time_attr = metric, mode, time_attr
+        self._own = metric, mode
         self.seed = 0
 
     def mistakes(self) -> list[str]:
@@ -74,12 +81,18 @@ class TrialScheduler:
         return []
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
-        """Called once before the first trial; a metric or mode set in the constructor wins."""
-        self.metric = self.metric or metric
-        self.mode = self.mode or mode
-        self.seed = seed
+        """Called once before the first trial of each run; a metric or mode set in the constructor wins.
+
+        A scheduler may serve one run after another: forget here what an earlier one left behind.
+        """
+        own_metric, own_mode = self._own
+        self.metric, self.mode, self.seed = own_metric or metric, own_mode or mode, seed
 
     # ------------------------------------------------------------------------------- decisions
+
+    def initial_config(self, index: int, config: dict[str, Any]) -> dict[str, Any]:
+        """The config that trial number `index` starts with, given the one that was suggested. Do not change that."""
+        return config
 
     def on_trial_add(self, trial: Trial) -> None:
         """A trial was created."""
@@ -112,6 +125,13 @@ class TrialScheduler:
         return next(iter(pending.values()), None)
 
     # --------------------------------------------- for schedulers that pause; the defaults do nothing
+
+    def on_trial_resume(self, trial: Trial) -> Decision | None:
+        """A paused trial goes on: EXPLOIT makes it another one's copy first; CONTINUE or None lets it go on as it is.
+
+        Only `choose_trial_to_run` decides whether it goes on at all.
+        """
+        return None
 
     def accepts_trials(self) -> bool:
         """Whether a new trial may be created for a slot that `choose_trial_to_run` had nobody for."""
