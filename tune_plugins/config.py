@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.errors import Mistakes
+from tune_plugins.stoppers import stop_mistakes
 
 if TYPE_CHECKING:
     from tune_plugins.callbacks import Callback
@@ -159,7 +160,7 @@ class RunConfig:
         storage_path: folder that holds experiments; default ``$TUNE_STORAGE_PATH`` or ``~/tune_results``.
         stop: ``{"metric": threshold, "training_iteration": n}``: a trial ends at the first report
             at which one of them is reached (at or past the value); a callable
-            ``(trial_id, result) -> bool``; or a `Stopper`.
+            ``(trial_id, result) -> bool``; a `Stopper`; or a list of these, of which any one is enough.
         checkpoint_config: see `CheckpointConfig`.
         failure_config: see `FailureConfig`.
         callbacks: see `tune_plugins.callbacks.Callback`.
@@ -194,15 +195,7 @@ class RunConfig:
                 f"storage_path: expected a local folder, got {os.fspath(self.storage_path)!r}. "
                 "Give a local folder and copy it when the run is over."
             )
-        if isinstance(self.stop, Mapping):
-            for key, value in self.stop.items():
-                if not isinstance(key, str) or isinstance(value, bool) or not isinstance(value, Real):
-                    found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
-        elif self.stop is not None and not callable(self.stop):
-            found.append(
-                f"stop: expected a dict of metric: threshold, a callable (trial_id, result) -> bool or a Stopper, "
-                f"got {self.stop!r}."
-            )
+        found += stop_mistakes(self.stop)
         if not _is_int(self.verbose, 0):
             found.append(f"verbose: expected 0, 1 or 2, got {self.verbose!r}.")
         if self.runtime not in ("ray", "inline"):

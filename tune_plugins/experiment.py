@@ -40,7 +40,7 @@ from tune_plugins.events import (
 )
 from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.search.searcher import Searcher, Signal
-from tune_plugins.stoppers import Stopper
+from tune_plugins.stoppers import Stopper, why
 from tune_plugins.trial import CheckpointRecord, Lease, Milestone, Trial, TrialStatus, lookup
 
 S = TrialStatus
@@ -381,7 +381,7 @@ class Experiment:
             decision = shown if reached else Decision(Action.CONTINUE)
             if self.stopper is not None:
                 if self.stopper(trial.id, result):
-                    decision = Decision(Action.STOP, f"stopped by {type(self.stopper).__name__}")
+                    decision = Decision(Action.STOP, f"stopped by {why(self.stopper)}")
                 if self._ask_stopper(time, commands):
                     return
                 if decision.action is Action.STOP:
@@ -445,7 +445,7 @@ class Experiment:
         """Whether the stopper ends the experiment, which is done then."""
         if self.stopper is None or not self.stopper.stop_all():
             return False
-        self._stop_all(f"{type(self.stopper).__name__} ended the experiment", time, commands)
+        self._stop_all(f"ended by {why(self.stopper)}", time, commands)
         return True
 
     def _lease(self, trial: Trial) -> Lease:

@@ -15,6 +15,7 @@ from tune_plugins.experiment import Rules
 from tune_plugins.runtime.job import StopRule
 from tune_plugins.schedulers.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.search.basic_variant import BasicVariantGenerator
+from tune_plugins.stoppers import set_up, time_limit
 from tune_plugins.store_file import FILE_NAME
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def rules_for(
     metric, mode = tune.metric or scheduler.metric, tune.mode or scheduler.mode
     searcher.setup(space, metric=metric, mode=mode, seed=seed, num_samples=tune.num_samples)
     scheduler.setup(metric=metric, mode=mode, seed=seed)
+    set_up(run.stop, metric=metric, mode=mode)
+    limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
     return Rules(
         metric=metric,
@@ -60,7 +63,7 @@ def rules_for(
         trial_limit=searcher.total_trials,
         max_failures=failure.max_failures,
         fail_fast=bool(failure.fail_fast),
-        time_budget_s=tune.time_budget_s,
+        time_budget_s=min(limits, default=None),
         num_to_keep=keep.num_to_keep,
         score_attribute=keep.checkpoint_score_attribute,
         score_order=keep.checkpoint_score_order,

@@ -164,7 +164,7 @@ def _run(
     thresholds, stopper = split_stop(run.stop)
     experiment = Experiment(searcher, scheduler, rules, stopper, suggestions)
     runtime = SimulatedRuntime(
-        training, cluster, seed=seed, stop=stop_rules(thresholds, rules), time_budget_s=tune.time_budget_s
+        training, cluster, seed=seed, stop=stop_rules(thresholds, rules), time_budget_s=rules.time_budget_s
     )
     temporary = None
     if run.name is None and run.storage_path is None:
@@ -180,7 +180,7 @@ def _run(
         total_trials=rules.trial_limit,
         slots=cluster.workers,
         resources={"CPU": 1},
-        time_budget_s=tune.time_budget_s,
+        time_budget_s=rules.time_budget_s,
         scheduler=type(scheduler).__name__,
         searcher=type(searcher).__name__,
         parameters=space.parameters,

@@ -1,13 +1,50 @@
-"""Stop rules for trials and for the whole experiment."""
+"""Stop rules for trials and for the whole experiment.
+
+Rules that need no judgement are carried out where they cost nothing: a threshold acts in the worker at the very
+report that reaches it, a time limit between reports. Only the others see each result, for which every trial
+waits at every report.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from numbers import Real
 from typing import Any
+
+from sortedcontainers import SortedList
+
+from tune_plugins.errors import Mistakes
+from tune_plugins.trial import lookup
+
+__all__ = [
+    "CombinedStopper",
+    "ExperimentPlateauStopper",
+    "FunctionStopper",
+    "MaximumIterationStopper",
+    "NoopStopper",
+    "Stopper",
+    "TimeoutStopper",
+    "TrialPlateauStopper",
+]
 
 
 class Stopper:
-    """Base class: `__call__` ends one trial, `stop_all` the whole experiment. Every report is a milestone."""
+    """Base class: `__call__` ends one trial, `stop_all` the whole experiment. Every report is a milestone.
+
+    A stopper is a function of what it was told: after an interruption it is told the recorded results again.
+
+    Attributes:
+        reason: why it last said yes, in words and numbers; recorded with the decision.
+    """
+
+    reason: str = ""
+
+    def setup(self, *, metric: str | None, mode: str | None) -> None:
+        """Called before each run with the metric and mode of `TuneConfig`: forget earlier runs here."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """True if the trial that reported `result` is to end here."""
@@ -18,21 +55,372 @@ class Stopper:
         return False
 
 
+class NoopStopper(Stopper):
+    """Never ends anything, and costs nothing."""
+
+
 class FunctionStopper(Stopper):
-    """Ends a trial where ``function(trial_id, result)`` is true."""
+    """Ends a trial where ``function(trial_id, result)`` is true.
+
+    Raises:
+        ArgumentError: `function` cannot be called.
+    """
 
     def __init__(self, function: Callable[[str, dict[str, Any]], bool]) -> None:
+        mistakes = Mistakes("FunctionStopper")
+        if not callable(function):
+            mistakes.add(f"function: expected a callable (trial_id, result) -> bool, got {function!r}.")
+        mistakes.raise_if_any()
         self.function = function
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """What the function says."""
-        return bool(self.function(trial_id, result))
+        said = bool(self.function(trial_id, result))
+        if said:
+            self.reason = (
+                f"{getattr(self.function, '__name__', type(self.function).__name__)}(trial_id, result) is true"
+            )
+        return said
+
+
+class MaximumIterationStopper(Stopper):
+    """Ends each trial at iteration `max_iter`; the same as ``stop={"training_iteration": max_iter}``.
+
+    Args:
+        max_iter: last `training_iteration`; at least 1.
+
+    Raises:
+        ArgumentError: `max_iter` is something else.
+    """
+
+    def __init__(self, max_iter: int) -> None:
+        mistakes = Mistakes("MaximumIterationStopper")
+        _check_whole(mistakes, "max_iter", max_iter, 1)
+        mistakes.raise_if_any()
+        self.max_iter = max_iter
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the iteration is reached."""
+        iteration = result["training_iteration"]
+        self.reason = f"training_iteration = {iteration} >= {self.max_iter}"
+        return bool(iteration >= self.max_iter)
+
+
+class TimeoutStopper(Stopper):
+    """Ends the experiment after some time, also between reports; the same as ``TuneConfig(time_budget_s=...)``.
+
+    Args:
+        timeout: seconds, or a `datetime.timedelta`. More than 0. Counted from the first event of the run.
+
+    Raises:
+        ArgumentError: `timeout` is something else.
+    """
+
+    def __init__(self, timeout: float | timedelta) -> None:
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        mistakes = Mistakes("TimeoutStopper")
+        if not _is_number(seconds) or not 0 < seconds < math.inf:
+            mistakes.add(f"timeout: expected a positive number of seconds or a timedelta, got {timeout!r}.")
+        mistakes.raise_if_any()
+        self.timeout = float(seconds)
+        self._began: float | None = None
+        self._now = 0.0
+
+    def setup(self, *, metric: str | None, mode: str | None) -> None:
+        """Start with no time used up."""
+        self._began = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Takes the time of the result; for rules of your own that ask this one."""
+        self._now = float(result["timestamp"])
+        if self._began is None:
+            self._began = self._now
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the newest result came so long after the first one."""
+        self.reason = f"{self.timeout:g} s are over"
+        return self._began is not None and self._now - self._began >= self.timeout
+
+
+class TrialPlateauStopper(Stopper):
+    """Ends a trial when a metric does not change any more.
+
+    That is when the standard deviation (of the population) of its last `num_results` values is below `std`. NaN,
+    infinities, None and text are no values: with one of them among the last there is no plateau. A
+    result without the metric is passed over.
+
+    Args:
+        metric: metric to watch.
+        std: largest standard deviation of a plateau, in units of the metric; reached it is no plateau yet.
+        num_results: how many values are looked at. At least 2.
+        grace_period: no trial is stopped before it has reported so many values.
+        metric_threshold: with it, a trial is stopped only at or past this value: at most it for mode "min", at
+            least it for "max".
+        mode: "min" or "max"; None: the one of `TuneConfig`. Only used with `metric_threshold`.
+
+    Raises:
+        ArgumentError: lists all mistakes.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        std: float = 0.01,
+        num_results: int = 4,
+        grace_period: int = 4,
+        metric_threshold: float | None = None,
+        mode: str | None = None,
+    ) -> None:
+        mistakes = Mistakes("TrialPlateauStopper")
+        _check_metric(mistakes, metric)
+        _check_std(mistakes, std)
+        _check_whole(mistakes, "num_results", num_results, 2)
+        _check_whole(mistakes, "grace_period", grace_period, 0)
+        if metric_threshold is not None and not _is_number(metric_threshold):
+            mistakes.add(f"metric_threshold: expected None or a number, got {metric_threshold!r}.")
+        if mode not in (None, "min", "max"):
+            mistakes.add(f"mode: expected 'min' or 'max', got {mode!r}.")
+        mistakes.raise_if_any()
+        self.metric, self.std, self.num_results, self.grace_period = metric, std, num_results, grace_period
+        self.metric_threshold, self.mode = metric_threshold, mode
+        self._run_mode = mode
+        self._values: dict[str, deque[float]] = {}
+        self._counts: dict[str, int] = {}
+
+    def setup(self, *, metric: str | None, mode: str | None) -> None:
+        """Start with no trials.
+
+        Raises:
+            ArgumentError: there is a threshold, and no mode that says which side of it is good.
+        """
+        self._run_mode = self.mode or mode
+        mistakes = Mistakes("TrialPlateauStopper")
+        if self.metric_threshold is not None and self._run_mode is None:
+            mistakes.add("mode: expected 'min' or 'max' beside metric_threshold, got None. Add mode=.")
+        mistakes.raise_if_any()
+        self._values, self._counts = {}, {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial stands still."""
+        value = lookup(result, self.metric, _MISSING)
+        if value is _MISSING:
+            return False
+        number = _finite(value)
+        values = self._values.setdefault(trial_id, deque(maxlen=self.num_results))
+        values.append(number)
+        count = self._counts[trial_id] = self._counts.get(trial_id, 0) + 1
+        if count < max(self.grace_period, self.num_results) or not all(map(math.isfinite, values)):
+            return False
+        threshold = self.metric_threshold
+        if threshold is not None and (number > threshold if self._run_mode == "min" else number < threshold):
+            return False
+        spread = statistics.pstdev(values)
+        if spread < self.std:
+            self.reason = (
+                f"standard deviation {spread:.3g} of the last {len(values)} {self.metric} is below {self.std:g}"
+            )
+            return True
+        return False
+
+
+class ExperimentPlateauStopper(Stopper):
+    """Ends the experiment when its best trials do not differ any more.
+
+    That is when the standard deviation (of the population) of the best values of the `top` best trials is at
+    most `std`, and stays there for `patience` further results.
+
+    Args:
+        metric: metric to watch.
+        std: largest standard deviation of a plateau, in units of the metric.
+        top: how many trials are looked at, each at the best value it ever had. At least 2.
+        mode: "min" or "max".
+        patience: how many results to wait once a plateau is reached.
+
+    Raises:
+        ArgumentError: lists all mistakes.
+    """
+
+    def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0) -> None:
+        mistakes = Mistakes("ExperimentPlateauStopper")
+        _check_metric(mistakes, metric)
+        _check_std(mistakes, std)
+        _check_whole(mistakes, "top", top, 2)
+        _check_whole(mistakes, "patience", patience, 0)
+        if mode not in ("min", "max"):
+            mistakes.add(f"mode: expected 'min' or 'max', got {mode!r}.")
+        mistakes.raise_if_any()
+        self.metric, self.std, self.top, self.mode, self.patience = metric, std, top, mode, patience
+        self._reset()
+
+    def _reset(self) -> None:
+        self._best: dict[str, float] = {}
+        self._scores: SortedList[float] = SortedList()
+        self._spread = math.inf
+        self._waited = -1
+
+    def setup(self, *, metric: str | None, mode: str | None) -> None:
+        """Start with no results."""
+        self._reset()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Takes in a result; ends no single trial."""
+        value = _finite(lookup(result, self.metric))
+        score = value if self.mode == "min" else -value
+        best = self._best.get(trial_id, math.inf)
+        if score < best:
+            if best < math.inf:
+                self._scores.remove(best)
+            self._scores.add(score)
+            self._best[trial_id] = score
+            if len(self._scores) >= self.top and score <= self._scores[self.top - 1]:
+                self._spread = statistics.pstdev(self._scores[: self.top])
+        self._waited = self._waited + 1 if self._spread <= self.std else -1
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the plateau has lasted long enough."""
+        self.reason = (
+            f"standard deviation {self._spread:.3g} of {self.metric} of the best {self.top} trials is at most "
+            f"{self.std:g}"
+        )
+        return self._waited >= self.patience
+
+
+class CombinedStopper(Stopper):
+    """Ends a trial, or the experiment, as soon as one of several stoppers does; the same as a list of them.
+
+    Raises:
+        ArgumentError: one of them is no `Stopper`.
+    """
+
+    def __init__(self, *stoppers: Stopper) -> None:
+        mistakes = Mistakes("CombinedStopper")
+        for number, stopper in enumerate(stoppers):
+            if not isinstance(stopper, Stopper):
+                mistakes.add(
+                    f"stopper {number}: expected a Stopper, got {stopper!r}. Wrap a function: FunctionStopper."
+                )
+        mistakes.raise_if_any()
+        self.stoppers = stoppers
+
+    def setup(self, *, metric: str | None, mode: str | None) -> None:
+        """Set all of them up."""
+        for stopper in self.stoppers:
+            stopper.setup(metric=metric, mode=mode)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether one of them ends the trial; all of them see the result."""
+        return self._note([s for s in self.stoppers if s(trial_id, result)])
+
+    def stop_all(self) -> bool:
+        """Whether one of them ends the experiment."""
+        return self._note([s for s in self.stoppers if s.stop_all()])
+
+    def _note(self, those: list[Stopper]) -> bool:
+        self.reason = "; ".join(why(stopper) for stopper in those)
+        return bool(those)
+
+
+# ------------------------------------------------------------------------ what `RunConfig.stop` says
+
+
+def why(stopper: Stopper) -> str:
+    """Which stopper it was, and why."""
+    if isinstance(stopper, CombinedStopper):
+        return stopper.reason
+    name = type(stopper).__name__
+    return f"{name}: {stopper.reason}" if stopper.reason else name
+
+
+def stop_mistakes(stop: Any) -> list[str]:
+    """Everything that is wrong with the value of `RunConfig.stop`, in words."""
+    found: list[str] = []
+    thresholds: dict[str, float] = {}
+    for part in _parts(stop):
+        if isinstance(part, Mapping):
+            for key, value in part.items():
+                if not isinstance(key, str) or not _is_number(value):
+                    found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
+                elif key not in _COUNTED and thresholds.setdefault(key, value) != value:
+                    found.append(f"stop: two thresholds for {key!r}, {thresholds[key]!r} and {value!r}. Leave one out.")
+        elif not callable(part):
+            found.append(
+                "stop: expected a dict of metric: threshold, a callable (trial_id, result) -> bool, a Stopper or a "
+                f"list of these, got {part!r}."
+            )
+    return found
 
 
 def split_stop(stop: Any) -> tuple[dict[str, float], Stopper | None]:
-    """Divide `RunConfig.stop` into thresholds, which act in the worker, and a rule that must see each result."""
+    """Divide `RunConfig.stop` into thresholds, which act in the worker, and a rule that must see each result.
+
+    Time limits are in neither, see `time_limit`.
+    """
+    thresholds: dict[str, float] = {}
+    rules: list[Stopper] = []
+    for part in _parts(stop):
+        if type(part) is MaximumIterationStopper:
+            part = {"training_iteration": part.max_iter}
+        if isinstance(part, Mapping):
+            for name, value in part.items():
+                # Iterations and seconds only grow, so that the lesser limit is reached first.
+                thresholds[str(name)] = min(float(value), thresholds.get(str(name), math.inf))
+        elif type(part) not in (NoopStopper, TimeoutStopper):
+            rules.append(part if isinstance(part, Stopper) else FunctionStopper(part))
+    return thresholds, None if not rules else rules[0] if len(rules) == 1 else CombinedStopper(*rules)
+
+
+def time_limit(stop: Any) -> float | None:
+    """Seconds after which `RunConfig.stop` ends the experiment; None: it does not."""
+    return min((part.timeout for part in _parts(stop) if type(part) is TimeoutStopper), default=None)
+
+
+def set_up(stop: Any, *, metric: str | None, mode: str | None) -> None:
+    """Set all stoppers of `RunConfig.stop` up for a run."""
+    for part in _parts(stop):
+        if isinstance(part, Stopper):
+            part.setup(metric=metric, mode=mode)
+
+
+def _parts(stop: Any) -> Iterator[Any]:
     if stop is None:
-        return {}, None
-    if isinstance(stop, Mapping):
-        return {str(k): float(v) for k, v in stop.items()}, None
-    return {}, stop if isinstance(stop, Stopper) else FunctionStopper(stop)
+        return
+    inner = stop.stoppers if type(stop) is CombinedStopper else stop if isinstance(stop, (list, tuple)) else None
+    if inner is None:
+        yield stop
+    else:
+        for part in inner:
+            yield from _parts(part)
+
+
+_MISSING = object()
+_COUNTED = ("training_iteration", "time_total_s")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> float:
+    """`value` as a finite float, or NaN."""
+    try:
+        number = float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _check_metric(mistakes: Mistakes, metric: object) -> None:
+    if not isinstance(metric, str) or not metric:
+        mistakes.add(f"metric: expected the name of a reported metric, got {metric!r}.")
+
+
+def _check_std(mistakes: Mistakes, std: object) -> None:
+    if not _is_number(std) or not std >= 0:  # type: ignore[operator]
+        mistakes.add(f"std: expected a number of at least 0, got {std!r}. It is in units of the metric.")
+
+
+def _check_whole(mistakes: Mistakes, name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        mistakes.add(f"{name}: expected a whole number of at least {least}, got {value!r}.")

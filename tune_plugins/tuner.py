@@ -92,7 +92,7 @@ class Tuner:
             slots=plan.slots,
             resources=plan.shape.total,
             cluster=_sum(plan.nodes),
-            time_budget_s=tune.time_budget_s,
+            time_budget_s=rules.time_budget_s,
             scheduler=type(plan.scheduler).__name__,
             searcher=type(plan.searcher).__name__,
             parameters=plan.space.parameters,

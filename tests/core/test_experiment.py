@@ -422,8 +422,8 @@ def test_stopper_sees_each_report_and_says_why(make: Any) -> None:
     driver = Driver(make(2, FIFOScheduler(), stopper), Workers(curve, 10), slots=1).run()
     assert driver.workers.waits == [(trial, i) for trial in (A, B) for i in (1, 2, 3, 4)]
     assert [(c.trial_id, c.iteration, c.action, c.reason) for c in driver.decisions()] == [
-        (A, 4, "STOP", "stopped by FunctionStopper"),
-        (B, 4, "STOP", "stopped by FunctionStopper"),
+        (A, 4, "STOP", "stopped by FunctionStopper: <lambda>(trial_id, result) is true"),
+        (B, 4, "STOP", "stopped by FunctionStopper: <lambda>(trial_id, result) is true"),
     ]
 
 
@@ -458,7 +458,7 @@ class Total(Stopper):
 
 def test_stopper_ends_the_experiment(make: Any) -> None:
     driver = Driver(make(50, FIFOScheduler(), Total(7)), Workers(curve, 3)).run()
-    assert driver.finishes() == [Finish("", "Total ended the experiment")]
+    assert driver.finishes() == [Finish("", "ended by Total")]
     assert len(driver.experiment.trials) < 5
 
 
