@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ class WorkerActor:
         trainable: bytes,
         parameters: Mapping[str, Any],
         directory: str,
+        search_path: list[str],
         relay: list[Any],
     ) -> None:
         """Run trials of one experiment until the driver says leave.
@@ -137,6 +139,7 @@ class WorkerActor:
             trainable: the user's function, by cloudpickle.
             parameters: names and object references of ``with_parameters``.
             directory: working directory of the driver.
+            search_path: ``sys.path`` of the driver, so that modules it can import can be imported here.
             relay: driver's node id and the handle of the `Relay` actor, for workers on other nodes.
         """
         import ray
@@ -147,6 +150,7 @@ class WorkerActor:
 
         with suppress(OSError):  # another node need not have it
             os.chdir(directory)
+        sys.path += [path for path in search_path if path not in sys.path]
         node = str(ray.get_runtime_context().get_node_id())
         home, actor = relay
         try:

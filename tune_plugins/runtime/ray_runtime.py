@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,10 @@ _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wai
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
 _HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
+_SUDDEN = (
+    "died suddenly. Either it was killed, by somebody or by the operating system for want of memory (see dmesg); or "
+    "it crashed in native code; or the training function called os._exit"
+)
 
 
 @dataclass(eq=False)
@@ -53,7 +58,7 @@ class _Seat:
         recalled: it was told to hand back what waits in line behind the running trial.
         leaving: it was told to go, and makes its last checkpoints durable.
         ended: its process has ended, and what it sent before that may still be on its way.
-        node: id of its node, once a trial has started there.
+        node, pid: where it is, once a trial has started there.
     """
 
     worker: PooledWorker
@@ -65,6 +70,7 @@ class _Seat:
     leaving: bool = False
     ended: bool = False
     node: str = ""
+    pid: int = 0
 
     @property
     def idle(self) -> bool:
@@ -106,7 +112,7 @@ class RayRuntime:
         self._parameters = parameters
         self._pool = pool_for(cluster)
         self._pool.runs += 1
-        self._directory = os.getcwd()
+        self._directory, self._search_path = os.getcwd(), [os.path.abspath(path) for path in sys.path]
         self._board = Switchboard()
         self._home = own_node()
         self._relay: Any = None
@@ -244,7 +250,7 @@ class RayRuntime:
         events.append(item)
         if isinstance(item, TrialStarted):
             self._started[item.trial_id] = item.time
-            seat.node = item.node
+            seat.node, seat.pid = item.node, item.pid
             seat.began, seat.recalled = time.monotonic(), False
         elif isinstance(item, ResultsReported):
             if item.trial_id in self._kill_at:
@@ -378,6 +384,7 @@ class RayRuntime:
             self._trainable,
             self._parameters,
             self._directory,
+            self._search_path,
             self._relay_for(),
         )
 
@@ -440,11 +447,13 @@ class RayRuntime:
             raise TuneError(f"the trial function could not be loaded in a worker process:\n{error}") from error
         except ActorDiedError as error:
             text = " ".join(str(error).split())
-            lowered = text.lower()
-            if "out of memory" in lowered or "oom" in lowered or "memory usage threshold" in lowered:
+            if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
                 return f"WorkerLostError: the process of the trial was ended for want of memory. {text}", False
-            dead = {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}
-            return f"WorkerLostError: the process of the trial died. {text}", seat.node in dead
+            if seat.node in {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}:
+                return f"WorkerLostError: the node of the trial was lost (node {seat.node})", True
+            if "connection error code" in text:
+                return f"WorkerLostError: the process of the trial (pid {seat.pid}) {_SUDDEN}", False
+            return f"WorkerLostError: the process of the trial died. {text}", False
         except RayError as error:
             return f"WorkerLostError: the process of the trial was lost. {error}", False
         return "WorkerLostError: the process of the trial left while the trial was running", False

@@ -1,0 +1,115 @@
+"""Tests on a real Ray: one small one for all, started by the package itself; drivers of their own where needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_plugins as tune
+from tune_plugins.results import ResultGrid
+
+Fit = Callable[..., ResultGrid]
+
+# Whatever the machine has, a driver process started by a test has two CPUs.
+_TWO_CPUS = """
+import os, sys
+os.sched_getaffinity = lambda pid: {0, 1}
+import tune_plugins as tune
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_cpus() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+        tune.shutdown()
+
+
+@pytest.fixture
+def fit(tmp_path: Path) -> Fit:
+    """Runs trials on the shared Ray: ``fit(train, {"x": 1}, mode="min", stop=...)``."""
+    tune_names = tune.TuneConfig.__dataclass_fields__
+    failure_names = tune.FailureConfig.__dataclass_fields__
+    checkpoint_names = tune.CheckpointConfig.__dataclass_fields__
+
+    def run(train: Any, space: dict[str, Any] | None = None, **options: Any) -> ResultGrid:
+        chosen = {n: options.pop(n) for n in list(options) if n in tune_names}
+        failure = {n: options.pop(n) for n in list(options) if n in failure_names}
+        keep = {n: options.pop(n) for n in list(options) if n in checkpoint_names}
+        config = tune.RunConfig(
+            **{"storage_path": tmp_path / "results", "verbose": 0, **options},
+            failure_config=tune.FailureConfig(**failure),
+            checkpoint_config=tune.CheckpointConfig(**keep),
+        )
+        tuner = tune.Tuner(train, param_space=space, tune_config=tune.TuneConfig(**chosen), run_config=config)
+        return tuner.fit()
+
+    return run
+
+
+class Driver:
+    """A Python process of its own that tunes."""
+
+    def __init__(self, directory: Path, code: str, environ: dict[str, str], interpreter: list[str]) -> None:
+        script = directory / "driver.py"
+        script.write_text(_TWO_CPUS + textwrap.dedent(code))
+        self.process = subprocess.Popen(
+            [*interpreter, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=directory,
+            env={**os.environ, "TUNE_STORAGE_PATH": str(directory / "results"), "PYTHONUNBUFFERED": "1", **environ},
+            start_new_session=True,
+        )
+
+    def wait_for(self, word: str) -> str:
+        """Read lines of standard output up to the first that has `word`."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if word in line:
+                return line
+        pytest.fail(f"the driver never printed {word!r}: {self.process.communicate()[1]}")
+
+    def end(self, timeout: float = 60) -> tuple[int, str, str]:
+        """Exit code, standard output (the rest of it) and standard error."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts drivers: ``driver("... tune.Tuner(...).fit()")``; the shared Ray is ended before, to leave room."""
+    tune.shutdown()
+    started: list[Driver] = []
+
+    def start(code: str, environ: dict[str, str] | None = None) -> Driver:
+        started.append(Driver(tmp_path, code, environ or {}, [sys.executable]))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate()
+
+
+@pytest.fixture
+def ok(driver: Callable[..., Driver]) -> Callable[..., str]:
+    """Runs a driver to its end, which must be a good one, and returns what it printed."""
+
+    def run(code: str, environ: dict[str, str] | None = None) -> str:
+        code_, out, err = driver(code, environ).end()
+        assert code_ == 0, f"exit code {code_}\n{out}\n{err}"
+        return out
+
+    return run
