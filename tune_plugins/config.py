@@ -104,6 +104,8 @@ class TuneConfig:
         num_samples: number of configurations; with a grid, of repetitions of the whole grid.
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
         time_budget_s: seconds after which the experiment ends; also acts between reports.
+        max_resident_trials: how many paused trials may wait in memory, each in a process of its own; more are saved and
+            their processes given back. None: 32; with GPUs, or inline, none.
         reuse_actors: True (default): warm workers; False: a fresh process for each trial.
         seed: one seed for everything random; None: drawn, and recorded.
         trial_name_creator: called with the `Trial`, returns its name for people.
@@ -117,6 +119,7 @@ class TuneConfig:
     num_samples: int = 1
     max_concurrent_trials: int | None = None
     time_budget_s: float | None = None
+    max_resident_trials: int | None = None
     reuse_actors: bool = True
     seed: int | None = None
     trial_name_creator: Callable[[Trial], str] | None = None
@@ -145,6 +148,10 @@ class TuneConfig:
             found.append(
                 f"time_budget_s: expected None or a positive number of seconds, got {self.time_budget_s!r}. "
                 "Leave it out for no limit."
+            )
+        if self.max_resident_trials is not None and not _is_int(self.max_resident_trials, 0):
+            found.append(
+                f"max_resident_trials: expected None or a whole number of at least 0, got {self.max_resident_trials!r}."
             )
         if self.seed is not None and not _is_int(self.seed, 0):
             found.append(f"seed: expected None or a whole number of at least 0, got {self.seed!r}.")

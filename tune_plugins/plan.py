@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tune_plugins.space import Space
 
 
+_RESIDENTS = 32
+
+
 def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes) -> tuple[TrialScheduler, Searcher]:
     """Note all mistakes of the configuration; returns the scheduler and searcher that it names, or the defaults."""
     mistakes.found += tune.mistakes()
@@ -67,6 +70,7 @@ def rules_for(
         num_to_keep=keep.num_to_keep,
         score_attribute=keep.checkpoint_score_attribute,
         score_order=keep.checkpoint_score_order,
+        max_resident_trials=tune.max_resident_trials if tune.max_resident_trials is not None else _RESIDENTS,
     )
 
 

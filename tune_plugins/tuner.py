@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,9 @@ class Tuner:
         tune, run = self._tune_config, self._run_config
         plan = self._check()
         rules = rules_for(tune, run, plan.scheduler, plan.searcher, plan.space, plan.seed)
+        if plan.cluster is None or (tune.max_resident_trials is None and "GPU" in plan.shape.total):
+            # Inline there is no process to wait in; and a process that waits would keep its GPU from others.
+            rules = replace(rules, max_resident_trials=0)
         thresholds, stopper = split_stop(run.stop)
         directory = experiment_directory(run, self._trainable.name)
         info = RunInfo(
