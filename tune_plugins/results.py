@@ -20,6 +20,8 @@ from tune_plugins.trial import CheckpointRecord, TrialStatus, lookup
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tune_plugins.schedulers.pbt_replay import PBTSchedule
+
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # trials in a repr
@@ -105,6 +107,17 @@ class Result:
         head = f"Trial {self.trial_id}: {self.status}" + (f", {self.reason}" if self.reason else "")
         lines = [f"  iteration {d.iteration}: {d.action}: {d.reason}" for d in decisions]
         return "\n".join([head, *(lines or ["  No decision was taken about it."])])
+
+    @property
+    def pbt_schedule(self) -> PBTSchedule | None:
+        """The hyper-parameters over time of the training that the trial ended with, through all exploits.
+
+        For `PopulationBasedTrainingReplay`; None if the trial never exploited another one.
+        """
+        from tune_plugins.schedulers.pbt_replay import schedule_of
+
+        with ExperimentStore.open(self.experiment_path) as store:
+            return schedule_of(self.trial_id, store.exploits(), store.configs())
 
     @cached_property
     def _results(self) -> list[dict[str, Any]]:

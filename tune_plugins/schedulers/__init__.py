@@ -1,6 +1,12 @@
 """Schedulers: which trials go on, which stop."""
 
 from tune_plugins.schedulers.asha import ASHAScheduler, AsyncHyperBandScheduler
+from tune_plugins.schedulers.hyperband import HyperBandForBOHB, HyperBandScheduler
+from tune_plugins.schedulers.median_stopping import MedianStoppingRule
+from tune_plugins.schedulers.multi_objective_asha import MultiObjectiveASHA
+from tune_plugins.schedulers.pbt import PopulationBasedTraining
+from tune_plugins.schedulers.pbt_replay import PBTSchedule, PopulationBasedTrainingReplay
+from tune_plugins.schedulers.percentile_stopping import PercentileStopping
 from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 
 __all__ = [
@@ -9,5 +15,13 @@ __all__ = [
     "AsyncHyperBandScheduler",
     "Decision",
     "FIFOScheduler",
+    "HyperBandForBOHB",
+    "HyperBandScheduler",
+    "MedianStoppingRule",
+    "MultiObjectiveASHA",
+    "PBTSchedule",
+    "PercentileStopping",
+    "PopulationBasedTraining",
+    "PopulationBasedTrainingReplay",
     "TrialScheduler",
 ]
