@@ -4,16 +4,20 @@ from tune_plugins.schedulers.asha import ASHAScheduler, AsyncHyperBandScheduler
 from tune_plugins.schedulers.hyperband import HyperBandForBOHB, HyperBandScheduler
 from tune_plugins.schedulers.median_stopping import MedianStoppingRule
 from tune_plugins.schedulers.multi_objective_asha import MultiObjectiveASHA
+from tune_plugins.schedulers.pb2 import PB2
 from tune_plugins.schedulers.pbt import PopulationBasedTraining
 from tune_plugins.schedulers.pbt_replay import PBTSchedule, PopulationBasedTrainingReplay
 from tune_plugins.schedulers.percentile_stopping import PercentileStopping
+from tune_plugins.schedulers.resource_changing import DistributeResources, ResourceChangingScheduler
 from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 
 __all__ = [
+    "PB2",
     "ASHAScheduler",
     "Action",
     "AsyncHyperBandScheduler",
     "Decision",
+    "DistributeResources",
     "FIFOScheduler",
     "HyperBandForBOHB",
     "HyperBandScheduler",
@@ -23,5 +27,6 @@ __all__ = [
     "PercentileStopping",
     "PopulationBasedTraining",
     "PopulationBasedTrainingReplay",
+    "ResourceChangingScheduler",
     "TrialScheduler",
 ]

@@ -1,4 +1,4 @@
-"""Asynchronous successive halving, stopping form.
+"""Asynchronous successive halving, stopping and promotion form.
 
 Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht, Talwalkar: *A System for Massively Parallel
 Hyperparameter Tuning*, MLSys 2020, https://arxiv.org/abs/1810.05934 (algorithm 2 is the promotion form; the
@@ -8,50 +8,30 @@ stopping form lets a trial train on unless it is outside the best 1/eta of those
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
-from sortedcontainers import SortedList
-
+from tune_plugins.schedulers.rungs import PromotionRung, Rung, positive
 from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.trial import Lease, Milestone, Trial, lookup
 
-
-class Rung:
-    """The results of all trials that reached one level of one bracket.
-
-    Attributes:
-        level: value of the time attribute at which trials are compared.
-        scores: less is better, ascending; +inf for failed ones (NaN and the like), so these rank last.
-    """
-
-    def __init__(self, level: float) -> None:
-        self.level = level
-        self.scores: SortedList[float] = SortedList()
-
-    def add(self, score: float) -> int:
-        """Note a score and return its rank from 1; equal scores share the better rank."""
-        self.scores.add(score)
-        return self.scores.bisect_left(score) + 1
-
-    def cut(self, reduction_factor: float) -> float:
-        """The 1/reduction_factor quantile of the scores, linearly interpolated; +inf with no scores."""
-        if not self.scores:
-            return math.inf
-        position = (len(self.scores) - 1) / reduction_factor
-        low = math.floor(position)
-        below = float(self.scores[low])
-        if low == position:
-            return below
-        above = float(self.scores[low + 1])
-        # An infinite neighbour would turn the whole quantile infinite: then the worst finite score is the cut.
-        return below if math.isinf(above) else below + (above - below) * (position - low)
+VARIANTS = ("stopping", "promotion")
 
 
 class ASHAScheduler(TrialScheduler):
-    """ASHA, stopping form: at each rung a trial goes on if it is among the best 1/reduction_factor so far.
+    """ASHA: at each rung the best 1/reduction_factor of the trials that have reached it go on.
 
     Rungs are at ``grace_period * reduction_factor**k`` below ``max_t``. A trial waits only there.
+
+    - ``variant="stopping"``: a trial that reaches a rung goes on if it is among the best floor(n / eta) of the n
+      results there so far, or the best of all, and is stopped for good otherwise. Needs no checkpoints.
+    - ``variant="promotion"``: each trial pauses at each rung with a checkpoint. A free slot resumes, from the
+      highest rung where there is one, the best trial among the first floor(n / eta) that has not gone on yet; only
+      when there is none a new trial starts. A trial that was judged early is not lost: it goes on once enough worse
+      ones have come after it. When no trial can come any more and nothing may be promoted, the best trial of the
+      highest rung is trained on alone, unless some trial has been trained to its end: a run ends with at least one
+      full training. What then still waits ends with the reason noted.
 
     Args:
         time_attr: what rungs are counted in: ``training_iteration``, ``time_total_s`` (seconds) or a metric.
@@ -63,8 +43,9 @@ class ASHAScheduler(TrialScheduler):
         brackets: bracket s starts its rungs at ``grace_period * reduction_factor**s``; trials are dealt out at
             random so that each bracket gets about the same training budget (Hyperband, JMLR 2018, algorithm 1).
         stop_last_trials: whether a trial ends at `max_t`; False: it trains on to its own end.
-        min_results_per_rung: nothing is stopped at a rung before so many trials have reached it; None: as many
-            as the reduction factor, rounded up (with fewer, the best 1/eta would be less than one trial).
+        min_results_per_rung: nothing is stopped (promoted) at a rung before so many trials have reached it; None: as
+            many as the reduction factor, rounded up (with fewer, the best 1/eta would be less than one trial).
+        variant: "stopping" or "promotion", see above.
     """
 
     def __init__(
@@ -78,29 +59,41 @@ class ASHAScheduler(TrialScheduler):
         brackets: int = 1,
         stop_last_trials: bool = True,
         min_results_per_rung: int | None = None,
+        variant: str = "stopping",
     ) -> None:
         super().__init__(metric=metric, mode=mode, time_attr=time_attr)
         self.max_t, self.grace_period, self.reduction_factor = max_t, grace_period, reduction_factor
         self.stop_last_trials = stop_last_trials
         self.brackets = brackets
         self.min_results_per_rung = min_results_per_rung
+        self.variant = variant
+        self._least = min_results_per_rung or 0
+        self._reset()
+
+    def _reset(self) -> None:
         self._rungs: list[list[Rung]] = []
+        self._weights: list[float] = []
         self._bracket_of: dict[str, int] = {}
         self._judged: dict[str, float] = {}  # level of the last rung at which a trial was compared
-        self._least = min_results_per_rung or 0
+        # Promotion only.
+        self._from_the_top: list[PromotionRung] = []
+        self._waiting: dict[str, tuple[PromotionRung, float]] = {}  # where a trial waits, and its score there
+        self._why: dict[str, str] = {}
+        self._chosen_when_idle: Trial | None = None
+        self._trained_to_the_end = False
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
         found = super().mistakes()
         name = type(self).__name__
-        if not _positive(self.grace_period):
+        if not positive(self.grace_period):
             found.append(f"{name} grace_period: expected a positive number, got {self.grace_period!r}.")
-        if not _positive(self.max_t) or (_positive(self.grace_period) and self.max_t < self.grace_period):
+        if not positive(self.max_t) or (positive(self.grace_period) and self.max_t < self.grace_period):
             found.append(
                 f"{name} max_t: expected at least grace_period={self.grace_period!r}, got {self.max_t!r}. "
                 f"max_t is where a trial ends at the latest, in units of {self.time_attr}."
             )
-        if not _positive(self.reduction_factor) or self.reduction_factor <= 1:
+        if not positive(self.reduction_factor) or self.reduction_factor <= 1:
             found.append(
                 f"{name} reduction_factor: expected a number above 1, got {self.reduction_factor!r}. "
                 "3 or 4 keeps the best third or quarter at each rung."
@@ -110,24 +103,32 @@ class ASHAScheduler(TrialScheduler):
         least = self.min_results_per_rung
         if least is not None and (not isinstance(least, int) or least < 1):
             found.append(f"{name} min_results_per_rung: expected None or at least 1, got {least!r}.")
+        if self.variant not in VARIANTS:
+            found.append(f"{name} variant: expected 'stopping' or 'promotion', got {self.variant!r}.")
         return found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Lay out the rungs of each bracket."""
         super().setup(metric=metric, mode=mode, seed=seed)
+        self._reset()
         self._least = self.min_results_per_rung or math.ceil(self.reduction_factor)
         # The epsilon keeps a level that equals max_t but for rounding from becoming a rung of its own.
         levels: list[float] = []
         while (level := self.grace_period * self.reduction_factor ** len(levels)) < self.max_t * (1 - 1e-9):
             levels.append(round(level, 9))
         count = max(1, min(self.brackets, len(levels)))
-        self._rungs = [[Rung(level) for level in levels[s:]] for s in range(count)]
+        self._rungs = [[self._make_rung(level, s) for level in levels[s:]] for s in range(count)]
+        promoting = [rung for bracket in self._rungs for rung in bracket if isinstance(rung, PromotionRung)]
+        self._from_the_top = sorted(promoting, key=lambda rung: (-rung.level, rung.number))
         # Hyperband starts n_s = ceil((s_max+1)/(s+1) * eta^s) trials in its bracket s (JMLR 2018, algorithm 1);
         # bracket 0 here is its most aggressive one.
         top = len(levels)
         self._weights = [
             (top + 1) / (top - s + 1) * self.reduction_factor ** (top - s) for s in range(len(self._rungs))
         ]
+
+    def _make_rung(self, level: float, bracket: int) -> Rung:
+        return PromotionRung(level, bracket) if self.variant == "promotion" else Rung(level)
 
     def on_trial_add(self, trial: Trial) -> None:
         """Deal the trial to a bracket."""
@@ -145,6 +146,7 @@ class ASHAScheduler(TrialScheduler):
         return Lease(
             milestone=None if rung is None else Milestone(self.time_attr, rung.level),
             end=Milestone(self.time_attr, self.max_t) if self.stop_last_trials else None,
+            save=self.variant == "promotion" and rung is not None,
         )
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
@@ -153,15 +155,29 @@ class ASHAScheduler(TrialScheduler):
         reached = lookup(result, self.time_attr)
         if milestone is None or not isinstance(reached, (int, float)) or not reached >= milestone.value:
             return Action.CONTINUE
+        if self._judged.get(trial.id, 0.0) >= milestone.value:
+            return Action.CONTINUE  # it reports once more while it stops
         # A report may have jumped over a rung: it counts at the highest one it reached.
         rung = [r for r in self._rungs[self._bracket_of[trial.id]] if r.level <= reached][-1]
         self._judged[trial.id] = rung.level
+        return self._judge(trial, result, rung)
+
+    def _judge(self, trial: Trial, result: dict[str, Any], rung: Rung) -> Decision:
+        """Compare the trial at a rung that it has just reached."""
         score = self.score(result)
+        if math.isinf(score):
+            rank = rung.add(score)
+            self._judged[trial.id] = math.inf
+            reason = f"no finite {self.metric}, rank {rank} of {len(rung.scores)}"
+            return Decision(Action.STOP, f"stopped at rung {rung.level:g}: {reason}")
+        if isinstance(rung, PromotionRung):
+            return self._pause_or_promote(trial, score, rung)
+        return self._continue_or_stop(trial, score, rung)
+
+    def _continue_or_stop(self, trial: Trial, score: float, rung: Rung) -> Decision:
+        where = f"at rung {rung.level:g}"
         rank = rung.add(score)
         total = len(rung.scores)
-        where = f"at rung {rung.level:g}"
-        if math.isinf(score):
-            return Decision(Action.STOP, f"stopped {where}: no finite {self.metric}, rank {rank} of {total}")
         if total < self._least:
             return Decision(
                 Action.CONTINUE,
@@ -173,13 +189,81 @@ class ASHAScheduler(TrialScheduler):
                 Action.CONTINUE,
                 f"continued {where}: {self.shown(score)} within the cut {self.shown(cut)}, rank {rank} of {total}",
             )
+        self._judged[trial.id] = math.inf
         return Decision(
             Action.STOP,
             f"stopped {where}: {self.shown(score)} worse than the cut {self.shown(cut)}, rank {rank} of {total}",
         )
 
+    # ------------------------------------------------------------------------------- promotion
+
+    def _pause_or_promote(self, trial: Trial, score: float, rung: PromotionRung) -> Decision:
+        rung.wait(score, trial)
+        self._waiting[trial.id] = (rung, score)
+        # If the free slot would go to this very trial, it need not be put to sleep and woken.
+        if next(self._promotable(), None) is trial:
+            return Decision(Action.CONTINUE, self._promote(trial))
+        return Decision(Action.PAUSE, f"paused {self._standing(trial)}")
+
+    def _promotable(self) -> Iterator[Trial]:
+        """The trials that may go on, in the order in which they should."""
+        for rung in self._from_the_top:
+            if rung.waiting and len(rung.scores) >= self._least:
+                for _, _, trial in rung.promotable(rung.places(self.reduction_factor)):
+                    yield trial
+
+    def _standing(self, trial: Trial) -> str:
+        rung, score = self._waiting[trial.id]
+        best = f"best {rung.places(self.reduction_factor)}" if len(rung.scores) >= self._least else "none yet"
+        return (
+            f"at rung {rung.level:g}: {self.shown(score)} has rank {rung.rank(score, trial)} of {len(rung.scores)}, "
+            f"of which {best} may go on"
+        )
+
+    def _promote(self, trial: Trial) -> str:
+        """The trial leaves its rung; returns why."""
+        reason = f"promoted {self._standing(trial)}"
+        self._leave(trial)
+        return reason
+
+    def _leave(self, trial: Trial) -> bool:
+        """Whether the trial was waiting at a rung; it does no longer."""
+        rung, score = self._waiting.pop(trial.id, (None, 0.0))
+        if rung is not None:
+            rung.leave(score, trial)
+        return rung is not None
+
+    def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
+        """Trials never started or to be tried again come first; then the promotable ones, from the highest rung."""
+        for trial in pending.values():
+            if trial.id not in self._waiting:  # its process may have died while it waited
+                return trial
+        for trial in self._promotable():
+            if trial.id in paused or trial.id in pending:
+                self._why[trial.id] = self._promote(trial)
+                return trial
+        last, self._chosen_when_idle = self._chosen_when_idle, None
+        if last is not None:
+            self._why[last.id] = f"nothing else is left to run: {self._standing(last)}; goes on as the best there"
+            self._leave(last)
+        return last
+
+    def resume_reason(self, trial: Trial) -> str:
+        """Its rank at the rung where it waited."""
+        return self._why.pop(trial.id, "")
+
+    def on_idle(self, search_ended: bool) -> None:
+        """At the very end the best trial of the highest rung goes on, unless one was trained to its end."""
+        if not search_ended or self._trained_to_the_end:
+            return
+        best = next((rung.waiting[0] for rung in self._from_the_top if rung.waiting), None)
+        self._chosen_when_idle = None if best is None else best[2]
+
+    # ------------------------------------------------------------------------------------- ends
+
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its results stay in the rungs."""
+        self._trained_to_the_end |= not self._leave(trial) and self._judged.get(trial.id) != math.inf
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -187,6 +271,8 @@ class ASHAScheduler(TrialScheduler):
         self._forget(trial)
 
     def _forget(self, trial: Trial) -> None:
+        self._leave(trial)
+        self._why.pop(trial.id, None)
         self._bracket_of.pop(trial.id, None)
         self._judged.pop(trial.id, None)
 
@@ -196,14 +282,17 @@ class ASHAScheduler(TrialScheduler):
         for number, bracket in enumerate(self._rungs):
             prefix = f"bracket {number} " if len(self._rungs) > 1 else ""
             for rung in bracket:
-                if rung.scores:
+                if isinstance(rung, PromotionRung):
+                    if rung.scores:
+                        best = rung.places(self.reduction_factor) if len(rung.scores) >= self._least else 0
+                        lines.append(
+                            f"{prefix}rung {rung.level:g}: best {best} of {len(rung.scores)} go on, "
+                            f"{len(rung.waiting)} paused"
+                        )
+                elif rung.scores:
                     cut = self.shown(rung.cut(self.reduction_factor)) if len(rung.scores) >= self._least else "none yet"
                     lines.append(f"{prefix}rung {rung.level:g}: cut {cut} of {len(rung.scores)} results")
         return lines
 
 
 AsyncHyperBandScheduler = ASHAScheduler
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
