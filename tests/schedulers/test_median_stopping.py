@@ -108,8 +108,7 @@ def test_waits_at_the_grace_period_then_at_every_report_or_slice() -> None:
     scheduler, (trial, *_) = scheduler_for(1, time_attr="time_total_s", grace_period=10)
     assert scheduler.next_milestone(trial) == Milestone("time_total_s", 10)
     scheduler.on_trial_result(trial, {"time_total_s": 12.0, "loss": 1})
-    trial.iteration = 3
-    assert scheduler.next_milestone(trial) == Milestone("training_iteration", 4)
+    assert scheduler.next_milestone(trial) == Milestone("time_total_s", math.nextafter(12.0, math.inf))
     scheduler.min_time_slice = 5
     assert scheduler.next_milestone(trial) == Milestone("time_total_s", 17)
 

@@ -110,7 +110,8 @@ class MedianStoppingRule(TrialScheduler):
             return Milestone(self.time_attr, self.grace_period)
         if self.min_time_slice > 0:
             return Milestone(self.time_attr, compared + self.min_time_slice)
-        return Milestone("training_iteration", trial.iteration + 1)
+        # The first report past what was counted: one that is tried again does not wait where it has been before.
+        return Milestone(self.time_attr, math.nextafter(self._courses[trial.id].time, math.inf))
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
         """Compare the trial with all others at the same time; see Vizier, section 3.2.1."""

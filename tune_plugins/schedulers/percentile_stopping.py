@@ -88,9 +88,8 @@ class PercentileStopping(TrialScheduler):
 
     def next_milestone(self, trial: Trial) -> Milestone:
         """The first report past the warm-up, then every report."""
-        if self._time[trial.id] > self.n_warmup_steps:
-            return Milestone("training_iteration", trial.iteration + 1)
-        return Milestone(self.time_attr, math.nextafter(self.n_warmup_steps, math.inf))
+        # Past what was counted: one that is tried again does not wait where it has been before.
+        return Milestone(self.time_attr, math.nextafter(max(self._time[trial.id], self.n_warmup_steps), math.inf))
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
         """Count how many reports in a row the trial has been behind."""
