@@ -160,6 +160,7 @@ def _run(
     from tune_plugins.store import ExperimentStore
 
     seed = tune.seed if tune.seed is not None else secrets.randbelow(2**31)
+    scheduler.cluster_resources = {"CPU": float(cluster.workers)}
     rules = rules_for(tune, run, scheduler, searcher, space, seed)
     thresholds, stopper = split_stop(run.stop)
     experiment = Experiment(searcher, scheduler, rules, stopper, suggestions)

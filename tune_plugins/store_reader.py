@@ -131,7 +131,10 @@ class RecordReader:
         rows = self._of_trial(
             "SELECT seq, trial_id, iteration, source_id, source_iteration, config, time FROM exploits", trial_id
         )
-        return [RecordedExploit(*row[:5], loads(row[5]), row[6]) for row in rows]
+        return [
+            RecordedExploit(seq, trial, at, source, source_at, loads(config), time)
+            for seq, trial, at, source, source_at, config, time in rows
+        ]
 
     def checkpoints(self, trial_id: str | None = None, include_deleted: bool = False) -> list[RecordedCheckpoint]:
         """Checkpoints in the order they were saved, of one trial or of all."""

@@ -80,6 +80,8 @@ class Tuner:
 
         tune, run = self._tune_config, self._run_config
         plan = self._check()
+        plan.scheduler.cluster_resources = _sum(plan.nodes)
+        plan.scheduler.trial_resources = dict(plan.shape.total)
         rules = rules_for(tune, run, plan.scheduler, plan.searcher, plan.space, plan.seed)
         if plan.cluster is None or (tune.max_resident_trials is None and "GPU" in plan.shape.total):
             # Inline there is no process to wait in; and a process that waits would keep its GPU from others.

@@ -163,8 +163,8 @@ class PopulationBasedTrainingReplay(TrialScheduler):
         told = changes(trial.config, config)
         if trial.donation(at) is None:
             raise TuneError(
-                f"PopulationBasedTrainingReplay: trial {trial.id} has no checkpoint at iteration {at}, where its config "
-                "changes. Hand one to report() there, or use an adapter that saves them."
+                f"PopulationBasedTrainingReplay: trial {trial.id} has no checkpoint at iteration {at}, where its "
+                "config changes. Hand one to report() there, or use an adapter that saves them."
             )
         return Decision(Action.EXPLOIT, f"iteration {at} of the schedule: {told}", source_id=trial.id, config=config)
 

@@ -64,8 +64,10 @@ class TrialScheduler:
     """Whether `on_trial_result` wants to be called at all."""
     needs_population = False
     """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
-    cluster_resources: Mapping[str, float] = {}
+    cluster_resources: Mapping[str, float] = {"CPU": 1.0}
     """What all nodes have together, e.g. ``{"CPU": 16.0}``; set before a run starts."""
+    trial_resources: Mapping[str, float] = {"CPU": 1.0}
+    """What a trial takes at its start; set before a run starts."""
 
     def __init__(
         self, metric: str | None = None, mode: str | None = None, time_attr: str = "training_iteration"
