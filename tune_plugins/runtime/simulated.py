@@ -231,7 +231,9 @@ class SimulatedRuntime:
                 run.lease, run.clock = command.lease, max(run.clock, self.now)
                 self._advance(run)
             elif isinstance(command, StopTrial):
-                self._stop(self._runs[command.trial_id], command.reason)
+                # One that was told to leave has left, and has said so or is about to.
+                if (stopped := self._runs.get(command.trial_id)) is not None:
+                    self._stop(stopped, command.reason)
             elif isinstance(command, PauseTrial):
                 self._pause(self._runs[command.trial_id], command.evict)
             elif isinstance(command, ExploitTrial):
