@@ -6,19 +6,21 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import machine
-from benchmarks.environment import ROOT, EnvironmentFailed, ray_tune_python
+from benchmarks.environment import HPO, RAY_TUNE, ROOT, EnvironmentFailed
 from benchmarks.measure import OUTPUT, Crash, Measurement, Record, hold_to_cores, measure_all
-from benchmarks.registry import Job, Side, discover
+from benchmarks.registry import Benchmark, Job, NotRun, Side, discover
 from benchmarks.table import judge, markdown, number, terminal_table
+from benchmarks.taskset import data as taskset
 
 RESULTS = ROOT / "docs" / "benchmark_results.md"
 console = Console(highlight=False)
@@ -32,12 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments, sorted(benchmarks))
     chosen = [benchmarks[name] for name in options.only or benchmarks]
     start = time.monotonic()
+    common, not_run = _prepare(chosen, options)
+    chosen = [benchmark for benchmark in chosen if benchmark.name in common]
     pythons = {Side.OURS: Path(sys.executable), Side.BARE: Path(sys.executable)}
-    if options.peers and any(job.side is Side.RAY_TUNE for benchmark in chosen for job in benchmark.jobs):
+    sides = {job.side for benchmark in chosen for job in benchmark.jobs}
+    for side, environment in ((Side.RAY_TUNE, RAY_TUNE), (Side.HPO, HPO)):
+        if not options.peers or side not in sides:
+            continue
         try:
-            pythons[Side.RAY_TUNE] = ray_tune_python(lambda text: console.print(escape(text)))
+            pythons[side] = environment.python(lambda text: console.print(escape(text)))
         except EnvironmentFailed as error:
-            console.print(f"[bold red]no environment for Ray Tune[/bold red] (--no-peers leaves it out)\n{error}")
+            console.print(f"[bold red]no environment for {environment.peers}[/bold red] (--no-peers leaves it out)")
+            console.print(escape(str(error)))
             return 2
     cores = hold_to_cores()
     described = machine.describe(len(cores))
@@ -47,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = []
     for benchmark in chosen:
         console.print(f"\n[bold]{benchmark.title}[/bold] ({benchmark.name})")
-        records.append(measure_all(benchmark, pythons, rounds=rounds, quick=options.quick, say=_say))
+        records.append(
+            measure_all(benchmark, pythons, rounds=rounds, quick=options.quick, common=common[benchmark.name], say=_say)
+        )
 
     console.print()
     console.print(terminal_table(records))
@@ -67,21 +77,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = sum(line.failed for record in records for line in judge(record))
     crashes = sum(len(record.crashes) for record in records)
     page = RESULTS.relative_to(ROOT)
-    if options.only or options.quick or not options.peers:
+    if options.peers and not options.quick:
+        for record in records:
+            if record.benchmark.publish is not None and not record.crashes:
+                for path in record.benchmark.publish(record, facts):
+                    console.print(f"written: {path.relative_to(ROOT)}")
+    if options.only or options.quick or not options.peers or not_run:
         console.print(f"{page} is left as it was: only a part was measured")
     elif crashes:
         console.print(f"{page} is left as it was: a side crashed")
     else:
         RESULTS.write_text(markdown(records, facts))
         console.print(f"written: {page}")
+    for name, reason in not_run.items():
+        console.print(f"[bold yellow]{name} was not run[/bold yellow]: {escape(reason)}")
     if failed or crashes:
         console.print(f"[bold red]{failed} goals missed, {crashes} crashes[/bold red] in {minutes:.1f} minutes")
         return 1
-    console.print(f"[green]all goals met[/green] in {minutes:.1f} minutes")
+    console.print(f"[green]all goals {'that were measured ' if not_run else ''}met[/green] in {minutes:.1f} minutes")
     return 0
 
 
-_SIDES = (("ours", Side.OURS), ("Ray Tune", Side.RAY_TUNE))
+_SIDES = (("ours", Side.OURS), ("Ray Tune", Side.RAY_TUNE), ("Syne Tune and Optuna", Side.HPO))
+
+
+def _prepare(
+    chosen: Sequence[Benchmark], options: argparse.Namespace
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Parameters that all jobs of a benchmark get, by its name; and why others cannot be measured here."""
+    common: dict[str, Mapping[str, Any]] = {}
+    not_run: dict[str, str] = {}
+    for benchmark in chosen:
+        try:
+            common[benchmark.name] = benchmark.prepare(options) if benchmark.prepare is not None else {}
+        except NotRun as reason:
+            not_run[benchmark.name] = str(reason)
+    return common, not_run
 
 
 def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
@@ -89,7 +120,8 @@ def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Na
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each job (default 5)")
     parser.add_argument("--quick", action="store_true", help="one round of less work: tries the harness")
-    parser.add_argument("--no-peers", action="store_false", dest="peers", help="without Ray Tune")
+    parser.add_argument("--no-peers", action="store_false", dest="peers", help="without the peers")
+    parser.add_argument("--taskset", metavar="DIR", help=f"folder of the learning curves; also: {taskset.VARIABLE}")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"--rounds: expected at least 1, got {options.rounds}")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -14,10 +15,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.engine import CORES
 from benchmarks.environment import ROOT
-from benchmarks.registry import Benchmark, Job, Side
+from benchmarks.registry import Benchmark, Job, Side, over_tasks
 
 OUTPUT = ROOT / "benchmarks" / "output"
 MARK = "TUNE_PLUGINS_BENCHMARK"
@@ -30,6 +32,7 @@ class Measurement:
 
     figures: dict[str, float]
     versions: dict[str, str]
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,18 @@ class Record:
     crashes: dict[str, Crash] = field(default_factory=dict)
 
     def values(self, label: str, figure: str) -> list[float]:
-        """One figure of a job in all its rounds."""
-        return [measurement.figures[figure] for measurement in self.measurements.get(label, [])]
+        """One figure of a job in all its rounds; of one that has samples, their mean."""
+        return [
+            statistics.fmean(over_tasks(measurement.samples[figure]))
+            if figure in measurement.samples
+            else measurement.figures[figure]
+            for measurement in self.measurements.get(label, [])
+        ]
+
+    def samples(self, label: str | None, figure: str) -> dict[str, list[float]]:
+        """One figure of a job by task and seed, as measured in the last round."""
+        measured = self.measurements.get(label, []) if label is not None else []
+        return measured[-1].samples.get(figure, {}) if measured else {}
 
 
 def hold_to_cores() -> list[int]:
@@ -73,6 +86,7 @@ def measure_all(
     *,
     rounds: int,
     quick: bool,
+    common: Mapping[str, Any],
     say: Callable[[Job, int, Measurement | Crash], None],
 ) -> Record:
     """Measure the jobs in turn, round by round (A B A B), so that a change of the machine meets all of them.
@@ -82,6 +96,7 @@ def measure_all(
         pythons: interpreter for each side; jobs of a side that is missing are left out.
         rounds: number of measurements of each job that sets no lower limit itself.
         quick: with the jobs' quick parameters.
+        common: parameters that all jobs get.
         say: called after each measurement. A job that crashed is not tried again.
     """
     record = Record(benchmark)
@@ -91,7 +106,7 @@ def measure_all(
                 continue
             if job.rounds is not None and turn >= job.rounds:
                 continue
-            outcome = measure(benchmark, job, pythons[job.side], quick=quick)
+            outcome = measure(benchmark, job, pythons[job.side], quick=quick, common=common)
             if isinstance(outcome, Crash):
                 record.crashes[job.label] = outcome
             else:
@@ -100,11 +115,13 @@ def measure_all(
     return record
 
 
-def measure(benchmark: Benchmark, job: Job, python: Path, *, quick: bool = False) -> Measurement | Crash:
+def measure(
+    benchmark: Benchmark, job: Job, python: Path, *, quick: bool = False, common: Mapping[str, Any] | None = None
+) -> Measurement | Crash:
     """Run one job once, in a fresh process with a fresh folder that is removed afterwards."""
     OUTPUT.mkdir(exist_ok=True)
     storage = tempfile.mkdtemp(prefix="storage_", dir=OUTPUT)
-    parameters = {**job.parameters, **(job.quick if quick else {})}
+    parameters = {**(common or {}), **job.parameters, **(job.quick if quick else {})}
     order = {"module": benchmark.module, "work": job.work, "parameters": parameters, "storage": storage}
     mark = uuid.uuid4().hex
     # Settings of the caller must not favour a side.

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import math
 import pkgutil
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.measure import Record
+
+Samples = Mapping[str, Sequence[float]]
+"""One figure of several tasks: by task the values of the seeds, in the same order on all sides."""
 
 
 class Side(StrEnum):
@@ -16,6 +27,11 @@ class Side(StrEnum):
     OURS = "benchmarks.ours"  # tune_plugins, in this environment
     BARE = "benchmarks.bare"  # no tuning engine at all, in this environment
     RAY_TUNE = "benchmarks.peers.ray_tune"  # Ray Tune, in an environment of its own
+    HPO = "benchmarks.peers.hpo"  # Syne Tune and Optuna, in an environment of their own
+
+
+class NotRun(Exception):
+    """A benchmark cannot be measured here; the text says why and what to do. No goal counts as missed for it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +42,8 @@ class Job:
         label: who is measured; unique within the benchmark, e.g. "ours".
         side: the script that runs it.
         work: name of a function in the benchmark's module; called with an `Engine` and the parameters as keywords, it
-            returns the figures measured, ``{"wall_s": 1.2}``.
+            returns the figures measured, ``{"wall_s": 1.2}``. A figure may be of several tasks, `Samples`: then its
+            mean is shown, and goals compare the samples.
         parameters: of the work; JSON values.
         quick: parameters that differ with ``--quick``.
         rounds: at most so many rounds, for a slow peer; None: all of them.
@@ -121,6 +138,52 @@ class AtMostTimes:
 
 
 @dataclass(frozen=True)
+class BelowOnEach:
+    """On each task the mean over the seeds is below the peer's, by more than one standard error of the difference."""
+
+    needs_peer = True
+
+    def met_by_samples(self, ours: Samples, peer: Samples) -> bool:
+        """True where the goal is reached."""
+        return bool(ours) and all(difference(ours[task], peer[task])[2] < 0 for task in ours)
+
+    def text(self, unit: str) -> str:
+        """See `Goal`."""
+        return "below, on each task"
+
+
+@dataclass(frozen=True)
+class NotAbove:
+    """The mean over the tasks is at most the peer's, or within one standard error of the difference over the seeds."""
+
+    needs_peer = True
+
+    def met_by_samples(self, ours: Samples, peer: Samples) -> bool:
+        """True where the goal is reached."""
+        return bool(ours) and difference(over_tasks(ours), over_tasks(peer))[1] <= 0
+
+    def text(self, unit: str) -> str:
+        """See `Goal`."""
+        return "at most the peer, within 1 s.e."
+
+
+def difference(ours: Sequence[float], peer: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over the seeds of ours less the peer's, and that mean less and plus one standard error.
+
+    The same seed means the same work on both sides, so that the differences of pairs are what varies.
+    """
+    pairs = [a - b for a, b in zip(ours, peer, strict=True)]
+    mean = statistics.fmean(pairs)
+    error = statistics.stdev(pairs) / math.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
+    return mean, mean - error, mean + error
+
+
+def over_tasks(samples: Samples) -> list[float]:
+    """The mean over the tasks, by seed."""
+    return [statistics.fmean(values) for values in zip(*samples.values(), strict=True)]
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the table.
 
@@ -131,16 +194,18 @@ class Row:
         peer: label of the job to compare with, None for none.
         goal: None for a line that is there for orientation.
         ours: label of our job; None for a line about a peer alone.
-        higher_is_better: True for a rate, False for a duration.
+        higher_is_better: True for a rate.
+        is_duration: whether ratios are of speed.
     """
 
     name: str
     figure: str
     unit: str
     peer: str | None = None
-    goal: Goal | None = None
+    goal: Goal | BelowOnEach | NotAbove | None = None
     ours: str | None = "ours"
     higher_is_better: bool = False
+    is_duration: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,6 +218,8 @@ class Benchmark:
         module: ``__name__`` of the module that defines it and its work functions.
         jobs: measured in this order in each round.
         rows: what is shown and judged.
+        prepare: given the options of the command, returns parameters that all jobs get, or raises `NotRun`.
+        publish: writes pages of its own from a complete measurement and returns their paths.
     """
 
     name: str
@@ -160,6 +227,8 @@ class Benchmark:
     module: str
     jobs: tuple[Job, ...]
     rows: tuple[Row, ...]
+    prepare: Callable[[argparse.Namespace], Mapping[str, Any]] | None = None
+    publish: Callable[[Record, Sequence[tuple[str, str]]], list[Path]] | None = None
 
     def __post_init__(self) -> None:
         labels = [job.label for job in self.jobs]

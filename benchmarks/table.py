@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Record
-from benchmarks.registry import AtMostTimes, Row
+from benchmarks.registry import AtMostTimes, BelowOnEach, NotAbove, Row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,6 +70,9 @@ def _line(record: Record, row: Row) -> Line:
         outcome = Outcome.SHOWN
     elif math.isnan(ours) or (row.goal.needs_peer and math.isnan(peer)):
         outcome = Outcome.NOT_JUDGED
+    elif isinstance(row.goal, (BelowOnEach, NotAbove)):
+        met = row.goal.met_by_samples(record.samples(row.ours, row.figure), record.samples(row.peer, row.figure))
+        outcome = Outcome.MET if met else Outcome.MISSED
     else:
         outcome = Outcome.MET if row.goal.met(ours, peer) else Outcome.MISSED
     beside = _cell(record, row.peer, peer, row.unit)
@@ -101,6 +104,8 @@ def _ratio(row: Row, ours: float, peer: float) -> str:
         return ""
     if row.higher_is_better:
         return f"{number(ours / peer)} x as many"
+    if not row.is_duration:
+        return f"{ours / peer:.3f} x the peer"
     if isinstance(row.goal, AtMostTimes) or ours > peer:
         return f"{ours / peer:.3f} x as long"
     return f"{number(peer / ours)} x faster"
