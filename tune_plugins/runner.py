@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _RECORDS = (RecordTrial, RecordStatus, RecordDecision, RecordExploit, DeleteCheckpoint)
 _STEP_S = 0.1
-_COMMIT_S = 0.05
+_COMMIT_S = 0.1
 
 
 class Runtime(Protocol):

@@ -22,7 +22,7 @@ from tune_plugins.runtime.trial_session import describe
 
 Trainable = Callable[..., Any]
 
-_FLUSH_S = 0.05  # half of the 100 ms that a report may wait
+_FLUSH_S = 0.08  # somewhat less than the 100 ms that a report may wait
 _QUEUE_LIMIT = 2000  # a report that finds so many queued sends them itself, at the driver's pace
 _OUTPUT_LIMIT = 500  # the same for portions of what trials print
 
