@@ -530,9 +530,8 @@ class Experiment:
     def _drop(self, trial: Trial, reason: str, time: float, commands: list[Command]) -> None:
         """End a trial that waits."""
         trial.reason = reason
-        if trial.id in self._evicting:
-            self._move(trial, "stop", time, commands)  # its process leaves by itself, and says so
-        elif trial.resident:
+        if trial.resident or trial.id in self._evicting:
+            # One that is leaving may find that it cannot, and is told to stop as well.
             self._move(trial, "stop", time, commands)
             commands.append(StopTrial(trial.id, reason))
         else:

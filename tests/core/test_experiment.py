@@ -703,6 +703,25 @@ def test_paused_trial_whose_process_dies_is_tried_again(make: Any) -> None:
     assert (experiment.trials[A].status, experiment.trials[A].resident) == ("ERROR", False)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_discarded_while_it_is_leaving(make: Any, resident: bool) -> None:
+    class Discards(Asked):
+        gone = False
+
+        def discarded(self) -> list[tuple[Trial, str]]:
+            paused = [] if self.gone else [t for t in experiment.trials.values() if t.status == "PAUSED"]
+            self.gone = bool(paused)
+            return [(t, "not among the best") for t in paused]
+
+    experiment = make(2, Discards({(A, 1): Action.PAUSE}), max_resident_trials=0)
+    experiment.replay([SlotsChanged(0.0, 2), TrialStarted.dummy(A), TrialStarted.dummy(B)])
+    assert experiment.handle(PAUSE)[-1] == StopTrial(A, "not among the best")
+    experiment.handle(TrialPaused(1.0, A, resident))
+    if resident:  # it could not leave, and hears that it is to stop
+        experiment.handle(TrialFinished(2.0, A))
+    assert (experiment.trials[A].status, experiment.trials[A].reason) == ("TERMINATED", "not among the best")
+
+
 class PausesAll(Asked):
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision:
         return Decision(Action.PAUSE, f"paused at {result['training_iteration']}")

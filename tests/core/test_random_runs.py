@@ -54,6 +54,10 @@ class Whims(TrialScheduler):
             return Decision(Action.EXPLOIT, f"threw {throw:.2f}", self.dice.choice(donors).id, {"x": throw})
         return Action.CONTINUE
 
+    def discarded(self) -> list[tuple[Trial, str]]:
+        paused = [t for t in self.trials.values() if t.status == "PAUSED"]
+        return [(self.dice.choice(paused), "bad luck")] if paused and self.dice.random() < 0.1 else []
+
     def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
         # Who left without ever saving anything has nothing to go on from, and is no legal choice.
         there = [*pending.values(), *(t for t in paused.values() if t.resident or t.checkpoints)]
