@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from tune_plugins.events import (
     ResultsReported,
     SlotsChanged,
     StartTrial,
+    StopRequested,
     StopTrial,
     TrialErrored,
     TrialFinished,
@@ -255,11 +257,17 @@ class Driver:
             self.answers.append(self.experiment.handle(event))
             self.workers.perform(self.answers[-1])
 
-    def run(self, trouble: Mapping[tuple[str, int], str] | None = None, most: int = 100_000) -> Driver:
+    def run(
+        self,
+        trouble: Mapping[tuple[str, int], str] | None = None,
+        interrupt_at: float = math.inf,
+        most: int = 100_000,
+    ) -> Driver:
         """Run to the end.
 
         Args:
             trouble: what happens once a trial has done so many iterations: "lost", "preempted", "failed", "fatal".
+            interrupt_at: when somebody presses Ctrl-C.
             most: number of steps after which the experiment counts as stalled.
         """
         left = dict(trouble or {})
@@ -272,6 +280,9 @@ class Driver:
             seats = self.workers.seats
             trial_id = min(ready, key=lambda i: (seats[i].state == "running", seats[i].ready_at, i))
             self.workers.clock = max(self.workers.clock, seats[trial_id].ready_at)
+            if self.workers.clock >= interrupt_at and not self.experiment.stop_reason:
+                self.tell(StopRequested(self.workers.clock, "interrupted by Ctrl-C"))
+                continue
             kind = left.pop((trial_id, seats[trial_id].iteration), None) if seats[trial_id].state == "running" else None
             if kind in ("lost", "preempted"):
                 self.tell(*self.workers.lose(trial_id, kind == "preempted"))
