@@ -20,6 +20,8 @@ from tune_plugins.trial import CheckpointRecord, TrialStatus, lookup
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tune_plugins.schedulers import TrialScheduler
+
     from tune_plugins.schedulers.pbt_replay import PBTSchedule
 
 logger = logging.getLogger(__name__)
@@ -161,6 +163,40 @@ class ResultGrid:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
         self._mode: str | None = mode or meta.get("mode")
+
+    @property
+    def metric(self) -> str | None:
+        """What "best" goes by unless told otherwise."""
+        return self._metric
+
+    @property
+    def mode(self) -> str | None:
+        """Whether less or more of the metric is better: "min" or "max"."""
+        return self._mode
+
+    def info(self) -> dict[str, Any]:
+        """How the experiment was run: name, scheduler, searcher, slots, seed, ... as recorded."""
+        with ExperimentStore.open(self.experiment_path) as store:
+            return store.meta()
+
+    def replay(self, scheduler: TrialScheduler, *, workers: int | None = None, seed: int = 0) -> ResultGrid:
+        """What another scheduler would have done with the same trials: simulated on their recorded curves.
+
+        Trials start in the same order; each step takes as long as it took. All times are virtual, from 0.
+
+        Args:
+            scheduler: one that stops, pauses and resumes trials; one that changes hyper-parameters cannot be replayed.
+            workers: virtual trials at a time; default: as many as the run had.
+            seed: of the scheduler.
+
+        Raises:
+            ArgumentError: lists everything that is wrong with the scheduler, or with this experiment.
+            TuneError: a trial was stopped early or failed, so that the rest of its curve is not known; or the
+                scheduler changed a config.
+        """
+        from tune_plugins.simulation import replay
+
+        return replay(self, scheduler, workers=workers, seed=seed)
 
     @cached_property
     def _all(self) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,19 +88,20 @@ def simulate(
 
 def replay(results: ResultGrid, scheduler: TrialScheduler, *, workers: int | None = None, seed: int = 0) -> ResultGrid:
     """What another scheduler would have done with the trials of a finished run; see `ResultGrid.replay`."""
+    from tune_plugins.store import ExperimentStore
+
     curves: list[Curve] = []
-    configs: dict[int, dict[str, Any]] = {}
     workers = workers or int(results.info().get("slots") or 1)
-    for result in results:
-        rows = result.metrics_dataframe.to_dict("records")
-        _check_full(result, len(rows), len(results))
-        seconds, before = [], 0.0
-        for row in rows:
-            seconds.append(max(0.0, float(row["time_total_s"]) - before))
-            before = float(row["time_total_s"])
-        names = ("training_iteration", "time_total_s", "timestamp")
-        curves.append(Curve([{k: v for k, v in row.items() if k not in names} for row in rows], seconds))
-        configs[len(configs)] = result.config
+    with ExperimentStore.open(results.experiment_path) as store:
+        for result in results:
+            rows = list({int(row["training_iteration"]): row for row in store.results(result.trial_id)}.values())
+            _check_full(result, len(rows), len(results))
+            seconds, before = [], 0.0
+            for row in rows:
+                seconds.append(max(0.0, float(row["time_total_s"]) - before))
+                before = float(row["time_total_s"])
+            curves.append(Curve([{k: v for k, v in row.items() if k not in _OURS} for row in rows], seconds))
+    configs = {index: result.config for index, result in enumerate(results)}
     tune = TuneConfig(
         metric=results.metric,
         mode=results.mode,
@@ -111,27 +112,57 @@ def replay(results: ResultGrid, scheduler: TrialScheduler, *, workers: int | Non
     )
     space = Space(None)
     mistakes = Mistakes("replay")
+    if not curves:
+        mistakes.add(f"the experiment in {results.experiment_path} has no trials; replay a finished run.")
     run = RunConfig()
     _, searcher = check_run(tune, run, space, mistakes)
     mistakes.raise_if_any()
-    training = Curves(lambda index, config: curves[index])
+    training = _RecordedCurves(curves, configs)
     return _run(training, space, tune, run, SimulatedCluster(workers=workers), scheduler, searcher, configs)
+
+
+_OURS = ("training_iteration", "time_total_s", "timestamp")
 
 
 class _Recorded(Searcher):
     """Suggests what was suggested before."""
 
+    reads_results = False
+
     def __init__(self, configs: Mapping[int, dict[str, Any]]) -> None:
         self._configs = configs
+
+    @property
+    def total_trials(self) -> int:
+        return len(self._configs)
 
     def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
         return self._configs.get(index, Signal.COMPLETE)
 
 
+class _RecordedCurves(Curves):
+    """Curves that are known for the recorded configs only."""
+
+    def __init__(self, curves: Sequence[Curve], configs: Mapping[int, dict[str, Any]]) -> None:
+        super().__init__(lambda index, config: curves[index])
+        self._configs = {id(curve): configs[index] for index, curve in enumerate(curves)}
+
+    def step(self, state: Any, config: dict[str, Any]) -> tuple[Any, Mapping[str, Any], float] | None:
+        if config != self._configs[id(state[0])]:
+            raise TuneError(
+                "replay cannot tell what happens under a config that was not run: the scheduler changed "
+                f"{self._configs[id(state[0])]!r} to {config!r}. Replay one that only stops, pauses and resumes trials, "
+                "or simulate with a training that has start and step."
+            )
+        return super().step(state, config)
+
+
+_FULL = ("the trial function returned", "stop rule reached", "reached ")
+
+
 def _check_full(result: Result, length: int, total: int) -> None:
     """A curve that a scheduler cut short says nothing about what another one would have seen."""
-    cut = result.status != "TERMINATED" or result.reason.startswith(("stopped", "interrupted", "the time budget"))
-    if cut or not length:
+    if result.status != "TERMINATED" or not result.reason.startswith(_FULL) or not length:
         raise TuneError(
             f"replay needs full curves: trial {result.trial_id} of {total} is {result.status} after {length} results "
             f"({result.reason or 'no reason recorded'}). Replay a run that was made without early stopping."
