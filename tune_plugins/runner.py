@@ -38,6 +38,11 @@ from tune_plugins.trial import Trial, TrialStatus
 logger = logging.getLogger(__name__)
 
 _RECORDS = (RecordTrial, RecordStatus, RecordDecision, RecordExploit, DeleteCheckpoint)
+_HOOK_OF_STATUS: dict[str, str] = {
+    TrialStatus.TERMINATED: "on_trial_complete",
+    TrialStatus.ERROR: "on_trial_error",
+    TrialStatus.PENDING: "on_trial_recover",  # pending again, since it failed
+}
 _STEP_S = 0.1
 _COMMIT_S = 0.1
 
@@ -94,6 +99,7 @@ class Runner:
         self._last_step = self._last_commit = 0.0
         self._unwritten: list[Event] = []
         self._unwritten_records: list[Command] = []
+        self._untold: list[Event | Command] = []  # both of these, in order
 
     def run(self) -> str:
         """Run to the end.
@@ -156,9 +162,12 @@ class Runner:
         for event in events:
             if not isinstance(event, Tick):
                 self._unwritten.append(event)
+                self._untold.append(event)
             answer = self._handle(event)
             commands += answer
-            self._unwritten_records += [c for c in answer if isinstance(c, _RECORDS)]
+            records = [c for c in answer if isinstance(c, _RECORDS)]
+            self._unwritten_records += records
+            self._untold += records
         return commands
 
     def _carry_out(self, commands: list[Command]) -> None:
@@ -183,11 +192,12 @@ class Runner:
         if not events and not records:
             return
         self.store.commit(events, records)
+        happened, self._untold = self._untold, []
         self._unwritten, self._unwritten_records = [], []
         for command in records:
             if isinstance(command, DeleteCheckpoint) and command.checkpoint.path is not None:
                 checkpoints.remove(command.checkpoint.path)
-        self.hooks.tell(events, records)
+        self.hooks.tell(happened)
 
     def _handle(self, event: Event) -> list[Command]:
         try:
@@ -263,26 +273,20 @@ class Hooks:
                         exc_info=True,
                     )  # fmt: skip
 
-    def tell(self, events: Sequence[Event], commands: Sequence[Command]) -> None:
-        """Call the hooks for what has happened."""
+    def tell(self, happened: Sequence[Event | Command]) -> None:
+        """Call the hooks for events and what followed from each, in order."""
         if not self._callbacks:
             return
         trials = self._trials
-        for event in events:
-            if isinstance(event, ResultsReported):
+        for item in happened:
+            if isinstance(item, ResultsReported):
                 if self._listening["on_trial_result"]:
-                    trial = trials[event.trial_id]
-                    for result in event.results:
+                    trial = trials[item.trial_id]
+                    for result in item.results:
                         self.call("on_trial_result", trials, trial, result)
-            elif isinstance(event, TrialStarted):
-                self.call("on_trial_start", trials, trials[event.trial_id])
-            elif isinstance(event, CheckpointSaved):
-                self.call("on_checkpoint", trials, trials[event.trial_id], event.checkpoint)
-        for command in commands:
-            if isinstance(command, RecordStatus):
-                if command.status == TrialStatus.TERMINATED:
-                    self.call("on_trial_complete", trials, trials[command.trial_id])
-                elif command.status == TrialStatus.PENDING:  # again, since it failed
-                    self.call("on_trial_recover", trials, trials[command.trial_id])
-                elif command.status == TrialStatus.ERROR:
-                    self.call("on_trial_error", trials, trials[command.trial_id])
+            elif isinstance(item, TrialStarted):
+                self.call("on_trial_start", trials, trials[item.trial_id])
+            elif isinstance(item, CheckpointSaved):
+                self.call("on_checkpoint", trials, trials[item.trial_id], item.checkpoint)
+            elif isinstance(item, RecordStatus) and (hook := _HOOK_OF_STATUS.get(item.status)) is not None:
+                self.call(hook, trials, trials[item.trial_id])

@@ -1,0 +1,144 @@
+"""Ray started by us, by the user, by somebody else; several nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tune_plugins as tune
+
+
+def test_ray_is_started_kept_and_ended_by_shutdown(fit: Any) -> None:
+    import ray
+
+    tune.shutdown()
+    assert not ray.is_initialized()
+    fit(lambda config: {"x": 1})
+    address = ray.get_runtime_context().gcs_address
+    fit(lambda config: {"x": 1})
+    assert ray.get_runtime_context().gcs_address == address
+    assert ray.cluster_resources()["CPU"] == 2
+    tune.shutdown()
+    assert not ray.is_initialized()
+    tune.shutdown()
+
+
+def test_a_run_in_a_thread_of_a_process_without_ray(fit: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    tune.shutdown()
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(fit, lambda config: {"x": 1}).result(timeout=60)[0].metrics["x"] == 1
+
+
+def test_signal_handlers_are_as_before_after_a_run(fit: Any) -> None:
+    import signal
+
+    def mine(number: int, frame: Any) -> None: ...
+
+    before = [signal.signal(n, mine) for n in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        fit(lambda config: {"x": 1})
+        assert signal.getsignal(signal.SIGINT) is mine
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_the_ray_of_the_user_is_joined_left_running_and_given_back(ok: Callable[..., str]) -> None:
+    out = ok(
+        """
+        import ray
+        if __name__ == "__main__":
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            address = ray.get_runtime_context().gcs_address
+            grid = tune.Tuner(
+                lambda config: {"x": 1}, tune_config=tune.TuneConfig(num_samples=4),
+                run_config=tune.RunConfig(verbose=0),
+            ).fit()
+            print("terminated", grid.num_terminated)
+            # Needs all CPUs: idle workers of ours must not hold any.
+            print("after", ray.get(ray.remote(num_cpus=2)(lambda: 42).remote(), timeout=30))
+            tune.shutdown()
+            print("same", ray.is_initialized() and ray.get_runtime_context().gcs_address == address)
+        """
+    )
+    assert out.splitlines() == ["terminated 4", "after 42", "same True"]
+
+
+_TWO_NODES = """
+import ray
+from ray.cluster_utils import Cluster
+
+def train(config):
+    checkpoint = tune.get_checkpoint()
+    first = 0 if checkpoint is None else 3
+    folder = os.path.join(tune.get_context().get_trial_dir(), "scratch")
+    os.makedirs(folder, exist_ok=True)
+    for step in range(first, 6):
+        tune.report(
+            step=step, node=ray.get_runtime_context().get_node_id(), pid=os.getpid(),
+            checkpoint=tune.Checkpoint.from_directory(folder) if step == 2 else None,
+        )
+        print("printed", step, flush=True)
+        if step == 4 and config["kill"] and first == 0:
+            import signal
+            while not os.path.exists(os.path.join(tune.get_context().get_trial_dir(), "seen")):
+                os.sched_yield()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+class Seen(tune.callbacks.Callback):
+    lines = 0
+    def on_trial_result(self, trials, trial, result):
+        if result["step"] == 4:
+            open(os.path.join(PATH[0], "trial_" + trial.id, "seen"), "w").close()
+    def setup(self, run):
+        PATH.append(run.path)
+    def on_trial_output(self, trial, lines):
+        self.lines += len(lines)
+
+PATH = []
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    os.environ["RAY_ADDRESS"] = cluster.address
+    seen = Seen()
+    # A worker that is killed on the other node is noticed though its connection goes through the relay.
+    space = {"kill": tune.grid_search([False, True]), "n": tune.grid_search([0, 1, 2, 3])}
+    grid = tune.Tuner(
+        train, param_space=space,
+        tune_config=tune.TuneConfig(scheduler=tune.schedulers.ASHAScheduler(metric="step", mode="max", max_t=6)),
+        run_config=tune.RunConfig(
+            verbose=0, callbacks=[seen], failure_config=tune.FailureConfig(max_failures=1)),
+    ).fit()
+    print("joined", ray.get_runtime_context().gcs_address == cluster.address)
+    print("terminated", grid.num_terminated, [str(e)[:300] for e in grid.errors])
+    print("nodes", len({r.metrics["node"] for r in grid}))
+    print("steps", {tuple(r.metrics_dataframe["step"])[-3:] for r in grid if r.metrics["step"] == 5})
+    print("lines", seen.lines > 20)
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def test_trials_run_on_all_nodes_of_a_cluster_named_by_ray_address(driver: Callable[..., Any]) -> None:
+    code, out, err = driver(_TWO_NODES).end(timeout=100)
+    assert code == 0, err
+    assert out.splitlines()[-5:] == ["joined True", "terminated 8 []", "nodes 2", "steps {(3, 4, 5)}", "lines True"]
+
+
+def test_an_address_where_nobody_answers_is_told(driver: Callable[..., Any]) -> None:
+    code, _, err = driver(
+        """
+        if __name__ == "__main__":
+            tune.Tuner(lambda config: {"x": 1}, run_config=tune.RunConfig(verbose=0)).fit()
+        """,
+        {
+            "RAY_ADDRESS": "127.0.0.1:1",
+            "RAY_raylet_start_wait_time_s": "1",
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "1",
+        },
+    ).end(timeout=100)
+    assert code == 1
+    assert "TuneError: cannot join Ray at RAY_ADDRESS='127.0.0.1:1'" in err
