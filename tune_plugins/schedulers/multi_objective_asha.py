@@ -38,6 +38,9 @@ class MultiObjectiveASHA(ASHAScheduler):
     first the best in the first metric, then always the one farthest from those taken, each metric divided by its
     range in that front; of equal ones the one that came first. A trial with a metric that is no finite number stops.
 
+    A decision costs time in proportion to the trials at the rung, and to n * n / eta where hardly any of the n trials
+    betters another (some 10 ms with 5,000 trials).
+
     Args:
         metrics: names of the metrics, two or more.
         modes: "min" or "max" for each metric, or one for all.
@@ -129,8 +132,7 @@ class MultiObjectiveASHA(ASHAScheduler):
             return Decision(
                 Action.CONTINUE, f"continued {where}: {standing}; result {total} there, decided from {self._least} on"
             )
-        # As many as lie within the 1/eta quantile that the form for one metric cuts at.
-        places = math.floor((total - 1) / self.reduction_factor) + 1
+        places = max(1, rung.places(self.reduction_factor))
         better = sum(fronts.sizes[:number])
         left = places - better
         front = fronts.front(number)

@@ -82,14 +82,21 @@ def spread_rank(front: Points, last: int, places: int) -> int | None:
     import numpy as np
 
     low, high = front.min(axis=0), front.max(axis=0)
-    # The two summands apart: the difference of two finite numbers may be infinite.
-    scaled = front / np.where(high > low, high - low, 1.0) - low / np.where(high > low, high - low, 1.0)
-    taken = int(np.argmin(scaled[:, 0]))
+    width = np.where(high > low, high - low, 1.0)
+    # One array for each objective: summing over the short axis of a matrix would take most of the time.
+    columns = [np.ascontiguousarray(column) for column in ((front - low) / width).T]
+    taken = int(np.argmin(columns[0]))
     distance = np.full(len(front), np.inf)
+    step, gap = np.empty(len(front)), np.empty(len(front))
     for rank in range(1, min(places, len(front)) + 1):
         if taken == last:
             return rank
-        distance = np.minimum(distance, ((scaled - scaled[taken]) ** 2).sum(axis=1))
+        step.fill(0.0)
+        for column in columns:
+            np.subtract(column, column[taken], out=gap)
+            np.multiply(gap, gap, out=gap)
+            np.add(step, gap, out=step)
+        np.minimum(distance, step, out=distance)
         distance[taken] = -1.0
-        taken = int(np.argmax(distance))
+        taken = int(distance.argmax())
     return None

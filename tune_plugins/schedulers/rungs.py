@@ -36,7 +36,8 @@ class Rung:
     def places(self, reduction_factor: float) -> int:
         """How many of the best go on: floor(n / eta) as in algorithm 2, where failed trials do not count.
 
-        A trial without a finite score has not competed: if it counted, each one that diverges would let a worse trial go on.
+        A trial without a finite score has not competed: if it counted, each one that diverges would let a worse one
+        go on.
         """
         return floor(self.scores.bisect_left(math.inf) / reduction_factor)
 
