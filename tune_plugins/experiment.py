@@ -161,7 +161,13 @@ class Experiment:
         self._doomed: dict[tuple[str, str], CheckpointRecord] = {}
         self._searching = True
         self._metric_seen = self.rules.metric is None
-        self._reads_results = self.scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
+        scheduler = self.scheduler
+        self._reads_results = scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
+        self._reads_every = (
+            (scheduler.reads_results and scheduler.reads_every_result)
+            or self.searcher.reads_results
+            or self.stopper is not None
+        )
 
     # ------------------------------------------------------------------------------ the one door
 
@@ -191,7 +197,8 @@ class Experiment:
         budget = self.rules.time_budget_s
         if budget is not None and not self.stop_reason and event.time - self.started_at >= budget:
             self._stop_all(f"the time budget of {budget:g} s is used up", event.time, commands)
-        self._fill_slots(event.time, commands)
+        if not self._active or len(self._active) < self.slots:
+            self._fill_slots(event.time, commands)
         return commands
 
     # --------------------------------------------------------------------------- trial events
@@ -239,7 +246,7 @@ class Experiment:
             self._active.pop(trial.id, None)
         if new.finished:
             trial.ended_at = time
-            del history[:-4]
+            trial.history = history[-4:]
         if record:
             commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
 
@@ -284,8 +291,10 @@ class Experiment:
         trial.last_result = last
         trial.iteration = int(last["training_iteration"])
         trial.results_count += len(event.results)
-        if self._reads_results:
+        if self._reads_every:
             self._unseen.setdefault(trial.id, []).extend(event.results)
+        elif event.waiting and self._reads_results:
+            self._unseen[trial.id] = [last]
         if event.waiting and trial.status is S.RUNNING:
             self._decide(trial, event.time, commands)
 
@@ -357,7 +366,7 @@ class Experiment:
             self.scheduler.on_trial_complete(trial, trial.last_result)
         self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
         trial.lease = _NO_LEASE
-        trial.outdated = frozenset()
+        trial.outdated = _NOTHING
         self._resources.pop(trial.id, None)
         self._let_go(trial, commands)
         if unseen:
@@ -369,16 +378,18 @@ class Experiment:
         if self.searcher.reads_results:
             self.searcher.on_trial_result(trial.id, result)
         decided = self.scheduler.on_trial_result(trial, result) if self.scheduler.reads_results else Action.CONTINUE
+        if decided is Action.CONTINUE:
+            return _CONTINUE
         return decided if isinstance(decided, Decision) else Decision(Action(decided))
 
     def _decide(self, trial: Trial, time: float, commands: list[Command]) -> None:
         """The trial waits at its milestone: show its results and give the verdict."""
-        decision = Decision(Action.CONTINUE)
+        decision = _CONTINUE
         for result in self._unseen.pop(trial.id, ()):
             reached = _reached(trial.lease.milestone, result)
             shown = self._show(trial, result)
             # A stopper may have made this report a milestone that the scheduler did not ask for.
-            decision = shown if reached else Decision(Action.CONTINUE)
+            decision = shown if reached else _CONTINUE
             if self.stopper is not None:
                 if self.stopper(trial.id, result):
                     decision = Decision(Action.STOP, f"stopped by {why(self.stopper)}")
@@ -722,12 +733,16 @@ class _Without(Mapping[str, Trial]):
 
 _MISSING = object()
 _NO_LEASE = Lease()
+_NOTHING: frozenset[str] = frozenset()
+_CONTINUE = Decision(Action.CONTINUE)
 
 
 def _reached(milestone: Milestone | None, result: dict[str, Any]) -> bool:
     if milestone is None:
         return False
-    value = lookup(result, milestone.attr)
+    value = result.get(milestone.attr)
+    if value is None:
+        value = lookup(result, milestone.attr)
     return isinstance(value, (int, float)) and value >= milestone.value
 
 

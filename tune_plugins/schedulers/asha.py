@@ -48,6 +48,8 @@ class ASHAScheduler(TrialScheduler):
         variant: "stopping" or "promotion", see above.
     """
 
+    reads_every_result = False
+
     def __init__(
         self,
         time_attr: str = "training_iteration",

@@ -62,6 +62,8 @@ class TrialScheduler:
     """Whether the scheduler compares trials; if so, a metric and mode must be given somewhere."""
     reads_results = True
     """Whether `on_trial_result` wants to be called at all."""
+    reads_every_result = True
+    """Whether it wants the results before a milestone too; False: only the one that reached it, which costs less."""
     needs_population = False
     """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
     cluster_resources: Mapping[str, float] = {"CPU": 1.0}
