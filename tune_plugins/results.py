@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tune_plugins.schedulers import TrialScheduler
-
     from tune_plugins.schedulers.pbt_replay import PBTSchedule
 
 logger = logging.getLogger(__name__)

@@ -151,8 +151,8 @@ class _RecordedCurves(Curves):
         if config != self._configs[id(state[0])]:
             raise TuneError(
                 "replay cannot tell what happens under a config that was not run: the scheduler changed "
-                f"{self._configs[id(state[0])]!r} to {config!r}. Replay one that only stops, pauses and resumes trials, "
-                "or simulate with a training that has start and step."
+                f"{self._configs[id(state[0])]!r} to {config!r}. Replay one that only stops, pauses and resumes "
+                "trials, or simulate with a training that has start and step."
             )
         return super().step(state, config)
 

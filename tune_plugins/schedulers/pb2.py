@@ -58,6 +58,9 @@ class PB2(PopulationBasedTraining):
             synch=synch,
         )
         self.hyperparam_bounds = hyperparam_bounds
+
+    def _reset(self) -> None:
+        super()._reset()
         self._observed: list[tuple[float, list[float], float]] = []  # time, config in [0, 1], gain per unit of time
         self._before: dict[str, tuple[float, float]] = {}  # time and score at the last milestone
         self._trying: dict[str, tuple[float, list[float]]] = {}  # chosen, with no result yet

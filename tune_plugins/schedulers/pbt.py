@@ -89,10 +89,18 @@ class PopulationBasedTraining(TrialScheduler):
         self.resample_probability, self.perturbation_factors = resample_probability, perturbation_factors
         self.custom_explore_fn = custom_explore_fn
         self.log_config, self.require_attrs, self.synch = log_config, require_attrs, synch
+        self._reset()
+
+    def _reset(self) -> None:
         self._members: dict[str, Member] = {}
         self._plan: dict[str, Decision] = {}  # synchronous: what the trials that wait go on as
         self._planned = 0  # the round it was made for
         self._exploits = self._without_donor = 0
+
+    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+        """Start with no population."""
+        super().setup(metric=metric, mode=mode, seed=seed)
+        self._reset()
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""

@@ -141,6 +141,11 @@ class PopulationBasedTrainingReplay(TrialScheduler):
         self.schedule = policy if isinstance(policy, PBTSchedule) else PBTSchedule.load(policy)
         self._done: dict[str, int] = {}
 
+    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+        """Start at the first step of the schedule."""
+        super().setup(metric=metric, mode=mode, seed=seed)
+        self._done = {}
+
     def initial_config(self, index: int, config: dict[str, Any]) -> dict[str, Any]:
         """The first config of the schedule over that of the search space."""
         return _merged(config, self.schedule.steps[0].config)

@@ -47,7 +47,7 @@ class DistributeResources:
             free = total.get(name, 0.0) - reserved.get(name, 0.0) - len(trials) * base.get(name, 0.0)
             whole = int(free / size + 1e-9)
             # Those left over by the division go to the oldest trials.
-            place = sorted(trials).index(trial.id)
+            place = sum(other.index < trial.index for other in trials.values())
             steps.append(max(0, whole // len(trials) + (place < whole % len(trials))))
         count = min(steps, default=0)
         if self.increase_by_times >= 0:
@@ -110,6 +110,8 @@ class ResourceChangingScheduler(TrialScheduler):
         super().setup(metric=metric, mode=mode, seed=seed)
         self.base.cluster_resources, self.base.trial_resources = self.cluster_resources, self.trial_resources
         self.base.setup(metric=metric, mode=mode, seed=seed)
+        for noted in (self._live, self._moving, self._base_lease, self._stays):
+            noted.clear()
 
     def initial_config(self, index: int, config: dict[str, Any]) -> dict[str, Any]:
         """As the base scheduler."""

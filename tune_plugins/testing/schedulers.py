@@ -140,7 +140,9 @@ class SchedulerConformance:
         scheduler: the class under test.
         label: what tables call it; default: the name of the class.
         stops, pauses, exploits: whether it ever does that; both yes and no are tested.
+        stops_failed: whether it stops trials whose metric is no finite number; follows from `stops`.
         gives_up: whether paused trials may end without having been resumed.
+        trials: number of trials of most runs; fewer for a scheduler that computes much.
         max_t: `training_iteration` that no trial goes beyond; None: trials end by themselves.
     """
 
@@ -149,7 +151,9 @@ class SchedulerConformance:
     stops: ClassVar[bool] = False
     pauses: ClassVar[bool] = False
     exploits: ClassVar[bool] = False
+    stops_failed: ClassVar[bool] = False
     gives_up: ClassVar[bool] = False
+    trials: ClassVar[int] = 40
     max_t: ClassVar[int | None] = None
 
     @pytest.fixture
@@ -169,7 +173,7 @@ class SchedulerConformance:
         mode: str = "min",
         *,
         scheduler: TrialScheduler | None = None,
-        trials: int = 40,
+        trials: int | None = None,
         workers: int = 4,
         steps: int = STEPS,
         seed: int = 0,
@@ -183,6 +187,7 @@ class SchedulerConformance:
         if scheduler is None:
             assert make is not None
             scheduler = make(mode)
+        trials = self.trials if trials is None else trials
         outcome = Outcome(_experiment(scheduler, mode, trials, seed, residents), scheduler)
         cluster = SimulatedCluster(workers, delay, checkpoint_s, crash_probability=crashes)
         runtime = SimulatedRuntime(_Training(mode, steps, faults), cluster, seed=seed)
@@ -230,7 +235,7 @@ class SchedulerConformance:
     def _check_decision(self, decision: RecordDecision) -> None:
         known = {"CONTINUE", "STOP", "PAUSE", "EXPLOIT", "RESUME"}
         assert decision.action in known, f"{decision.action!r} is none of {sorted(known)}"
-        assert self.stops or decision.action != "STOP", f"{decision} is not declared"
+        assert self.stops or self.stops_failed or decision.action != "STOP", f"{decision} is not declared"
         assert decision.reason.strip(), f"{decision} has no reason"
 
     # --------------------------------------------------------------------------------- the cases
@@ -301,9 +306,10 @@ class SchedulerConformance:
 
     def test_survives_crashes(self, make: MakeScheduler) -> None:
         """Workers die at random: some trials fail for good, all others end as ever."""
-        outcome = self.run(make, crashes=0.04)
-        states = {trial.status for trial in outcome.experiment.trials.values()}
-        assert states == {TrialStatus.TERMINATED, TrialStatus.ERROR}, "the run tests nothing: no trial failed"
+        outcome = self.run(make, crashes=0.02)
+        assert any(trial.attempt for trial in outcome.experiment.trials.values()), "no trial was tried again"
+        outcome = self.run(make, crashes=0.2)
+        assert any(t.status is TrialStatus.ERROR for t in outcome.experiment.trials.values()), "no trial failed"
 
     def test_survives_values_that_are_none(self, make: MakeScheduler) -> None:
         """NaN, infinities, None, text and missing metrics, in some reports or in all of them."""
@@ -323,7 +329,7 @@ class SchedulerConformance:
             if isinstance(record, RecordTrial):
                 configs.setdefault(record.index, record.config)
         again = make("min")
-        experiment = _experiment(again, "min", 40, 0, 1, configs)
+        experiment = _experiment(again, "min", self.trials, 0, 1, configs)
         assert experiment.replay(events) == outcome.commands
         assert state_of(again) == state_of(outcome.scheduler)
 
@@ -356,6 +362,7 @@ def conformance_table(suites: Iterable[type[SchedulerConformance]]) -> str:
 
     for name in ("stops", "pauses", "exploits"):
         row(name, ("yes" if getattr(suite, name) else "never" for suite in columns))
+    row("stops where the metric is no number", ("yes" if s.stops or s.stops_failed else "never" for s in columns))
     row("ends at max_t", ("yes" if suite.max_t is not None else "has none" for suite in columns))
     row("a trial waits", (_waits(suite) for suite in columns))
     for name, case in vars(SchedulerConformance).items():
@@ -407,7 +414,7 @@ def state_of(value: Any) -> Any:
 
 
 def _state(value: Any, above: tuple[int, ...]) -> Any:
-    if value is None or isinstance(value, (bool, int, str, bytes)) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, (bool, int, str, bytes)) and not isinstance(value, Enum)):
         return value
     if isinstance(value, float):
         return "nan" if math.isnan(value) else value
