@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
-from tune_plugins.schedulers import Action, ASHAScheduler, TrialScheduler
+from tune_plugins.schedulers import Action, ASHAScheduler, PopulationBasedTraining, TrialScheduler
 
 
 def fit(function: Any, path: Path, *, run: dict[str, Any] | None = None, **config: Any) -> tune.ResultGrid:
@@ -129,6 +131,44 @@ def test_time_budget_acts_between_trials_and_reports(tmp_path: Path) -> None:
     results = fit(train, tmp_path, num_samples=50, time_budget_s=0.3)
     assert "time budget" in results[0].reason
     assert len(results) < 50
+
+
+def population(config: dict[str, Any]) -> None:
+    state: list[float] = [0.0, 0]
+    if (checkpoint := tune.get_checkpoint()) is not None:
+        state = json.loads((Path(checkpoint.path) / "state").read_text())
+    while state[1] < 20:
+        state = [state[0] + config["x"], state[1] + 1]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "state").write_text(json.dumps(state))
+            tune.report({"loss": -state[0]}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def test_population_based_training_decides_as_on_ray(tmp_path: Path) -> None:
+    def run(runtime: str) -> tune.ResultGrid:
+        return tune.Tuner(
+            population,
+            param_space={"x": tune.uniform(0, 1)},
+            tune_config=tune.TuneConfig(
+                metric="loss",
+                mode="min",
+                seed=3,
+                num_samples=4,
+                max_concurrent_trials=1,
+                max_resident_trials=0,
+                scheduler=PopulationBasedTraining(
+                    time_attr="training_iteration",
+                    perturbation_interval=5,
+                    hyperparam_mutations={"x": tune.uniform(0, 1)},
+                ),
+            ),
+            run_config=tune.RunConfig(storage_path=tmp_path / runtime, verbose=0, runtime=runtime),
+        ).fit()
+
+    inline, on_ray = run("inline"), run("ray")
+    assert decisions(inline) == decisions(on_ray)
+    assert any(action == "EXPLOIT" for _, _, action, _ in decisions(inline))
+    assert [r.metrics["loss"] for r in inline] == [r.metrics["loss"] for r in on_ray]
 
 
 SCRIPT = """

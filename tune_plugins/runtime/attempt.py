@@ -97,11 +97,9 @@ def _next_attempt(job: Job, session: TrialSession) -> Job:
 
 
 def _finish(session: TrialSession, mail: Mail) -> None:
-    if (error := session.close()) is not None:
-        _fail(session, mail, error)
-        return
     reason = session.stop_reason or "the trial function returned"
-    mail.event(TrialFinished(time.time(), session.job.trial_id, reason))
+    if (error := session.close(TrialFinished(time.time(), session.job.trial_id, reason))) is not None:
+        _fail(session, mail, error)
 
 
 def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:

@@ -17,6 +17,7 @@ from tune_plugins.checkpoint import MANIFEST, Checkpoint, CheckpointWriter
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.events import (
     CheckpointSaved,
+    Event,
     ExploitTrial,
     GrantLease,
     PauseTrial,
@@ -236,10 +237,15 @@ class TrialSession:
         if self._save_error is not None:
             raise self._save_error
 
-    def close(self) -> BaseException | None:
-        """User code has ended; returns what went wrong with a checkpoint so far. Later trouble is sent as an event."""
+    def close(self, finished: Event) -> BaseException | None:
+        """User code has ended: queue the event that says so, or return what went wrong with a checkpoint.
+
+        Trouble with the last checkpoint that comes later is an event of its own, behind this one.
+        """
         with self._ending:
-            self._closed = True
+            if self._save_error is None:
+                self._closed = True
+                self.mail.event(finished)
             return self._save_error
 
 
