@@ -223,10 +223,7 @@ class Experiment:
 
     def _move(self, trial: Trial, trigger: str, time: float, commands: list[Command], *, record: bool = True) -> None:
         old, new = trial.status, self._check(trial, trigger, trigger)
-        history = trial.history
-        history.append(trigger)
-        if len(history) > 24:
-            del history[:12]
+        self._note(trial, trigger)
         if new is old:
             return
         trial.status = new
@@ -246,9 +243,15 @@ class Experiment:
             self._active.pop(trial.id, None)
         if new.finished:
             trial.ended_at = time
-            trial.history = history[-4:]
+            trial.history = trial.history[-4:]
         if record:
             commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
+
+    def _note(self, trial: Trial, trigger: str) -> None:
+        history = trial.history
+        history.append(trigger)
+        if len(history) > 24:
+            del history[:12]
 
     def _set_resident(self, trial: Trial, resident: bool) -> None:
         self._residents += resident - trial.resident
@@ -287,7 +290,7 @@ class Experiment:
         last = event.results[-1]
         if not self._metric_seen:
             self._require_metric(trial, event.results[0])
-        self._move(trial, "results", event.time, commands)
+        self._note(trial, "results")  # legal, and leaves the status as it is
         trial.last_result = last
         trial.iteration = int(last["training_iteration"])
         trial.results_count += len(event.results)

@@ -18,19 +18,14 @@ class TrialStatus(StrEnum):
     TERMINATED = "TERMINATED"
     ERROR = "ERROR"
 
-    @property
-    def finished(self) -> bool:
-        """True for TERMINATED and ERROR."""
-        return self in _FINISHED
+    finished: bool
+    """True for TERMINATED and ERROR."""
+    holds_slot: bool
+    """True while the trial occupies a slot."""
 
-    @property
-    def holds_slot(self) -> bool:
-        """True while the trial occupies a slot."""
-        return self in _HOLDS_SLOT
-
-
-_FINISHED = frozenset({TrialStatus.TERMINATED, TrialStatus.ERROR})
-_HOLDS_SLOT = frozenset({TrialStatus.STARTING, TrialStatus.RUNNING, TrialStatus.STOPPING})
+    def __init__(self, name: str) -> None:
+        self.finished = name in ("TERMINATED", "ERROR")
+        self.holds_slot = name in ("STARTING", "RUNNING", "STOPPING")
 
 
 class Milestone(NamedTuple):

@@ -17,6 +17,9 @@ from tune_plugins.events import (
     ExploitTrial,
     GrantLease,
     PauseTrial,
+    RecordDecision,
+    RecordStatus,
+    RecordTrial,
     ResultsReported,
     SlotsChanged,
     StartTrial,
@@ -31,6 +34,7 @@ from tune_plugins.runtime.job import StopRule
 from tune_plugins.runtime.leases import reached, stop_reason
 from tune_plugins.trial import CheckpointRecord, Lease
 
+_FOR_THE_RECORD = (RecordTrial, RecordStatus, RecordDecision)
 _LONGEST_RUN = 1000  # steps computed ahead of the virtual clock, so that endless trainings are possible
 
 
@@ -135,6 +139,7 @@ class _Run:
     Attributes:
         clock: virtual time up to which its steps have been computed.
         results: computed and not yet reported, each with the virtual time at which it is.
+        rng: of the chances of this attempt; None where nothing is left to chance.
         version: counts its plans; an outcome planned before the last change is void.
     """
 
@@ -145,7 +150,7 @@ class _Run:
     iteration: int
     clock: float
     elapsed: float
-    rng: Random
+    rng: Random | None
     slowdown: float
     results: list[dict[str, Any]] = field(default_factory=list)
     version: int = 0
@@ -224,6 +229,8 @@ class SimulatedRuntime:
     def perform(self, commands: Sequence[Command]) -> None:
         """Carry out commands meant for trials; those for the record are not."""
         for command in commands:
+            if isinstance(command, _FOR_THE_RECORD):
+                continue
             if isinstance(command, StartTrial):
                 self._start(command)
             elif isinstance(command, GrantLease):
@@ -245,8 +252,11 @@ class SimulatedRuntime:
             state, elapsed = self.training.start(int(trial_id), command.config, command.seed), 0.0
         else:
             state, elapsed = self._checkpoints[command.source_id or trial_id, checkpoint.id]
-        rng = Random(f"{self.seed}:{trial_id}:{command.attempt}:{command.iteration}")
-        slow = rng.random() < self.cluster.straggler_probability
+        # Seeding a generator takes longer than a step: only where chance plays a part.
+        rng, slow = None, False
+        if self.cluster.straggler_probability or self.cluster.crash_probability:
+            rng = Random(f"{self.seed}:{trial_id}:{command.attempt}:{command.iteration}")
+            slow = rng.random() < self.cluster.straggler_probability
         begins = self.now + self.cluster.start_delay_s
         run = self._runs[trial_id] = _Run(
             trial_id,
@@ -267,36 +277,39 @@ class SimulatedRuntime:
     def _advance(self, run: _Run) -> None:
         """Compute steps up to where something happens, and plan that."""
         run.version += 1
-        crash, rules, lease = self.cluster.crash_probability, self.stop, run.lease
-        milestone = lease.milestone
+        rng, crash, rules, lease = run.rng, self.cluster.crash_probability, self.stop, run.lease
+        milestone, may_end = lease.milestone, bool(self.stop) or lease.end is not None
+        step, config, slowdown, results = self.training.step, run.config, run.slowdown, run.results
+        state, clock, elapsed, iteration = run.state, run.clock, run.elapsed, run.iteration
+        trial_id = run.trial_id
+        event: Event | None = None
+        waits = False
         for _ in range(_LONGEST_RUN):
-            done = self.training.step(run.state, run.config)
+            done = step(state, config)
             if done is None:
-                self._push(TrialFinished(run.clock, run.trial_id), run)
-                return
-            state, metrics, seconds = done
-            seconds *= run.slowdown
-            run.clock += seconds
-            if crash and run.rng.random() < crash:
-                self._push(WorkerLost(run.clock, run.trial_id, "WorkerLostError: simulated crash"), run)
-                return
-            run.state, run.elapsed, run.iteration = state, run.elapsed + seconds, run.iteration + 1
-            result = {
-                **metrics,
-                "training_iteration": run.iteration,
-                "time_total_s": run.elapsed,
-                "timestamp": run.clock,
-            }
-            run.results.append(result)
-            if reason := stop_reason(result, lease, rules):
-                self._push(TrialFinished(run.clock, run.trial_id, reason), run)
-                return
+                event = TrialFinished(clock, trial_id)
+                break
+            after, metrics, seconds = done
+            seconds *= slowdown
+            clock += seconds
+            if rng is not None and rng.random() < crash:
+                event = WorkerLost(clock, trial_id, "WorkerLostError: simulated crash")
+                break
+            state, elapsed, iteration = after, elapsed + seconds, iteration + 1
+            result = {**metrics, "training_iteration": iteration, "time_total_s": elapsed, "timestamp": clock}
+            results.append(result)
+            if may_end and (reason := stop_reason(result, lease, rules)):
+                event = TrialFinished(clock, trial_id, reason)
+                break
             if milestone is not None and reached(milestone, result):
-                if lease.save:
-                    self._save(run)
-                self._push(ResultsReported(run.clock, run.trial_id, tuple(run.results), waiting=True), run)
-                return
-        self._push(Tick(run.clock), run)
+                waits = True
+                break
+        run.state, run.clock, run.elapsed, run.iteration = state, clock, elapsed, iteration
+        if waits:
+            if lease.save:
+                self._save(run)
+            event = ResultsReported(run.clock, trial_id, tuple(results), waiting=True)
+        self._push(event or Tick(clock), run)
 
     def _save(self, run: _Run) -> CheckpointRecord:
         run.clock += self.cluster.checkpoint_s
