@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def dominates(points: Points, point: Sequence[float]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """For each of `points` (n x objectives): whether it is nowhere worse than `point` and somewhere better."""
-    return (points <= point).all(axis=1) & (points < point).any(axis=1)
+    import numpy as np
+
+    return np.logical_and((points <= point).all(axis=1), (points < point).any(axis=1))
 
 
 class Fronts:

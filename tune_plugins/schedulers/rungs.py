@@ -25,7 +25,7 @@ class Rung:
     def add(self, score: float) -> int:
         """Note a score and return its rank from 1; equal scores share the better rank."""
         self.scores.add(score)
-        return self.scores.bisect_left(score) + 1
+        return int(self.scores.bisect_left(score)) + 1
 
     def cut(self, reduction_factor: float) -> float:
         """The worst score that goes on: that of the best `places`, at least the best one; +inf with no finite score."""
@@ -67,7 +67,7 @@ class PromotionRung(Rung):
 
     def rank(self, score: float, trial: Trial) -> int:
         """Rank of a trial noted here, from 1, among all that ever reached the rung."""
-        return self._entries.bisect_left((score, trial.index)) + 1
+        return int(self._entries.bisect_left((score, trial.index))) + 1
 
     def leave(self, score: float, trial: Trial) -> None:
         """The trial waits no longer; its result stays."""
