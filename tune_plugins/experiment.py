@@ -243,12 +243,19 @@ class Experiment:
             self._active.pop(trial.id, None)
         if new.finished:
             trial.ended_at = time
-            trial.history = trial.history[-4:]
+            # There may be very many finished trials: what most of them have in common is there once.
+            last = tuple(trial.history[-4:])
+            trial.history = _HISTORIES.setdefault(last, last)
+            if not trial.checkpoints:
+                trial.checkpoints = _NO_CHECKPOINTS
         if record:
             commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
 
     def _note(self, trial: Trial, trigger: str) -> None:
         history = trial.history
+        if isinstance(history, tuple):
+            trial.history = (*history, trigger)
+            return
         history.append(trigger)
         if len(history) > 24:
             del history[:12]
@@ -266,7 +273,7 @@ class Experiment:
             self._move(trial, "started", event.time, commands)
         elif isinstance(event, CheckpointSaved):
             self._move(trial, "checkpoint", event.time, commands)
-            trial.checkpoints.append(event.checkpoint)
+            trial.checkpoints = [*trial.checkpoints, event.checkpoint]
             if trial.adopted is not None and event.checkpoint.iteration > trial.adopted[1].iteration:
                 self._let_go(trial, commands)
             self._apply_retention(trial, commands)
@@ -736,6 +743,8 @@ class _Without(Mapping[str, Trial]):
 
 _MISSING = object()
 _NO_LEASE = Lease()
+_NO_CHECKPOINTS: list[CheckpointRecord] = []  # of finished trials; never changed in place
+_HISTORIES: dict[tuple[str, ...], tuple[str, ...]] = {}
 _NOTHING: frozenset[str] = frozenset()
 _CONTINUE = Decision(Action.CONTINUE)
 

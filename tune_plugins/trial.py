@@ -123,7 +123,7 @@ class Trial:
     lease: Lease = FREE
     started_at: float | None = None
     ended_at: float | None = None
-    history: list[str] = field(default_factory=list)
+    history: list[str] | tuple[str, ...] = field(default_factory=list)
 
     @property
     def newest_checkpoint(self) -> CheckpointRecord | None:
