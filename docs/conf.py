@@ -18,7 +18,12 @@ copyright = f"2026, {author}"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "generated/state_diagram.md", "benchmark_results.md"]  # the files are included in pages
+exclude_patterns = [
+    "_build",
+    "generated/scheduler_conformance.md",
+    "generated/state_diagram.md",
+    "benchmark_results.md",
+]  # the files are included in pages
 html_theme = "furo"
 html_title = f"tune-plugins {release}"
 
@@ -42,13 +47,19 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!tune_plugins\.).*")]
 
 def _generate(app: Sphinx) -> None:
     import _api
+    import _conformance
     import _state_diagram
 
     from tune_plugins.experiment import TRANSITIONS
 
     folder = HERE / "generated"
     folder.mkdir(exist_ok=True)
-    for name, text in (("state_diagram.md", _state_diagram.page(TRANSITIONS)), ("api.md", _api.page())):
+    pages = {
+        "state_diagram.md": _state_diagram.page(TRANSITIONS),
+        "scheduler_conformance.md": _conformance.page(HERE.parent),
+        "api.md": _api.page(),
+    }
+    for name, text in pages.items():
         path = folder / name
         if not path.exists() or path.read_text() != text:  # an unchanged file is not read again
             path.write_text(text)

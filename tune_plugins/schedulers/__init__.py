@@ -6,7 +6,7 @@ from tune_plugins.schedulers.median_stopping import MedianStoppingRule
 from tune_plugins.schedulers.multi_objective_asha import MultiObjectiveASHA
 from tune_plugins.schedulers.pb2 import PB2
 from tune_plugins.schedulers.pbt import PopulationBasedTraining
-from tune_plugins.schedulers.pbt_replay import PBTSchedule, PopulationBasedTrainingReplay
+from tune_plugins.schedulers.pbt_replay import PBTSchedule, PopulationBasedTrainingReplay, ScheduleStep
 from tune_plugins.schedulers.percentile_stopping import PercentileStopping
 from tune_plugins.schedulers.resource_changing import DistributeResources, ResourceChangingScheduler
 from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
@@ -28,5 +28,6 @@ __all__ = [
     "PopulationBasedTraining",
     "PopulationBasedTrainingReplay",
     "ResourceChangingScheduler",
+    "ScheduleStep",
     "TrialScheduler",
 ]

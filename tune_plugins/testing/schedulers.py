@@ -51,7 +51,7 @@ from tune_plugins.simulation import drive
 from tune_plugins.store import ExperimentStore
 from tune_plugins.trial import Lease, Milestone, Trial, TrialStatus
 
-__all__ = ["SchedulerConformance", "conformance_table", "state_of"]
+__all__ = ["Outcome", "SchedulerConformance", "conformance_table", "state_of"]
 
 MakeScheduler = Callable[[str], TrialScheduler]
 
