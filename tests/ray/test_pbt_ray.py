@@ -1,0 +1,113 @@
+"""Population based training on Ray, in a loop written by hand that restores from `get_checkpoint`."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_plugins as tune
+from tune_plugins.results import ResultGrid
+from tune_plugins.schedulers import (
+    PopulationBasedTraining,
+    PopulationBasedTrainingReplay,
+    ResourceChangingScheduler,
+)
+from tune_plugins.store import ExperimentStore
+
+Fit = Callable[..., ResultGrid]
+STEPS, INTERVAL = 22, 5
+
+
+def train(config: dict[str, Any]) -> None:
+    step, learned, rate_of_donor = 0, 0.0, None
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as directory:
+            state = json.loads((Path(directory) / "state.json").read_text())
+        step, learned, rate_of_donor = state["step"], state["learned"], state["rate"]
+    while step < STEPS:
+        step, learned = step + 1, learned + config["rate"]
+        with tempfile.TemporaryDirectory() as directory:
+            state = {"step": step, "learned": learned, "rate": config["rate"]}
+            (Path(directory) / "state.json").write_text(json.dumps(state))
+            tune.report(
+                {
+                    "score": learned,
+                    "rate": config["rate"],
+                    "step": step,
+                    "pid": os.getpid(),
+                    "restored_rate": rate_of_donor,
+                    "cpus": tune.get_context().get_trial_resources()["CPU"],
+                },
+                checkpoint=tune.Checkpoint.from_directory(directory),
+            )
+
+
+def pbt(**arguments: Any) -> PopulationBasedTraining:
+    return PopulationBasedTraining(
+        "training_iteration",
+        perturbation_interval=INTERVAL,
+        hyperparam_mutations={"rate": tune.uniform(0.0, 1.0)},
+        **arguments,
+    )
+
+
+def space(count: int) -> dict[str, Any]:
+    return {"rate": tune.grid_search([0.1 + 0.8 * i / count for i in range(count)])}
+
+
+@pytest.mark.parametrize("synch", [False, True])
+@pytest.mark.parametrize("trials", [2, 5])  # on two slots
+def test_population(fit: Fit, trials: int, synch: bool) -> None:
+    scheduler = pbt(synch=synch)
+    results = fit(train, space(trials), scheduler=scheduler, metric="score", mode="max", num_to_keep=1, seed=1)
+    assert not results.errors and [r.metrics["step"] for r in results] == [STEPS] * trials
+    with ExperimentStore.open(results.experiment_path) as store:
+        exploits = store.exploits()
+        rows = {result.trial_id: store.results(result.trial_id) for result in results}
+    assert exploits
+    for exploit in exploits:
+        own = rows[exploit.trial_id]
+        # What came after the exploit: the next result at the donor's iteration plus one, under the mutated config.
+        before, after = next(
+            (a, b)
+            for a, b in pairwise(own)
+            if b["rate"] == exploit.config["rate"] and b["training_iteration"] == exploit.source_iteration + 1
+        )
+        assert before["pid"] == after["pid"], "no process was restarted"
+        assert after["step"] == exploit.source_iteration + 1, "the state is the donor's"
+        donor = [r for r in rows[exploit.source_id] if r["step"] == exploit.source_iteration]
+        assert any(r["score"] + after["rate"] == pytest.approx(after["score"]) for r in donor)
+        assert after["restored_rate"] is not None
+    for result in results:
+        assert result.metrics["rate"] == result.config["rate"], "the mutated config wins"
+        assert len(result.best_checkpoints) == 1 and result.checkpoint is not None
+
+
+def test_schedule_of_a_trial_can_be_replayed(fit: Fit) -> None:
+    results = fit(train, space(3), scheduler=pbt(synch=True), metric="score", mode="max", seed=1)
+    copy = next(result for result in results if result.pbt_schedule)
+    again = fit(train, None, scheduler=PopulationBasedTrainingReplay(copy.pbt_schedule))[0]
+    assert again.metrics["score"] == pytest.approx(copy.metrics["score"])
+    assert again.config == copy.config
+
+
+def test_resources_change_while_a_trial_runs(fit: Fit) -> None:
+    def uneven(config: dict[str, Any]) -> None:
+        if config["rate"] < 0.3:
+            tune.report({"score": 0.0, "step": 1, "cpus": 1.0})
+        else:
+            train(config)
+
+    grid = {"rate": tune.grid_search([0.1, 0.5])}
+    results = fit(uneven, grid, scheduler=ResourceChangingScheduler(interval=6), metric="score", mode="max")
+    assert not results.errors
+    long = list(results[1].metrics_dataframe["cpus"])
+    assert long == [1.0] * 6 + [2.0] * (STEPS - 6), results[1].explain()
