@@ -66,7 +66,8 @@ def test_reason_tells_the_numbers() -> None:
     decided = scheduler.on_trial_result(trials[4], {"training_iteration": 2, "loss": 8.5})
     assert decided == Decision(
         scheduler.STOP,
-        "stopped at training_iteration 2: loss 8.5 is behind 4 of 4 others, the 2nd report in a row among the worst 25%",
+        "stopped at training_iteration 2: loss 8.5 is behind 4 of 4 others, the 2nd report in a row among the worst "
+        "25%",
     )
 
 
