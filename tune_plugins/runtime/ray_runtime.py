@@ -42,6 +42,7 @@ _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wai
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
 _HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
+_GLANCE_S = 0.01  # Ray takes 0 as "has not got it"
 _SUDDEN = (
     "died suddenly. Either it was killed, by somebody or by the operating system for want of memory (see dmesg); or "
     "it crashed in native code; or the training function called os._exit"
@@ -501,7 +502,17 @@ class RayRuntime:
                 self._board.drop(seat.worker.id)
                 events += self._lost(seat)
             seat.ended = True
+        self._make_room()
         return events
+
+    def _make_room(self) -> None:
+        """Where the resources of a worker to come are still held by idle ones of another shape, end one of those."""
+        for seat in list(self._seats.values()):
+            if seat.connected or not seat.idle or seat.worker.slot.group.wait(_GLANCE_S):
+                continue
+            idle = (s for s in self._seats.values() if s.connected and s.idle and s.worker.shape != seat.worker.shape)
+            if (other := next(idle, None)) is not None:
+                self._retire(other)
 
     def _failed_to_start(self, seat: _Seat) -> list[Event]:
         text, _ = self._cause(seat)
