@@ -27,8 +27,9 @@ class Stage(NamedTuple):
 def bracket_table(max_t: float, reduction_factor: float, whole: bool = True) -> list[list[Stage]]:
     """The brackets of one round of Hyperband, in the order in which they are filled.
 
-    Bracket s (s_max first, 0 last) starts n = ceil((s_max + 1) / (s + 1) * eta^s) trials at level max_t * eta^-s, and
-    stage i of it has floor(n * eta^-i) trials, which train up to max_t * eta^(i - s).
+    Bracket s (s_max first, 0 last) starts n = ceil(floor((s_max + 1) / (s + 1)) * eta^s) trials at level
+    max_t * eta^-s, and stage i of it has floor(n * eta^-i) trials, which train up to max_t * eta^(i - s). Line 3 of the
+    algorithm as printed has no inner floor; table 1 of the paper (R = 81, eta = 3) and the authors' code have it.
 
     Args:
         max_t: R, the most that one trial gets; at least 1.
@@ -37,18 +38,18 @@ def bracket_table(max_t: float, reduction_factor: float, whole: bool = True) -> 
             one stays. Without it levels are real numbers (seconds).
 
     >>> [[tuple(stage) for stage in bracket] for bracket in bracket_table(9, 3)]
-    [[(9, 1), (3, 3), (1, 9)], [(5, 3), (1, 9)], [(3, 9)]]
+    [[(9, 1), (3, 3), (1, 9)], [(3, 3), (1, 9)], [(3, 9)]]
     """
     eta = reduction_factor
     top = floor(math.log(max_t) / math.log(eta))  # line 1: s_max = floor(log_eta(R)), B = (s_max + 1) R
     table = []
     for s in range(top, -1, -1):
-        n = ceil((top + 1) * eta**s / (s + 1))  # line 3: n = ceil(B / R * eta^s / (s + 1)), r = R eta^-s
+        n = ceil((top + 1) // (s + 1) * eta**s)  # line 3: n = ceil(floor(B / R / (s + 1)) eta^s), r = R eta^-s
         stages: dict[float, int] = {}
         for i in range(s + 1):  # lines 5 to 7: n_i = floor(n eta^-i), r_i = r eta^i
             level = max_t if i == s else max_t * eta ** (i - s)
             if whole:
-                level = math.floor(max_t) if i == s else max(1, round(level))
+                level = math.floor(max_t) if i == s else min(math.floor(max_t), max(1, round(level)))
             stages.pop(level, None)
             stages[level] = floor(n / eta**i)
         table.append([Stage(size, level) for level, size in stages.items()])
