@@ -125,20 +125,19 @@ if __name__ == "__main__":
 def test_trials_run_on_all_nodes_of_a_cluster_named_by_ray_address(driver: Callable[..., Any]) -> None:
     code, out, err = driver(_TWO_NODES).end(timeout=100)
     assert code == 0, err
-    assert out.splitlines()[-5:] == ["joined True", "terminated 8 []", "nodes 2", "steps {(3, 4, 5)}", "lines True"]
+    # Ray itself may say on standard output that workers died.
+    for line in ("joined True", "terminated 8 []", "nodes 2", "steps {(3, 4, 5)}", "lines True"):
+        assert line in out.splitlines()
 
 
 def test_an_address_where_nobody_answers_is_told(driver: Callable[..., Any]) -> None:
-    code, _, err = driver(
-        """
-        if __name__ == "__main__":
-            tune.Tuner(lambda config: {"x": 1}, run_config=tune.RunConfig(verbose=0)).fit()
-        """,
-        {
-            "RAY_ADDRESS": "127.0.0.1:1",
-            "RAY_raylet_start_wait_time_s": "1",
-            "RAY_gcs_rpc_server_reconnect_timeout_s": "1",
-        },
-    ).end(timeout=100)
+    fit = """
+    if __name__ == "__main__":
+        tune.Tuner(lambda config: {"x": 1}, run_config=tune.RunConfig(verbose=0)).fit()
+    """
+    code, _, err = driver(fit, {"RAY_ADDRESS": "127.0.0.1:1"}).end()
     assert code == 1
-    assert "TuneError: cannot join Ray at RAY_ADDRESS='127.0.0.1:1'" in err
+    assert "TuneError: cannot join Ray at RAY_ADDRESS='127.0.0.1:1': [Errno" in err
+    code, _, err = driver(fit, {"RAY_ADDRESS": "ray://127.0.0.1:1"}).end()
+    assert code == 1
+    assert "Ray Client is not supported" in err

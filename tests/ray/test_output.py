@@ -187,7 +187,7 @@ if __name__ == "__main__":
             train,
             param_space={"x": tune.uniform(0, 1)},
             tune_config=tune.TuneConfig(
-                metric="loss", mode="min", num_samples=6, reuse_actors=reuse,
+                metric="loss", mode="min", num_samples=6 if reuse else 2, reuse_actors=reuse,
                 scheduler=tune.schedulers.ASHAScheduler(max_t=20),
             ),
             run_config=tune.RunConfig(verbose=VERBOSE),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import socket
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from tune_plugins.errors import TuneError
@@ -45,9 +49,10 @@ def join_or_start() -> Cluster:
         logger.setLevel(logging.ERROR)
         try:
             if address:
+                _knock(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             else:
-                _start(ray)
+                _in_lasting_thread(lambda: _start(ray))
         except Exception as error:
             what = f"join Ray at RAY_ADDRESS={address!r}" if address else "start a local Ray"
             raise TuneError(f"cannot {what}: {error}") from error
@@ -73,6 +78,46 @@ def _start(ray: Any) -> None:
         configure_logging=True,
     )
     atexit.register(_stop, _session(ray))
+
+
+def _knock(address: str) -> None:
+    """See whether anybody answers: where nobody does, Ray would end the whole process.
+
+    Raises:
+        OSError, ValueError: nobody does, or the driver cannot be there.
+    """
+    if address.startswith("ray://"):
+        raise ValueError(
+            "Ray Client is not supported, since results would take a detour through it. Run this program on a node of "
+            "the cluster, e.g. by `ray job submit`, with RAY_ADDRESS=auto"
+        )
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _in_lasting_thread(start: Callable[[], None]) -> None:
+    """Call `start` in a thread that lives as long as the process: Ray's processes end with the thread they come from.
+
+    Raises:
+        BaseException: whatever `start` raises.
+    """
+    if threading.current_thread() is threading.main_thread():
+        start()
+        return
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            start()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+            threading.Event().wait()
+
+    threading.Thread(target=run, name="tune-ray", daemon=True).start()
+    done.result()
 
 
 def _stop(session: str) -> None:

@@ -1,0 +1,166 @@
+"""How a run can be cut off: Ctrl-C, SIGTERM, SIGKILL of the driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_plugins as tune
+
+_LONG_EPOCH = """
+import threading
+
+def train(config):
+    tune.report(x=1)
+    print("pid", os.getpid(), flush=True)
+    threading.Event().wait(120)
+
+class Told(tune.callbacks.Callback):
+    started = 0
+    def on_trial_output(self, trial, lines):
+        self.started += 1
+        if self.started == 2:
+            print("both are busy", flush=True)
+
+if __name__ == "__main__":
+    tuner = tune.Tuner(
+        train, tune_config=tune.TuneConfig(num_samples=5),
+        run_config=tune.RunConfig(name="mine", verbose=VERBOSE, callbacks=[Told()]),
+    )
+    grid = tuner.fit()
+    print("back", len(grid), {r.status.value for r in grid}, {r.reason for r in grid}, flush=True)
+"""
+
+
+def _gone(pids: Iterable[int], within: float) -> bool:
+    """Whether processes end in time."""
+    deadline = time.monotonic() + within
+    left = set(pids)
+    while left and time.monotonic() < deadline:
+        left = {pid for pid in left if _alive(pid)}
+        os.sched_yield()
+    return not left
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_ctrl_c_stops_cleanly_in_the_middle_of_an_epoch_and_says_where_the_results_are(
+    driver: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = driver(_LONG_EPOCH.replace("VERBOSE", "1"))
+    run.wait_for("both are busy")
+    began = time.monotonic()
+    # To the whole group, as a terminal does.
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.process.stdout is not None
+    printed = []
+    for line in run.process.stdout:
+        printed.append(line)
+        if line.startswith("back "):
+            break
+    assert time.monotonic() - began < 10
+    assert "{'TERMINATED'}" in printed[-1] and "interrupted by Ctrl-C" in printed[-1]
+    before = "".join(printed[:-1])
+    assert "Ctrl-C" in before and "ResultGrid" in before
+    assert str(tmp_path / "results" / "mine") in before
+    assert run.end() == (0, "", "")
+    grid = tune.ResultGrid(tmp_path / "results" / "mine")
+    assert [r.metrics["x"] for r in grid if r.metrics] == [1, 1]
+
+
+def test_ctrl_c_twice_ends_at_once(driver: Callable[..., Any]) -> None:
+    run = driver(_LONG_EPOCH.replace("VERBOSE", "0"))
+    run.wait_for("both are busy")
+    began = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGINT)
+    os.killpg(run.process.pid, signal.SIGINT)
+    # The kernel may merge two signals that are not taken yet: a third one ends the run, too.
+    while run.process.poll() is None and time.monotonic() - began < 1:
+        os.sched_yield()
+    if run.process.poll() is None:
+        os.killpg(run.process.pid, signal.SIGINT)
+    line = run.wait_for("back ")
+    assert time.monotonic() - began < 3
+    assert "{'TERMINATED'}" in line
+    assert run.end()[0] == 0
+
+
+def test_sigterm_stops_cleanly_with_its_exit_code(driver: Callable[..., Any], tmp_path: Path) -> None:
+    run = driver(_LONG_EPOCH.replace("VERBOSE", "0"))
+    run.wait_for("both are busy")
+    began = time.monotonic()
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end(timeout=20) == (143, "", "")
+    assert time.monotonic() - began < 15
+    grid = tune.ResultGrid(tmp_path / "results" / "mine")
+    assert {r.status for r in grid} == {"TERMINATED"}
+    assert "interrupted by SIGTERM" in grid[0].reason
+
+
+_ACKNOWLEDGING = """
+def train(config):
+    for step in range(10_000_000):
+        tune.report(step=step)
+        if step == 0:
+            print("pid", os.getpid(), flush=True)
+
+class Acknowledge(tune.callbacks.Callback):
+    def on_trial_result(self, trials, trial, result):
+        if result["step"] % 100 == 0:
+            print("acknowledged", trial.id, result["step"], flush=True)
+    def on_trial_output(self, trial, lines):
+        for line in lines:
+            print(line, flush=True)
+
+if __name__ == "__main__":
+    tune.Tuner(
+        train, tune_config=tune.TuneConfig(num_samples=2, SCHEDULER),
+        run_config=tune.RunConfig(name="mine", verbose=0, callbacks=[Acknowledge()]),
+    ).fit()
+"""
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["", "scheduler=tune.schedulers.ASHAScheduler(metric='step', mode='max', max_t=10_000_000)"]
+)
+def test_what_was_acknowledged_survives_a_sigkill_of_the_driver(
+    driver: Callable[..., Any], tmp_path: Path, scheduler: str
+) -> None:
+    run = driver(_ACKNOWLEDGING.replace("SCHEDULER", scheduler))
+    seen: dict[str, int] = {}
+    pids: set[int] = set()
+    for line in run.process.stdout:
+        word, *rest = line.split()
+        if word == "pid":
+            pids.add(int(rest[0]))
+        else:
+            seen[rest[0]] = int(rest[1])
+            if len(pids) == 2 and sum(seen.values()) > 3000:
+                break
+    run.process.kill()
+    for line in run.process.stdout:  # what it had printed before
+        if line.startswith("acknowledged") and line.endswith("\n"):
+            _, trial, step = line.split()
+            seen[trial] = int(step)
+    run.process.wait()
+    assert _gone(pids, within=10)
+    grid = tune.ResultGrid(tmp_path / "results" / "mine")
+    assert len(grid) == 2
+    for result in grid:
+        steps = [row["step"] for row in result.metrics_dataframe.to_dict("records")]
+        assert steps == list(range(len(steps)))
+        assert len(steps) > seen.get(result.trial_id, -1)
+    assert sum(seen.values()) > 3000
