@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -282,6 +283,10 @@ class SimulatedRuntime:
         step, config, slowdown, results = self.training.step, run.config, run.slowdown, run.results
         state, clock, elapsed, iteration = run.state, run.clock, run.elapsed, run.iteration
         trial_id = run.trial_id
+        # Nothing can happen before this iteration, where only iterations count; most steps end at this comparison.
+        quiet_until = 0.0
+        if not rules and all(point is None or point.attr == "training_iteration" for point in (milestone, lease.end)):
+            quiet_until = min(math.inf if point is None else point.value for point in (milestone, lease.end))
         event: Event | None = None
         waits = False
         for _ in range(_LONGEST_RUN):
@@ -298,6 +303,8 @@ class SimulatedRuntime:
             state, elapsed, iteration = after, elapsed + seconds, iteration + 1
             result = {**metrics, "training_iteration": iteration, "time_total_s": elapsed, "timestamp": clock}
             results.append(result)
+            if iteration < quiet_until:
+                continue
             if may_end and (reason := stop_reason(result, lease, rules)):
                 event = TrialFinished(clock, trial_id, reason)
                 break

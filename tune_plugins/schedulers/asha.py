@@ -77,6 +77,7 @@ class ASHAScheduler(TrialScheduler):
         self._weights: list[float] = []
         self._bracket_of: dict[str, int] = {}
         self._judged: dict[str, float] = {}  # level of the last rung at which a trial was compared
+        self._leases: dict[tuple[int, float], Lease] = {}  # by bracket and the level of the last rung
         # Promotion only.
         self._from_the_top: list[PromotionRung] = []
         self._waiting: dict[str, tuple[PromotionRung, float]] = {}  # where a trial waits, and its score there
@@ -143,8 +144,14 @@ class ASHAScheduler(TrialScheduler):
     def next_milestone(self, trial: Trial) -> Lease:
         """The next rung of the trial's bracket; it stops by itself at `max_t`."""
         # Not by its iteration: a trial that was tried again is not compared twice at the same rung.
-        judged = self._judged.get(trial.id, 0.0)
-        rung = next((r for r in self._rungs[self._bracket_of[trial.id]] if r.level > judged), None)
+        bracket, judged = self._bracket_of[trial.id], self._judged.get(trial.id, 0.0)
+        lease = self._leases.get((bracket, judged))
+        if lease is None:
+            lease = self._leases[bracket, judged] = self._lease_after(bracket, judged)
+        return lease
+
+    def _lease_after(self, bracket: int, judged: float) -> Lease:
+        rung = next((r for r in self._rungs[bracket] if r.level > judged), None)
         return Lease(
             milestone=None if rung is None else Milestone(self.time_attr, rung.level),
             end=Milestone(self.time_attr, self.max_t) if self.stop_last_trials else None,
