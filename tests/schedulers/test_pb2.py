@@ -49,7 +49,7 @@ def pb2(**arguments: Any) -> PB2:
 
 
 def best(found: Run) -> float:
-    return max(t.last_result["score"] for t in found.experiment.trials.values() if t.last_result)
+    return max(float(t.last_result["score"]) for t in found.experiment.trials.values() if t.last_result)
 
 
 @pytest.mark.parametrize("synch", [False, True])
@@ -102,7 +102,7 @@ def test_finds_the_top_of_what_it_has_seen() -> None:
 
 def test_what_is_being_tried_is_tried_only_once() -> None:
     seen = [(5.0, [0.0], -1.0), (5.0, [1.0], -1.0), (5.0, [0.4], 0.1)]
-    points = []
+    points: list[list[float]] = []
     for _ in range(3):
         points.append(best_point(seen, [(5.0, p) for p in points], 5.0, [0.4], 5.0, Random(1)))
     assert len({round(p[0], 2) for p in points}) == 3
