@@ -100,6 +100,7 @@ class Engine:
         samples: int = 1,
         options: Mapping[str, Any] | None = None,
         stop: Any = None,
+        concurrent: int | None = CORES,
     ) -> Fit:
         """Tune, time the call of `Tuner.fit` alone, and check that the work was done.
 
@@ -111,6 +112,7 @@ class Engine:
             samples: `num_samples`.
             options: further arguments of `TuneConfig`.
             stop: `RunConfig.stop`.
+            concurrent: `max_concurrent_trials`; None: as many as there are CPUs.
 
         Raises:
             RuntimeError: a trial failed, or there are fewer trials or reports than asked for.
@@ -119,7 +121,7 @@ class Engine:
         tuner = tune.Tuner(
             trainable,
             param_space=dict(space),
-            tune_config=tune.TuneConfig(num_samples=samples, max_concurrent_trials=CORES, **(options or {})),
+            tune_config=tune.TuneConfig(num_samples=samples, max_concurrent_trials=concurrent, **(options or {})),
             run_config=tune.RunConfig(storage_path=str(self.storage), verbose=0, stop=stop),
         )
         start = time.perf_counter()
