@@ -305,9 +305,9 @@ def test_trouble_behind_the_back_of_training_is_an_error_even_if_user_code_swall
         flush, module.flush_and_hash = module.flush_and_hash, full
         try:
             tune.report(step=0, checkpoint=tune.Checkpoint.from_directory(source))
-            for step in range(1, 1000):
+            while True:
                 try:
-                    tune.report(step=step)
+                    tune.report(step=1)
                 except Exception:
                     return
         finally:

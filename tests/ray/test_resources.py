@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,11 @@ def _most_at_a_time(grid: Any) -> int:
 
 def _busy(config: dict[str, Any]) -> dict[str, Any]:
     began = time.time()
+    if "meet" in config:
+        # The first so many are there at the same time, however slowly their processes come.
+        Path(config["directory"], tune.get_context().get_trial_id()).touch()
+        while len(os.listdir(config["directory"])) < config["meet"]:
+            os.sched_yield()
     while time.time() - began < 0.02:
         sum(range(1000))
     return {
@@ -41,9 +48,13 @@ def _busy(config: dict[str, Any]) -> dict[str, Any]:
         ({"cpu": 0.5}, 3, 3),
     ],
 )
-def test_as_many_trials_at_a_time_as_fit_and_no_more(fit: Any, resources: Any, limit: int | None, most: int) -> None:
+def test_as_many_trials_at_a_time_as_fit_and_no_more(
+    fit: Any, tmp_path: Path, resources: Any, limit: int | None, most: int
+) -> None:
     train = _busy if resources is None else tune.with_resources(_busy, resources)
-    grid = fit(train, num_samples=12, max_concurrent_trials=limit)
+    (tmp_path / "met").mkdir()
+    space = {"meet": most, "directory": str(tmp_path / "met")}
+    grid = fit(train, space, num_samples=12, max_concurrent_trials=limit)
     assert _most_at_a_time(grid) == most
 
 
