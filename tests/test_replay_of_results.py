@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tune_plugins import (
     simulate,
     uniform,
 )
-from tune_plugins.results import ResultGrid
+from tune_plugins.results import Result, ResultGrid
 from tune_plugins.schedulers import (
     ASHAScheduler,
     HyperBandScheduler,
@@ -130,3 +131,18 @@ def test_results_of_a_trial_that_was_tried_again_count_once() -> None:
     assert any(len(r.metrics_dataframe) > 27 for r in full)
     replayed = full.replay(MedianStoppingRule("training_iteration", grace_period=28))
     assert [len(r.metrics_dataframe) for r in replayed] == [27] * 10
+
+
+def test_a_result_outlives_the_grid_of_a_simulation() -> None:
+    def first() -> Result:
+        return simulate(
+            lambda config: [2.0, 1.0], tune_config=TuneConfig(metric="value", mode="min", num_samples=2, seed=1)
+        )[0]
+
+    result = first()
+    gc.collect()
+    assert list(result.metrics_dataframe["value"]) == [2.0, 1.0]
+    folder = Path(result.experiment_path)
+    del result
+    gc.collect()
+    assert not folder.exists()

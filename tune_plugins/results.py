@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ class Result:
     reason: str
     error: Exception | None
     experiment_path: str
+    _keeper: object = field(default=None, repr=False)  # a temporary folder lives as long as somebody holds this
 
     @property
     def metrics_dataframe(self) -> pd.DataFrame:
@@ -158,6 +159,7 @@ class ResultGrid:
 
     def __init__(self, path: str | os.PathLike[str], metric: str | None = None, mode: str | None = None) -> None:
         self.experiment_path = os.path.abspath(path)
+        self._keeper: object = None
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
@@ -207,7 +209,15 @@ class ResultGrid:
         error = _rebuild_error(trial.error or trial.reason) if trial.status is TrialStatus.ERROR else None
         path = str(Path(self.experiment_path, trial.dirname))
         return Result(
-            trial.trial_id, metrics, trial.config, path, trial.status, trial.reason, error, self.experiment_path
+            trial.trial_id,
+            metrics,
+            trial.config,
+            path,
+            trial.status,
+            trial.reason,
+            error,
+            self.experiment_path,
+            self._keeper,
         )
 
     def __len__(self) -> int:

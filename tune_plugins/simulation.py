@@ -177,6 +177,10 @@ def _as_curves(function: Callable[[dict[str, Any]], Any]) -> Callable[[int, dict
     return curve_of
 
 
+class _Keeper:
+    """Held by the results of a simulation: when the last of them is gone, so is the folder."""
+
+
 def _run(
     training: SimulatedTraining,
     space: Space,
@@ -232,7 +236,8 @@ def _run(
     results = ResultGrid(directory, metric=rules.metric, mode=rules.mode)
     if temporary is not None:
         # The folder lives as long as the results that are read from it.
-        weakref.finalize(results, temporary.cleanup)
+        results._keeper = _Keeper()
+        weakref.finalize(results._keeper, temporary.cleanup)
     return results
 
 
