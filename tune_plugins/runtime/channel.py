@@ -133,12 +133,15 @@ class Switchboard:
             return
         self._closed = True
         with suppress(OSError, EOFError):
-            # A blocked accept does not notice that its socket is closed; a caller makes it return.
-            connect(self.address, self.key, "").close()
+            # A blocked accept does not notice that its socket is closed; a caller makes it return. One who waits for
+            # no answer, since the last newcomer may have made it return already.
+            Client(self.address).close()
         for worker in list(self._connections):
             self.drop(worker)
         self._accepting.join(timeout=1.0)
         self._listener.close()
+        while not self._arrived.empty():  # these have connected, and nobody has looked yet
+            self._arrived.get()[1].close()
         self._waker.close()
         self._woken.close()
         shutil.rmtree(self._directory, ignore_errors=True)
