@@ -130,8 +130,15 @@ class TuneConfig:
         found: list[str] = []
         if self.mode is not None and self.mode not in ("min", "max"):
             found.append(f"mode: expected 'min' or 'max', got {self.mode!r}. Use 'min' for a loss, 'max' for a score.")
-        if self.metric is not None and not isinstance(self.metric, str):
-            found.append(f"metric: expected the name of a reported metric, got {self.metric!r}.")
+        if self.metric is not None and (not isinstance(self.metric, str) or not self.metric):
+            found.append(f"metric: expected the name of a reported metric, got {self.metric!r}. Leave it out for none.")
+        if not isinstance(self.reuse_actors, bool):
+            found.append(f"reuse_actors: expected True or False, got {self.reuse_actors!r}.")
+        for name in ("trial_name_creator", "trial_dirname_creator"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                found.append(
+                    f"{name}: expected a function of the trial that returns a name, got {getattr(self, name)!r}."
+                )
         if self.metric is not None and self.mode is None:
             found.append(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if not _is_int(self.num_samples, 1):
@@ -197,11 +204,18 @@ class RunConfig:
             mistake = check_name("name", self.name) if isinstance(self.name, str) else f"name: got {self.name!r}."
             if mistake:
                 found.append(mistake)
-        if self.storage_path is not None and "://" in os.fspath(self.storage_path):
+        if not isinstance(self.storage_path, (str, os.PathLike, type(None))):
+            found.append(f"storage_path: expected the path of a folder, got {self.storage_path!r}.")
+        elif self.storage_path is not None and "://" in os.fspath(self.storage_path):
             found.append(
                 f"storage_path: expected a local folder, got {os.fspath(self.storage_path)!r}. "
                 "Give a local folder and copy it when the run is over."
             )
+        for name, kind in (("checkpoint_config", CheckpointConfig), ("failure_config", FailureConfig)):
+            if not isinstance(getattr(self, name), kind):
+                found.append(
+                    f"{name}: expected a {kind.__name__}, got {getattr(self, name)!r}. Leave it out for defaults."
+                )
         found += stop_mistakes(self.stop)
         if not _is_int(self.verbose, 0):
             found.append(f"verbose: expected 0, 1 or 2, got {self.verbose!r}.")
@@ -212,6 +226,9 @@ class RunConfig:
             names = logs if isinstance(logs, tuple) else (logs,)
             if len(names) > 2 or not all(isinstance(n, str) and check_name("log_to_file", n) is None for n in names):
                 found.append(f"log_to_file: expected True, False, a file name or a pair of them, got {logs!r}.")
+        if not isinstance(self.callbacks, Sequence) or isinstance(self.callbacks, str):
+            found.append(f"callbacks: expected a list of tune_plugins.callbacks.Callback, got {self.callbacks!r}.")
+            return found
         for number, callback in enumerate(self.callbacks):
             if not hasattr(callback, "on_trial_result"):
                 found.append(

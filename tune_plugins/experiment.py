@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
@@ -390,7 +390,11 @@ class Experiment:
         decided = self.scheduler.on_trial_result(trial, result) if self.scheduler.reads_results else Action.CONTINUE
         if decided is Action.CONTINUE:
             return _CONTINUE
-        return decided if isinstance(decided, Decision) else Decision(Action(decided))
+        decision = decided if isinstance(decided, Decision) else Decision(Action(decided))
+        if not decision.reason and decision.action is not Action.CONTINUE:
+            done = _DONE[decision.action]
+            decision = replace(decision, reason=f"{done} by {type(self.scheduler).__name__}")
+        return decision
 
     def _decide(self, trial: Trial, time: float, commands: list[Command]) -> None:
         """The trial waits at its milestone: show its results and give the verdict."""
@@ -410,7 +414,7 @@ class Experiment:
         if decision.reason or decision.action is not Action.CONTINUE:
             commands.append(RecordDecision(trial.id, trial.iteration, decision.action.value, decision.reason, time))
         if decision.action is Action.STOP:
-            trial.reason = decision.reason or f"stopped by {type(self.scheduler).__name__}"
+            trial.reason = decision.reason
             self._move(trial, "stop", time, commands)
             commands.append(StopTrial(trial.id, trial.reason))
         elif decision.action is Action.PAUSE:
@@ -747,6 +751,7 @@ _NO_CHECKPOINTS: list[CheckpointRecord] = []  # of finished trials; never change
 _HISTORIES: dict[tuple[str, ...], tuple[str, ...]] = {}
 _NOTHING: frozenset[str] = frozenset()
 _CONTINUE = Decision(Action.CONTINUE)
+_DONE = {Action.STOP: "stopped", Action.PAUSE: "paused", Action.EXPLOIT: "changed"}
 
 
 def _reached(milestone: Milestone | None, result: dict[str, Any]) -> bool:

@@ -340,7 +340,7 @@ def stop_mistakes(stop: Any) -> list[str]:
     for part in _parts(stop):
         if isinstance(part, Mapping):
             for key, value in part.items():
-                if not isinstance(key, str) or not _is_number(value):
+                if not isinstance(key, str) or not _is_number(value) or math.isnan(value):
                     found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
                 elif key not in _COUNTED and thresholds.setdefault(key, value) != value:
                     found.append(f"stop: two thresholds for {key!r}, {thresholds[key]!r} and {value!r}. Leave one out.")

@@ -158,6 +158,10 @@ class Tuner:
 
         tune, run = self._tune_config, self._run_config
         mistakes = Mistakes("Tuner")
+        for name, given, kind in (("tune_config", tune, TuneConfig), ("run_config", run, RunConfig)):
+            if not isinstance(given, kind):
+                mistakes.add(f"{name}: expected a tune_plugins.{kind.__name__}, got {given!r}.")
+        mistakes.raise_if_any()  # nothing else can be looked at
         mistakes.found += self._trainable.mistakes()
         space = Space(self._param_space if isinstance(self._param_space, (Mapping, type(None))) else None)
         if not isinstance(self._param_space, (Mapping, type(None))):
