@@ -91,7 +91,8 @@ def test_partial_points_of_a_nested_space() -> None:
 
 
 def test_points_take_the_type_of_the_domain() -> None:
-    numpy = pytest.importorskip("numpy")
+    import numpy
+
     points = [{"x": numpy.float32(0.5), "n": numpy.int64(3), "c": 1}]
     (config,) = all_of(
         ready(BasicVariantGenerator(points), {"x": sp.uniform(0, 1), "n": sp.randint(0, 9), "c": sp.choice([1])})

@@ -307,7 +307,8 @@ def test_conditional_range() -> None:
 
 
 def test_sample_from_with_global_generators_is_reproducible_and_leaves_them_alone() -> None:
-    numpy = pytest.importorskip("numpy")
+    import numpy
+
     space = Space({"r": sp.sample_from(random.random), "n": sp.sample_from(lambda _: float(numpy.random.rand()))})
     random.seed(5)
     numpy.random.seed(5)

@@ -11,18 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xgboost as xgb
+from sklearn.datasets import load_breast_cancer, load_diabetes
 
-xgb = pytest.importorskip("xgboost")
-pytest.importorskip("sklearn")
-
-from sklearn.datasets import load_breast_cancer, load_diabetes  # noqa: E402
-
-import tune_plugins.session as tune_session  # noqa: E402
-from tune_plugins.checkpoint import Checkpoint  # noqa: E402
-from tune_plugins.errors import ArgumentError, MissingDependencyError, TrialEvicted, TrialStopped, TuneError  # noqa: E402
-from tune_plugins.integrations._metrics import select_metrics  # noqa: E402
-from tune_plugins.integrations.xgboost import TuneReportCallback, TuneReportCheckpointCallback  # noqa: E402
-from tune_plugins.testing import RecordingSession  # noqa: E402
+import tune_plugins.session as tune_session
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, MissingDependencyError, TrialEvicted, TrialStopped, TuneError
+from tune_plugins.integrations._metrics import select_metrics
+from tune_plugins.integrations.xgboost import TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.testing import RecordingSession
 
 X, Y = load_breast_cancer(return_X_y=True)
 TRAIN, VALID = slice(0, 300), slice(300, None)
