@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tune_plugins.errors import TuneError
 from tune_plugins.events import (
@@ -79,6 +80,14 @@ class _Seat:
         return not (self.trials or self.parked or self.leaving)
 
 
+class _Packed(NamedTuple):
+    """A job ready to be sent; `number`: its place in the order in which trials are to start."""
+
+    number: int
+    data: bytes
+    shape: Shape
+
+
 class RayRuntime:
     """Performs the commands of `tune_plugins.events` and reports what happens.
 
@@ -120,7 +129,8 @@ class RayRuntime:
         self._closed = False
         self._seats: dict[str, _Seat] = {}
         self._seat_of: dict[str, _Seat] = {}
-        self._jobs: dict[str, tuple[bytes, Shape]] = {}
+        self._jobs: dict[str, _Packed] = {}
+        self._numbers = itertools.count()
         self._waiting: deque[str] = deque()
         self._own_events: list[Event] = []
         self._paused: set[str] = set()
@@ -181,7 +191,8 @@ class RayRuntime:
             if isinstance(command, StartTrial):
                 asked = command.resources
                 shape = self._shape(command.config) if asked is None else shape_of(asked)
-                self._jobs[command.trial_id] = (_pack_job(self._make_job(command, shape)), shape)
+                data = _pack_job(self._make_job(command, shape))
+                self._jobs[command.trial_id] = _Packed(next(self._numbers), data, shape)
                 self._waiting.append(command.trial_id)
             elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
                 self._instruct(command)
@@ -240,13 +251,13 @@ class RayRuntime:
             self.output.append(item)
             return
         if isinstance(item, Recalled):
-            for trial_id in reversed(item.trial_ids):
+            for trial_id in item.trial_ids:
                 seat.trials.remove(trial_id)
                 del self._seat_of[trial_id]
                 if (stop := self._stops.pop(trial_id, None)) is not None:
                     self._drop(stop)
                 else:
-                    self._waiting.appendleft(trial_id)
+                    self._wait_again(trial_id)
             return
         events.append(item)
         if isinstance(item, TrialStarted):
@@ -279,6 +290,11 @@ class RayRuntime:
         self._kill_at.pop(trial_id, None)
         self._stops.pop(trial_id, None)
         self._paused.discard(trial_id)
+
+    def _wait_again(self, trial_id: str) -> None:
+        """A trial that stood in line goes elsewhere, in its old place among those that wait."""
+        self._waiting.append(trial_id)
+        self._waiting = deque(sorted(self._waiting, key=lambda waiting: self._jobs[waiting].number))
 
     def _drop(self, stop: StopTrial) -> None:
         """Stop a trial that no worker has begun."""
@@ -345,7 +361,7 @@ class RayRuntime:
         coming = Counter(s.worker.shape for s in self._seats.values() if s.idle)
         active = sum(not (s.parked or s.leaving) for s in self._seats.values())
         for trial_id in self._waiting:
-            shape = self._jobs[trial_id][1]
+            shape = self._jobs[trial_id].shape
             if coming[shape]:
                 coming[shape] -= 1
             elif active < self._slots:
@@ -363,14 +379,14 @@ class RayRuntime:
     def _send_first(self, seat: _Seat) -> None:
         """Send the first waiting trial whose shape is that of the worker."""
         for trial_id in self._waiting:
-            job, shape = self._jobs[trial_id]
-            if shape == seat.worker.shape:
+            job = self._jobs[trial_id]
+            if job.shape == seat.worker.shape:
                 self._waiting.remove(trial_id)
                 seat.trials.append(trial_id)
                 self._seat_of[trial_id] = seat
                 if len(seat.trials) == 1:
                     seat.began, seat.recalled = time.monotonic(), False
-                self._board.send(seat.worker.id, job)
+                self._board.send(seat.worker.id, job.data)
                 return
 
     def _open_seat(self, shape: Shape) -> None:
@@ -417,13 +433,13 @@ class RayRuntime:
         events: list[Event] = []
         told = all(trial_id in self._stops for trial_id in seat.trials)
         text, preempted = ("ended on request", False) if told else self._cause(seat)
-        for number, trial_id in reversed(list(enumerate(seat.trials))):
+        for number, trial_id in enumerate(list(seat.trials)):
             del self._seat_of[trial_id]
             if number == 0 or trial_id in self._stops:
                 self._forget(trial_id)
                 events.append(WorkerLost(time.time(), trial_id, text, preempted))
             else:
-                self._waiting.appendleft(trial_id)
+                self._wait_again(trial_id)
         self._dispose(seat)
         return events
 
