@@ -131,7 +131,7 @@ class Tuner:
             shape=self._shape_function(plan.shape),
             slots=plan.slots,
             fresh=not self._tune_config.reuse_actors,
-            send_ahead=not (plan.searcher.reads_results or plan.scheduler.orders_trials),
+            send_ahead=not (plan.searcher.reads_results or plan.scheduler.reads_results),
             make_job=make_job,
         )
 
