@@ -108,7 +108,7 @@ class Result:
             decisions = store.decisions(self.trial_id)
         head = f"Trial {self.trial_id}: {self.status}" + (f", {self.reason}" if self.reason else "")
         lines = [f"  iteration {d.iteration}: {d.action}: {d.reason}" for d in decisions]
-        return "\n".join([head, *(lines or ["  No decision was taken about it."])])
+        return "\n".join([head, *(lines or ["  Its scheduler took no decision about it."])])
 
     @property
     def pbt_schedule(self) -> PBTSchedule | None:

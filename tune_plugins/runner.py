@@ -147,6 +147,7 @@ class Runner:
         if self._signals and not self.experiment.stop_reason:
             how = "Ctrl-C" if self._signals[0] == signal.SIGINT else "SIGTERM"
             events.append(StopRequested(now, f"interrupted by {how}"))
+            self.hooks.call("on_trial_output", None, [f"{how}: trials stop at their next report, within seconds"])
         if not events:
             events.append(Tick(now))
         self._carry_out(self._take_in(events))

@@ -1,0 +1,110 @@
+"""The XGBoost adapter on the real engine: an unchanged script is stopped, killed, and goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xgboost as xgb
+from sklearn.datasets import load_breast_cancer
+
+from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
+from tune_plugins.results import ResultGrid
+from tune_plugins.schedulers import ASHAScheduler
+
+Fit = Callable[..., ResultGrid]
+ROUNDS = 24
+PARAMS = {
+    "objective": "binary:logistic",
+    "eval_metric": ["logloss", "auc"],
+    "nthread": 1,
+    "subsample": 0.5,
+    "colsample_bytree": 0.5,
+    "seed": 7,
+}
+
+
+class KillOnce(xgb.callback.TrainingCallback):
+    """Ends its own process at a round, once: the file says that it has been done."""
+
+    def __init__(self, round_: int, mark: Path) -> None:
+        super().__init__()
+        self.round, self.mark = round_, mark
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        if model.num_boosted_rounds() == self.round and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+
+def matrices() -> tuple[Any, Any]:
+    x, y = load_breast_cancer(return_X_y=True)
+    return xgb.DMatrix(x[:400], y[:400]), xgb.DMatrix(x[400:], y[400:])
+
+
+def train(config: dict[str, Any], *more: Any, **adapter: Any) -> None:
+    training, held_out = matrices()
+    xgb.train(
+        {**PARAMS, "eta": config["eta"]},
+        training,
+        num_boost_round=ROUNDS,
+        evals=[(held_out, "eval")],
+        verbose_eval=False,
+        callbacks=[TuneReportCheckpointCallback(**adapter), *more],
+    )
+
+
+def test_a_killed_training_goes_on_bit_by_bit(fit: Fit, tmp_path: Path) -> None:
+    def killed(config: dict[str, Any]) -> None:
+        train(config, KillOnce(14, tmp_path / "killed"), frequency=5)
+
+    (result,) = fit(killed, {"eta": 0.2}, metric="eval-logloss", mode="min", max_failures=1)
+    assert (tmp_path / "killed").exists()
+    assert result.metrics["training_iteration"] == ROUNDS
+    iterations = list(result.metrics_dataframe["training_iteration"])
+    # The rounds after the checkpoint of the killed attempt, as far as they were reported, are trained again.
+    again = iterations.index(11, iterations.index(11) + 1) if iterations.count(11) > 1 else iterations.index(11)
+    assert iterations[again:] == list(range(11, ROUNDS + 1))
+    assert iterations[:again] == list(range(1, again + 1)) and 10 <= again <= 14
+
+    training, held_out = matrices()
+    params = {**PARAMS, "eta": 0.2}
+    evals = [(held_out, "eval")]
+    xgb.train(params, training, 10, evals=evals, verbose_eval=False).save_model(tmp_path / "ten.ubj")
+    whole = xgb.train(params, training, ROUNDS - 10, evals=evals, verbose_eval=False, xgb_model=tmp_path / "ten.ubj")
+    assert result.checkpoint is not None
+    model = xgb.Booster(model_file=Path(result.checkpoint.path) / "model.ubj")
+    assert model.get_dump(with_stats=True) == whole.get_dump(with_stats=True)
+    assert (model.predict(held_out) == whole.predict(held_out)).all()
+
+
+@pytest.mark.parametrize("variant", ["stopping", "promotion"])
+def test_asha_works_on_the_script_as_it_is(fit: Fit, variant: str) -> None:
+    def unchanged(config: dict[str, Any]) -> None:
+        train(config)
+
+    grid = fit(
+        unchanged,
+        {"eta": {"grid_search": [0.001, 0.3, 0.01, 0.1, 0.003, 0.2, 0.03, 0.05]}},
+        metric="eval-logloss",
+        mode="min",
+        seed=1,
+        scheduler=ASHAScheduler(max_t=ROUNDS, grace_period=4, reduction_factor=2, variant=variant),
+    )
+    assert not grid.errors
+    for result in grid:
+        rounds = [int(i) for i in result.metrics_dataframe["training_iteration"]]
+        assert rounds == list(range(1, len(rounds) + 1)), "each round is reported once"
+        assert {"eval-logloss", "eval-auc"} <= set(result.metrics)
+        assert result.checkpoint is not None
+        model = xgb.Booster(model_file=Path(result.checkpoint.path) / "model.ubj")
+        assert model.num_boosted_rounds() == rounds[-1]
+    reached = [result.metrics["training_iteration"] for result in grid]
+    assert max(reached) == ROUNDS and min(reached) < ROUNDS
+    assert grid.get_best_result().config["eta"] >= 0.1
+    assert all(decision.reason for decision in grid.decisions)
