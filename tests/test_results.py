@@ -236,7 +236,7 @@ def test_decisions_and_explain(tmp_path: Path) -> None:
         "  iteration 3: continue: rung 3: rank 1 of 4",
         "  iteration 9: stop: 0.412 worse than the cut 0.398",
     ]
-    assert "No decision was taken" in grid[1].explain()
+    assert "took no decision" in grid[1].explain()
     frame = pd.DataFrame(grid.decisions)
     assert list(frame["action"]) == ["continue", "stop"] and list(frame["iteration"]) == [3, 9]
 
