@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("Machine", described),
         *((f"Versions, {name}", _versions(records, side)) for name, side in _SIDES),
         ("Rounds", f"{rounds} (slow peers fewer), {minutes:.1f} minutes in all"),
+        *((f"Not run: {name}", reason) for name, reason in not_run.items()),
     ]
     _keep(records, facts)
     failed = sum(line.failed for record in records for line in judge(record))
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if record.benchmark.publish is not None and not record.crashes:
                 for path in record.benchmark.publish(record, facts):
                     console.print(f"written: {path.relative_to(ROOT)}")
-    if options.only or options.quick or not options.peers or not_run:
+    if options.only or options.quick or not options.peers:
         console.print(f"{page} is left as it was: only a part was measured")
     elif crashes:
         console.print(f"{page} is left as it was: a side crashed")

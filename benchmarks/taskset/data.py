@@ -11,11 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.environment import ROOT
 from benchmarks.registry import NotRun
 
 VARIABLE = "TUNE_BENCH_TASKSET"
-DEFAULT = ROOT.parent / "shared" / "data" / "taskset"
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,16 @@ class Task:
 
 
 def find_folder(given: str | None) -> Path:
-    """The folder with the tasks: as given, else of the environment variable, else beside the checkout.
+    """The folder with the tasks: as given, else of the environment variable.
 
     Raises:
         NotRun: there are no tasks; says where they were looked for.
     """
-    folder = Path(given or os.environ.get(VARIABLE) or DEFAULT).resolve()
-    if not any(folder.glob("*.npz")):
+    named = given or os.environ.get(VARIABLE)
+    folder = Path(named).resolve() if named else None
+    if folder is None or not any(folder.glob("*.npz")):
         raise NotRun(
-            f"no learning curves (*.npz) in {folder}. They are no part of this project: give the folder that holds the "
+            f"no learning curves (*.npz) in {folder or 'any folder named'}. They are no part of this project: give the folder that holds the "
             f"TaskSet curves with --taskset DIR or in the environment variable {VARIABLE}."
         )
     return folder

@@ -242,11 +242,6 @@ class ASHAScheduler(TrialScheduler):
             rung.leave(score, trial)
         return rung is not None
 
-    @property
-    def orders_trials(self) -> bool:
-        """Promotion does: a free slot goes to the best trial that waits."""
-        return self.variant == "promotion"
-
     def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
         """Trials never started or to be tried again come first; then the promotable ones, from the highest rung."""
         for trial in pending.values():

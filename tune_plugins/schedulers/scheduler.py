@@ -121,11 +121,6 @@ class TrialScheduler:
     def on_trial_error(self, trial: Trial) -> None:
         """The trial has failed for good."""
 
-    @property
-    def orders_trials(self) -> bool:
-        """Whether `choose_trial_to_run` depends on how others did; then no trial is chosen ahead of its slot."""
-        return type(self).choose_trial_to_run is not TrialScheduler.choose_trial_to_run
-
     def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
         """Which trial gets a free slot; None: a new one, or, if there are no more, nobody.
 
