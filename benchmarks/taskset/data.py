@@ -54,8 +54,8 @@ def find_folder(given: str | None) -> Path:
     folder = Path(named).resolve() if named else None
     if folder is None or not any(folder.glob("*.npz")):
         raise NotRun(
-            f"no learning curves (*.npz) in {folder or 'any folder named'}. They are no part of this project: give the folder that holds the "
-            f"TaskSet curves with --taskset DIR or in the environment variable {VARIABLE}."
+            f"no learning curves (*.npz) in {folder or 'any folder named'}. They are no part of this project: give the "
+            f"folder that holds the TaskSet curves with --taskset DIR or in the environment variable {VARIABLE}."
         )
     return folder
 
