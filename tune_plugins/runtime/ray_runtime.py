@@ -314,7 +314,10 @@ class RayRuntime:
         """How many trials a worker is sent ahead of the one it runs."""
         if not self._send_ahead or self._pace is None:
             return 0
-        return min(_MOST_AHEAD, int(_AHEAD_S / self._pace))
+        if self._pace > _RECALL_S:
+            return 0
+        # At least one: else a worker is idle between two trials for as long as a turn of the driver takes.
+        return min(_MOST_AHEAD, max(1, int(_AHEAD_S / self._pace)))
 
     def _announce(self) -> None:
         slots = self._slots * (1 + self._depth())
