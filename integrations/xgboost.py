@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from typing import Any
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
 from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.errors import ArgumentError, Mistakes, TuneError
+from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._metrics import Metrics, check_metrics, plain, select_metrics
 
 require("xgboost", extra="xgboost", needed_by="tune_plugins.integrations.xgboost")
@@ -292,13 +292,13 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         return fit.session.report(
             metrics,
             iteration=iteration,
-            save=lambda directory: self._save(fit.model, directory),
+            model=_Port(self, fit),
             save_every=self._frequency,
         )
 
     def _finish(self, fit: _Fit) -> None:
         if fit.saves:
-            fit.session.finish(lambda directory: self._save(fit.model, directory), at_end=self._at_end)
+            fit.session.finish(_Port(self, fit), at_end=self._at_end)
 
     def _save(self, model: Booster, directory: Path) -> None:
         model.save_model(os.path.join(directory, self._filename))
@@ -330,6 +330,23 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             if isinstance(callback, (EarlyStopping, TrainingCheckPoint)):
                 callback.before_training(loaded)  # they note at how many rounds the training begins
         return loaded, begun + call.num_boost_round
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """See `tune_plugins.model_port.ModelPort`."""
+
+    callback: TuneReportCheckpointCallback
+    fit: _Fit
+
+    def save_state(self, directory: Path) -> None:
+        self.callback._save(self.fit.model, directory)
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        raise WarmRestartNeeded("this adapter enters the training anew")
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        return ()
 
 
 _FORMATS = (".ubj", ".json")

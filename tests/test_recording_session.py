@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tune_plugins.session as tune_session
 from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.errors import ArgumentError, TrialEvicted, TrialStopped, TuneError
-from tune_plugins.session import Session, Verdict
-from tune_plugins.testing import RecordingSession
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TuneError
+from tune_plugins.session import Session, TrialContext, Verdict
+from tune_plugins.testing import Exploit, RecordingSession
 
 
 class Number(float):
     """Stands for a NumPy scalar, which is a float too."""
 
 
-def write(directory: Path) -> None:
-    (directory / "state").write_text("x", encoding="utf-8")
+class Model:
+    """A training whose state is a text and whose only hyper-parameter that can change is ``lr``."""
+
+    def __init__(self, state: str = "x") -> None:
+        self.state, self.lr = state, 0.0
+
+    def save_state(self, directory: Path) -> None:
+        if self.state:
+            (directory / "state").write_text(self.state, encoding="utf-8")
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        self.state = (directory / "state").read_text(encoding="utf-8")
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        self.lr = changed.get("lr", self.lr)
+        return {"lr"} & set(changed)
 
 
 def test_is_a_session_and_restores_the_one_before() -> None:
@@ -49,10 +65,10 @@ def test_values_must_be_plain(value: object) -> None:
 def test_saves_when_asked_by_the_script_or_the_frequency() -> None:
     session = RecordingSession(save_at={2})
     for _ in range(6):
-        session.report({}, save=write, save_every=3)
+        session.report({}, model=Model(), save_every=3)
     assert list(session.checkpoints) == [2, 5]  # the frequency counts from the last one saved
-    session.finish(write, at_end=True)
-    session.finish(write, at_end=True)
+    session.finish(Model(), at_end=True)
+    session.finish(Model(), at_end=True)
     assert list(session.checkpoints) == [2, 5, 6] and session.finished == 2
 
 
@@ -60,12 +76,12 @@ def test_end_follows_adapter_and_retention() -> None:
     for wanted, at_end, saved in [(False, False, []), (True, False, [1]), (False, True, [1])]:
         session = RecordingSession(save_at_end=wanted)
         session.report({})
-        session.finish(write, at_end=at_end)
+        session.finish(Model(), at_end=at_end)
         assert list(session.checkpoints) == saved
 
 
 def test_a_checkpoint_handed_over_is_copied(tmp_path: Path) -> None:
-    write(tmp_path)
+    Model().save_state(tmp_path)
     session = RecordingSession()
     session.report({}, checkpoint=Checkpoint.from_directory(tmp_path))
     (tmp_path / "state").write_text("later", encoding="utf-8")
@@ -75,7 +91,7 @@ def test_a_checkpoint_handed_over_is_copied(tmp_path: Path) -> None:
 
 def test_an_empty_checkpoint_is_a_mistake() -> None:
     with pytest.raises(TuneError, match="is empty"):
-        RecordingSession(save_at={1}).report({}, save=lambda directory: None)
+        RecordingSession(save_at={1}).report({}, model=Model(""))
 
 
 def test_stop_and_what_follows() -> None:
@@ -89,10 +105,46 @@ def test_stop_and_what_follows() -> None:
 def test_raises_after_saving() -> None:
     session = RecordingSession(save_at={1}, raise_at={1: TrialEvicted()})
     with pytest.raises(TrialEvicted):
-        session.report({}, save=write)
+        session.report({}, model=Model())
     assert list(session.checkpoints) == [1]
 
 
 def test_all_wrong_arguments_at_once() -> None:
     with pytest.raises(ArgumentError, match="3 mistakes"):
         RecordingSession(stop_at=0, start_iteration=3, save_at=2)  # type: ignore[arg-type]
+
+
+def exploit_of(tmp_path: Path, config: dict[str, Any]) -> Exploit:
+    Model("donor").save_state(tmp_path)
+    return Exploit(Checkpoint.from_directory(tmp_path), 5, config)
+
+
+def test_an_exploit_happens_inside_the_report(tmp_path: Path) -> None:
+    model, config = Model(), {"lr": 0.1, "net": {"width": 8}}
+    exploit = exploit_of(tmp_path, {"lr": 0.2, "net": {"width": 8}})
+    with RecordingSession(exploit_at={2: exploit}, context=TrialContext(config=config)) as session:
+        for _ in range(4):
+            assert session.report({}, model=model) is Verdict.CONTINUE
+    assert (model.state, model.lr) == ("donor", 0.2)
+    assert session.iterations == [1, 2, 6, 7] and list(session.checkpoints) == [2]
+    assert session.exploits == ["state of iteration 5 loaded, 'lr' applied"] and not session.restarts
+    assert config == {"lr": 0.2, "net": {"width": 8}}
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "why"),
+    [
+        ({"lr": 0.2, "net": {"width": 9}}, Model(), "'net/width' cannot be changed in a running training"),
+        ({"lr": 0.2}, Model(), "'net/width' no longer exists in the new config"),
+        ({"lr": 0.2, "net": {"width": 8}}, None, "without a model"),
+    ],
+)
+def test_an_exploit_that_cannot_be_done_in_place_unwinds(
+    tmp_path: Path, config: dict[str, Any], model: Model | None, why: str
+) -> None:
+    before = {"lr": 0.1, "net": {"width": 8}}
+    session = RecordingSession(exploit_at={1: exploit_of(tmp_path, config)}, context=TrialContext(config=before))
+    with pytest.raises(TrialRestarted, match=why):
+        session.report({}, model=model)
+    assert not session.exploits and why in session.restarts[0]
+    assert before == {"lr": 0.1, "net": {"width": 8}}

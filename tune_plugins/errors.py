@@ -102,6 +102,13 @@ class WorkerLostError(TuneError):
     """The process of a trial died (killed, out of memory, node lost)."""
 
 
+class WarmRestartNeeded(TuneError):
+    """An exploit cannot be carried out inside the running training; the message says why.
+
+    Raised by an adapter; the engine then enters the training function anew, in the same process.
+    """
+
+
 class TrialUnwound(BaseException):
     """Base of the exceptions that end user code early by decision of the engine.
 

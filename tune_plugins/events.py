@@ -78,6 +78,18 @@ class TrialPaused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExploitDone(Event):
+    """A trial told to exploit has done so: `in_place`, inside the running training, or by entering its function anew.
+
+    `reason`: what was done; why it could not be done in place.
+    """
+
+    trial_id: str
+    in_place: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrialFinished(Event):
     """User code ended by itself or at its stop rule; `reason` says which."""
 

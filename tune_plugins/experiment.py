@@ -18,6 +18,7 @@ from tune_plugins.events import (
     Command,
     DeleteCheckpoint,
     Event,
+    ExploitDone,
     ExploitTrial,
     Finish,
     GrantLease,
@@ -61,6 +62,7 @@ TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
         "checkpoint": S.RUNNING,
         "continue": S.RUNNING,
         "exploit": S.RUNNING,
+        "exploited": S.RUNNING,
         "pause": S.PAUSED,
         "paused": S.RUNNING,  # it says so when it has been woken already
         "stop": S.STOPPING,
@@ -83,6 +85,7 @@ TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
         "started": S.STOPPING,
         "results": S.STOPPING,
         "checkpoint": S.STOPPING,
+        "exploited": S.STOPPING,
         "paused": S.STOPPING,  # told to pause, and then to stop
         "evicted": S.TERMINATED,
         "finished": S.TERMINATED,
@@ -98,6 +101,7 @@ _TRIAL_EVENTS: dict[type[Event], str] = {
     ResultsReported: "results",
     CheckpointSaved: "checkpoint",
     TrialPaused: "paused",  # or "evicted"
+    ExploitDone: "exploited",
     TrialFinished: "finished",
 }
 
@@ -277,6 +281,10 @@ class Experiment:
             if trial.adopted is not None and event.checkpoint.iteration > trial.adopted[1].iteration:
                 self._let_go(trial, commands)
             self._apply_retention(trial, commands)
+        elif isinstance(event, ExploitDone):
+            self._move(trial, trigger, event.time, commands)
+            how = "IN_PLACE" if event.in_place else "RESTART"
+            commands.append(RecordDecision(trial.id, trial.iteration, how, event.reason, event.time))
         elif isinstance(event, TrialPaused):
             if trigger == "evicted" and trial.status is S.STOPPING:
                 self._end(trial, trigger, event.time, commands)

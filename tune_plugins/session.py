@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -14,9 +14,7 @@ from typing import Any, Protocol
 
 from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import TrialStopped, TuneError
-
-SaveState = Callable[[Path], None]
-"""Writes the training state into the (existing, empty) directory given."""
+from tune_plugins.model_port import ModelPort
 
 
 class Verdict(Enum):
@@ -78,17 +76,23 @@ class Session(Protocol):
         *,
         iteration: int | None = None,
         checkpoint: Checkpoint | None = None,
-        save: SaveState | None = None,
+        model: ModelPort | None = None,
         save_every: int = 0,
     ) -> Verdict:
         """Report one result and, at a milestone, wait for the verdict.
+
+        If the verdict is to exploit another trial, it is done before this call returns: the state is loaded and
+        the changed hyper-parameters are applied through `model`, the dict that the training function got as its
+        config holds the new values, `context.config` too, and the next iteration is the one after the donor's.
+        Where `model` cannot do that, TrialRestarted is raised, and the function is entered anew.
 
         Args:
             metrics: names and values; nested dicts are allowed, values are numbers or text.
             iteration: `training_iteration` of this result; default: the last one plus one.
             checkpoint: one that the user code has written; always kept.
-            save: called, in this thread and before this call returns, only if a checkpoint is needed now
-                (the lease or the retention asks, or `save_every` reports have gone by).
+            model: the running training. It is asked to save its state, in this thread and before this call
+                returns, only if a checkpoint is needed now (the lease or the retention asks, or `save_every`
+                reports have gone by).
             save_every: the adapter's own frequency; 0: never for that reason.
 
         Raises:
@@ -97,7 +101,7 @@ class Session(Protocol):
         """
         ...
 
-    def finish(self, save: SaveState, *, at_end: bool) -> None:
+    def finish(self, model: ModelPort, *, at_end: bool) -> None:
         """Training has come to its end (also after a stop): save a last checkpoint if one is wanted.
 
         Saves if the retention says so or else if `at_end`, unless the newest iteration is saved already.

@@ -144,7 +144,9 @@ def test_real_trials_are_decided_as_simulated_ones(make: Any, tmp_path: Path) ->
     ).fit()
 
     def log(results: ResultGrid) -> list[tuple[str, int, str, str]]:
-        return [(d.trial_id, d.iteration, d.action, d.reason) for d in results.decisions]
+        """What was decided, without how the worker carried it out."""
+        done = ("IN_PLACE", "RESTART")
+        return [(d.trial_id, d.iteration, d.action, d.reason) for d in results.decisions if d.action not in done]
 
     assert log(real) == log(simulated)
     assert len(log(real)) >= 3

@@ -65,7 +65,7 @@ def run_job(
 
 
 def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
-    returned = function(session.job.config)
+    returned = function(session.config)
     if inspect.isgenerator(returned):
         for metrics in returned:
             if not isinstance(metrics, dict):

@@ -10,14 +10,16 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from tune_plugins.checkpoint import MANIFEST, Checkpoint, CheckpointWriter
-from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
 from tune_plugins.events import (
     CheckpointSaved,
     Event,
+    ExploitDone,
     ExploitTrial,
     GrantLease,
     PauseTrial,
@@ -25,9 +27,11 @@ from tune_plugins.events import (
     TrialErrored,
     TrialPaused,
 )
+from tune_plugins.model_port import ModelPort, exploit_in_place
 from tune_plugins.runtime.job import Job
 from tune_plugins.runtime.leases import reached, stop_reason
-from tune_plugins.session import SaveState, TrialContext, Verdict
+from tune_plugins.schedulers.explore import copy_of
+from tune_plugins.session import TrialContext, Verdict
 from tune_plugins.trial import CheckpointRecord, lookup
 
 _DEEPEST = 20  # levels of nested metrics
@@ -64,6 +68,7 @@ class TrialSession:
 
     def __init__(self, job: Job, mail: Mail, background: Executor) -> None:
         self.job, self.mail, self.background = job, mail, background
+        self.config = copy_of(job.config)  # user code may write into its own
         self.trial_dir = Path(job.experiment_dir) / job.dirname
         self.context = TrialContext(
             trial_id=job.trial_id,
@@ -72,7 +77,7 @@ class TrialSession:
             experiment_name=job.experiment_name,
             experiment_dir=job.experiment_dir,
             trial_resources=job.resources,
-            config=job.config,
+            config=self.config,
             seed=job.seed,
         )
         start = job.checkpoint
@@ -101,7 +106,7 @@ class TrialSession:
         *,
         iteration: int | None = None,
         checkpoint: Checkpoint | None = None,
-        save: SaveState | None = None,
+        model: ModelPort | None = None,
         save_every: int = 0,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
@@ -125,13 +130,13 @@ class TrialSession:
         waits = lease.milestone is not None and reached(lease.milestone, result)
         if checkpoint is not None:
             self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
-        elif save is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
-            self._write(save, wait=waits)
+        elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
+            self._write(model.save_state, wait=waits)
         reason = stop_reason(result, lease, self.job.stop)
         if not reason and (wish := self.mail.stop_wanted()) is not None:
             reason = wish.reason
         if waits and not reason:
-            return self._await_verdict(result, save)
+            return self._await_verdict(result, model)
         self.mail.result(result)
         return self._stop(reason) if reason else Verdict.CONTINUE
 
@@ -139,7 +144,7 @@ class TrialSession:
         self.stop_reason = reason
         return Verdict.STOP
 
-    def _await_verdict(self, result: dict[str, Any], save: SaveState | None) -> Verdict:
+    def _await_verdict(self, result: dict[str, Any], model: ModelPort | None) -> Verdict:
         paused_at = time.perf_counter()
         self.mail.milestone(result)
         while True:
@@ -151,17 +156,37 @@ class TrialSession:
             if isinstance(verdict, StopTrial):
                 return self._stop(verdict.reason)
             if isinstance(verdict, ExploitTrial):
-                self.exploit = verdict
-                self._unwind(TrialRestarted(f"goes on from trial {verdict.source_id}"))
+                self._exploit(verdict, model)
+                return Verdict.CONTINUE
             assert isinstance(verdict, PauseTrial)
             if verdict.evict:
-                if self._saved_at != self.iteration and save is not None:
-                    self._write(save, wait=True)
+                if self._saved_at != self.iteration and model is not None:
+                    self._write(model.save_state, wait=True)
                 if self._saved_at == self.iteration:
                     self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=False))
                     self._unwind(TrialEvicted("paused; goes on later from its checkpoint"))
             # Nothing to go on from elsewhere: the process keeps the state.
             self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=True))
+
+    def _exploit(self, exploit: ExploitTrial, model: ModelPort | None) -> None:
+        """Go on from another trial's state: in here, or from a new entry into the function."""
+        donor = exploit.checkpoint
+        assert donor.path is not None
+        try:
+            done = exploit_in_place(model, Path(donor.path), donor.iteration, self.job.config, exploit.config)
+        except WarmRestartNeeded as reason:
+            self.exploit = exploit
+            why = str(reason)
+            self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=False, reason=why))
+            self._unwind(TrialRestarted(f"goes on from trial {exploit.source_id}; {why}"))
+        self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=True, reason=done))
+        self.job = replace(self.job, config=exploit.config, checkpoint=donor, iteration=donor.iteration)
+        self.config.clear()
+        self.config.update(copy_of(exploit.config))
+        self._lease = exploit.lease
+        self.iteration = self._saved_at = donor.iteration
+        self._reports_since_save = 0
+        self._clock = time.perf_counter() - _elapsed_at(donor)
 
     def _unwind(self, how: TrialUnwound) -> NoReturn:
         self._unwound = how
@@ -174,11 +199,11 @@ class TrialSession:
 
     # ----------------------------------------------------------------------------- checkpoints
 
-    def finish(self, save: SaveState, *, at_end: bool) -> None:
+    def finish(self, model: ModelPort, *, at_end: bool) -> None:
         """See `tune_plugins.session.Session.finish`."""
         wanted = self.job.policy.at_end
         if (at_end if wanted is None else wanted) and self._saved_at != self.iteration and self._last:
-            self._write(save, wait=False)
+            self._write(model.save_state, wait=False)
 
     def _checkpoint_due(self, result: dict[str, Any], save_every: int, *, asked: bool) -> bool:
         self._reports_since_save += 1

@@ -1,5 +1,5 @@
 """Tools to test schedulers, searchers, adapters and stores that build on tune-plugins."""
 
-from tune_plugins.testing.session import RecordedReport, RecordingSession
+from tune_plugins.testing.session import Exploit, RecordedReport, RecordingSession
 
-__all__ = ["RecordedReport", "RecordingSession"]
+__all__ = ["Exploit", "RecordedReport", "RecordingSession"]

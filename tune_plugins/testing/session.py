@@ -13,8 +13,9 @@ from typing import Any
 
 from tune_plugins import session as tune_session
 from tune_plugins.checkpoint import Checkpoint, copy_into
-from tune_plugins.errors import Mistakes, TrialStopped, TuneError
-from tune_plugins.session import SaveState, TrialContext, Verdict
+from tune_plugins.errors import Mistakes, TrialRestarted, TrialStopped, TuneError, WarmRestartNeeded
+from tune_plugins.model_port import ModelPort, exploit_in_place
+from tune_plugins.session import TrialContext, Verdict
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,21 @@ class RecordedReport:
     savable: bool
 
 
+@dataclass(frozen=True)
+class Exploit:
+    """The verdict to go on from another trial's state.
+
+    Attributes:
+        checkpoint: the donor's.
+        iteration: `training_iteration` of it.
+        config: the mutated config, whole.
+    """
+
+    checkpoint: Checkpoint
+    iteration: int
+    config: Mapping[str, Any]
+
+
 class RecordingSession:
     """A `tune_plugins.session.Session` in memory, which follows a script and keeps the contract to the letter.
 
@@ -46,6 +62,9 @@ class RecordingSession:
         stop_at: the report of this iteration, or of the first one past it, gets the verdict STOP.
         save_at: iterations whose report asks for a checkpoint; any container, or a function of the iteration.
         raise_at: {iteration: exception raised by its report}, e.g. ``{5: TrialEvicted()}``; raised after saving.
+        exploit_at: {iteration: the exploit that is the verdict on its report}. Each happens once. The config before
+            is that of `context`: pass ``TrialContext(config=config)`` with the dict that the training function gets,
+            which is updated as in a tuning run. Where the adapter cannot, TrialRestarted is raised.
         start_checkpoint: the checkpoint that the trial is to go on from.
         start_iteration: `training_iteration` whose state that is.
         save_at_end: the retention wants a last checkpoint, whatever the adapter's `at_end` says.
@@ -56,6 +75,8 @@ class RecordingSession:
         reports: every report, in order.
         checkpoints: {iteration: checkpoint} of all that were saved, including the last one.
         finished: number of calls of `finish`.
+        exploits: what was done in each exploit that was carried out inside the running training, in words.
+        restarts: why an exploit could not be carried out there, one text each.
 
     Raises:
         ArgumentError: an argument is wrong.
@@ -77,6 +98,7 @@ class RecordingSession:
         stop_at: int | None = None,
         save_at: Container[int] | Callable[[int], bool] = (),
         raise_at: Mapping[int, BaseException] | None = None,
+        exploit_at: Mapping[int, Exploit] | None = None,
         start_checkpoint: Checkpoint | None = None,
         start_iteration: int = 0,
         save_at_end: bool = False,
@@ -105,6 +127,9 @@ class RecordingSession:
         self.reports: list[RecordedReport] = []
         self.checkpoints: dict[int, Checkpoint] = {}
         self.finished = 0
+        self.exploits: list[str] = []
+        self.restarts: list[str] = []
+        self._exploit_at = dict(exploit_at or {})
         self._directory = Path(directory)
         self._stop_at, self._save_at, self._raise_at = stop_at, save_at, dict(raise_at or {})
         self._save_at_end = save_at_end
@@ -148,7 +173,7 @@ class RecordingSession:
         *,
         iteration: int | None = None,
         checkpoint: Checkpoint | None = None,
-        save: SaveState | None = None,
+        model: ModelPort | None = None,
         save_every: int = 0,
     ) -> Verdict:
         """Record one result; see `tune_plugins.session.Session.report`.
@@ -156,7 +181,7 @@ class RecordingSession:
         Raises:
             TrialStopped: a report after the verdict STOP.
             TuneError: the iteration is not past the last one, a value is neither a number nor text nor a dict of
-                such, or `save` left its directory empty.
+                such, or `save_state` left its directory empty.
         """
         if self._stopped:
             raise TrialStopped
@@ -171,27 +196,47 @@ class RecordingSession:
         saved = None
         if checkpoint is not None:
             saved = self._store(lambda directory: copy_into(checkpoint.path, directory))
-        elif save is not None and (wanted or due):
-            saved = self._store(save)
+        elif model is not None and (wanted or due or iteration in self._exploit_at):
+            saved = self._store(model.save_state)
         self._stopped = self._stop_at is not None and iteration >= self._stop_at
         verdict = Verdict.STOP if self._stopped else Verdict.CONTINUE
-        self.reports.append(RecordedReport(iteration, dict(metrics), saved, verdict, save is not None))
+        self.reports.append(RecordedReport(iteration, dict(metrics), saved, verdict, model is not None))
         if iteration in self._raise_at:
             raise self._raise_at[iteration]
+        if not self._stopped and (exploit := self._exploit_at.pop(iteration, None)) is not None:
+            self._exploit(exploit, model)
         return verdict
 
-    def finish(self, save: SaveState, *, at_end: bool) -> None:
+    def _exploit(self, exploit: Exploit, model: ModelPort | None) -> None:
+        config = self.context.config
+        try:
+            done = exploit_in_place(model, Path(exploit.checkpoint.path), exploit.iteration, config, exploit.config)
+        except WarmRestartNeeded as reason:
+            self.restarts.append(str(reason))
+            raise TrialRestarted(str(reason)) from None
+        self.exploits.append(done)
+        self._iteration = self._saved_iteration = exploit.iteration
+        self._unsaved_reports = 0
+        if isinstance(config, dict):
+            config.clear()
+            config.update(exploit.config)
+
+    def finish(self, model: ModelPort, *, at_end: bool) -> None:
         """Record the end of the training; see `tune_plugins.session.Session.finish`."""
         self.finished += 1
         if (at_end or self._save_at_end) and self._saved_iteration != self._iteration:
-            self._store(save)
+            self._store(model.save_state)
 
-    def _store(self, save: SaveState) -> Checkpoint:
+    def _store(self, save: Callable[[Path], None]) -> Checkpoint:
         directory = self._directory / f"checkpoint_{self._iteration:06d}"
-        directory.mkdir(parents=True)
+        if directory.exists():  # after an exploit the same iterations may come again
+            directory = Path(tempfile.mkdtemp(prefix=f"{directory.name}_", dir=self._directory))
+        directory.mkdir(parents=True, exist_ok=True)
         save(directory)
         if not any(directory.iterdir()):
-            raise TuneError(f"The checkpoint of iteration {self._iteration} is empty: `save` has written no file.")
+            raise TuneError(
+                f"The checkpoint of iteration {self._iteration} is empty: `save_state` has written no file."
+            )
         stored = Checkpoint.from_directory(directory)
         self.checkpoints[self._iteration] = stored
         self._saved_iteration, self._unsaved_reports = self._iteration, 0
