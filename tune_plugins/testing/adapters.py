@@ -1,0 +1,470 @@
+"""Conformance suite for adapters: what every framework's callback must hold to, shown with a real tiny training.
+
+Derive from `AdapterConformance`, say how your framework trains, and run the class with pytest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialUnwound
+from tune_plugins.session import TrialContext
+from tune_plugins.testing.session import Exploit, RecordingSession
+
+_PICKLE = b"\x80"  # every pickle of protocol 2 and later begins with it
+
+
+@dataclass
+class Script:
+    """One entry into a user's training script: what it is given, and what it notes.
+
+    Attributes:
+        config: hyper-parameters, as the training function gets them.
+        iterations: epochs or rounds to train in all.
+        adapter: arguments for the callback.
+        saves: False: use the callback that reports only.
+        nan: the first of the suite's `metrics` is to be NaN in iteration 2.
+        models: the live model, noted by the script in each iteration.
+        history: {metric: its value in each iteration of this entry}, from the framework's own record.
+        ended: how often the script came past its call of fit or train.
+    """
+
+    config: dict[str, Any]
+    iterations: int
+    adapter: dict[str, Any] = field(default_factory=dict)
+    saves: bool = True
+    nan: bool = False
+    models: list[Any] = field(default_factory=list)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    ended: int = 0
+
+
+class AdapterConformance:
+    """Abstract suite; declare what your adapter does, and say how a script of your framework trains.
+
+    Everything must be deterministic: states are compared to the last bit.
+
+    Attributes:
+        module: the adapter's module.
+        adapters: the public classes of it that this suite covers.
+        framework: import name of the framework, as it stands in the error when it is not installed.
+        extra: the extra of this package that installs it.
+        label: head of the column in the table.
+        iterations: epochs or rounds of a whole training, 5 or more.
+        config: hyper-parameters.
+        live: the same, all of which differ that can be changed in a running training.
+        entering: the same, with a change that needs a new entry into the training function.
+        metrics: names of what is reported if nothing is said; at least one.
+        always: names that are reported whatever is asked for.
+        declared: {case: why the framework cannot}, for the cases of `MAY_BE_DECLARED`.
+    """
+
+    MAY_BE_DECLARED: ClassVar[tuple[str, ...]] = (
+        "exploit_in_place",
+        "exploit_from_another_iteration",
+        "reports_only",
+    )
+
+    module: str
+    adapters: tuple[type, ...] = ()
+    framework: str
+    extra: str
+    label: str
+    iterations: int = 6
+    config: Mapping[str, Any]
+    live: Mapping[str, Any]
+    entering: Mapping[str, Any]
+    metrics: tuple[str, ...]
+    always: tuple[str, ...] = ()
+    declared: ClassVar[Mapping[str, str]] = {}
+
+    # ----------------------------------------------------------------------- what a subclass says
+
+    def train(self, script: Script) -> Any:
+        """The user's script with the callback; returns the trained model and does what `Script` says."""
+        raise NotImplementedError
+
+    def train_alone(self, config: Mapping[str, Any], iterations: int) -> Any:
+        """The same script in plain framework code; returns the trained model."""
+        raise NotImplementedError
+
+    def go_on_alone(self, config: Mapping[str, Any], iterations: int, directory: Path, at: int) -> Any:
+        """Plain framework code that goes on from a checkpoint of `at` iterations until there are `iterations` in all."""
+        raise NotImplementedError
+
+    def state(self, model: Any) -> Any:
+        """Weights, state of the optimizer and predictions: bytes, numbers, arrays, in lists or dicts."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------------------------- reporting
+
+    def test_reports_every_iteration_once(self) -> None:
+        """Each iteration is reported once, and in order."""
+        script, session, _ = self._run()
+        assert session.iterations == list(range(1, self.iterations + 1))
+        assert script.ended == 1
+
+    def test_reports_what_the_framework_measured(self) -> None:
+        """Values are those in the framework's own record."""
+        script, session, _ = self._run()
+        for name in self.metrics:
+            assert session.values(name) == script.history[name], name
+
+    def test_selects_metrics(self) -> None:
+        """`metrics` may be a name, several, or {name to report: source}."""
+        source = self.metrics[0]
+        for given, expected in ((source, source), ([source], source), ({"renamed": source}, "renamed")):
+            script, session, _ = self._run(adapter={"metrics": given})
+            for report in session.reports:
+                assert set(report.metrics) == {expected, *self.always}
+            assert session.values(expected) == script.history[source]
+
+    def test_missing_metric_names_those_there_are(self) -> None:
+        """A metric that does not exist ends the trial with a list of those that do."""
+        with pytest.raises(Exception) as caught:
+            self._run(adapter={"metrics": ["no such metric"]})
+        error: BaseException | None = caught.value
+        while error is not None and not isinstance(error, ArgumentError):
+            error = error.__cause__ or error.__context__
+        assert error is not None, f"expected an ArgumentError, got {caught.value!r}"
+        assert "no such metric" in str(error) and self.metrics[0] in str(error)
+
+    def test_reports_nan(self) -> None:
+        """NaN is reported as it is, and the training goes on."""
+        _, session, _ = self._run(nan=True)
+        values = session.values(self.metrics[0])
+        assert values[1] != values[1]
+        assert len(values) >= 2
+
+    def test_reports_only(self) -> None:
+        """The callback that only reports saves nothing, whoever asks for it."""
+        if self._declares("reports_only"):
+            return
+        _, session, _ = self._run(saves=False, save_at=range(1, 100), save_at_end=True)
+        assert session.iterations == list(range(1, self.iterations + 1))
+        assert not session.checkpoints and not any(report.savable for report in session.reports)
+
+    # ------------------------------------------------------------------------------------- ending
+
+    def test_stops_by_the_framework(self) -> None:
+        """A stop ends the training after that iteration; the script's own code behind it runs once."""
+        script, session, _ = self._run(stop_at=3)
+        assert session.iterations == [1, 2, 3]
+        assert len(script.models) == 3
+        assert script.ended == 1
+
+    @pytest.mark.parametrize("error", [TrialEvicted, TrialRestarted])
+    def test_unwinds(self, error: type[TrialUnwound]) -> None:
+        """Evict and restart leave the script at once: nothing behind the call of fit runs."""
+        script = self._script()
+        session = RecordingSession(raise_at={2: error()})
+        with session, pytest.raises(error):
+            self.train(script)
+        assert script.ended == 0 and session.finished == 0
+        assert session.iterations == [1, 2] and len(script.models) <= 3
+
+    def test_is_inert_outside_a_tuning_run(self) -> None:
+        """The same script runs alone, and trains what it would without the callback."""
+        script = self._script()
+        model = self.train(script)
+        assert script.ended == 1
+        self._assert_same(self.train_alone(self.config, self.iterations), model)
+
+    # -------------------------------------------------------------------------------- checkpoints
+
+    def test_goes_on_after_a_pause(self) -> None:
+        """Saved and paused in every iteration, it trains what an uninterrupted training does."""
+        _, session, model = self._run(save_at=range(1, 100))
+        assert list(session.checkpoints)[: self.iterations] == list(range(1, self.iterations + 1))
+        self._assert_same(self.train_alone(self.config, self.iterations), model)
+
+    def test_checkpoint_round_trip(self) -> None:
+        """The last checkpoint holds the trained model."""
+        _, session, model = self._run(save_at={self.iterations}, save_at_end=True)
+        directory = self._directory(session, self.iterations)
+        self._assert_same(self.go_on_alone(self.config, self.iterations, directory, self.iterations), model)
+
+    def test_goes_on_from_a_checkpoint_by_itself(self) -> None:
+        """Evicted and resumed, it trains what the framework's own continuation from that checkpoint does."""
+        half = self.iterations // 2
+        before = self._evicted_at(half, self.config)
+        script, session, model = self._run(start=(before, half))
+        assert session.iterations == list(range(half + 1, self.iterations + 1)) and script.ended == 1
+        directory = self._directory(before, half)
+        self._assert_same(self.go_on_alone(self.config, self.iterations, directory, half), model)
+
+    def test_new_config_wins_over_the_checkpoint(self) -> None:
+        """Resumed under changed hyper-parameters, they hold, not those that the checkpoint was saved with."""
+        half = self.iterations // 2
+        before = self._evicted_at(half, self.config)
+        _, _, model = self._run(self.live, start=(before, half))
+        directory = self._directory(before, half)
+        self._assert_same(self.go_on_alone(self.live, self.iterations, directory, half), model)
+
+    def test_complete_training_is_left_as_it_is(self) -> None:
+        """Resumed from a checkpoint that has all iterations, it trains none."""
+        _, before, _ = self._run(save_at={self.iterations}, save_at_end=True)
+        script, session, model = self._run(start=(before, self.iterations))
+        assert session.reports == [] and script.ended == 1
+        directory = self._directory(before, self.iterations)
+        self._assert_same(self.go_on_alone(self.config, self.iterations, directory, self.iterations), model)
+
+    def test_checkpoint_holds_no_code(self) -> None:
+        """Checkpoints are data: nothing in them is executed by loading them."""
+        _, session, _ = self._run(save_at={2})
+        files = [path for path in self._directory(session, 2).rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            _assert_data(path)
+
+    # ------------------------------------------------------------------------------------ exploits
+
+    def test_exploit_in_place(self) -> None:
+        """An exploit enters nothing anew, keeps the model object, and trains what a continuation from the donor does."""
+        # The new config differs from the donor's; from the running one; from both of them, which are the same.
+        for own, donor, new in (
+            (self.live, self.config, self.live),
+            (self.config, self.live, self.live),
+            (self.config, self.config, self.live),
+        ):
+            half = self.iterations // 2
+            given = self._evicted_at(half, donor)
+            self._exploit(own, new, given, half, at=half, declared=self._declares("exploit_in_place"))
+
+    def test_exploit_twice(self) -> None:
+        """A second exploit, of a training that has exploited before."""
+        if reason := self._declares("exploit_in_place"):
+            assert reason
+            return
+        first, second = self._evicted_at(2, self.config), self._evicted_at(4, self.live)
+        exploits = {
+            2: Exploit(first.checkpoints[2], 2, dict(self.live)),
+            4: Exploit(second.checkpoints[4], 4, dict(self.config)),
+        }
+        script, session, model = self._run(exploit_at=exploits)
+        assert len(session.exploits) == 2 and not session.restarts
+        assert session.iterations == list(range(1, self.iterations + 1)) and script.ended == 1
+        directory = self._directory(second, 4)
+        self._assert_same(self.go_on_alone(self.config, self.iterations, directory, 4), model)
+
+    def test_goes_on_after_an_exploit_and_an_eviction(self) -> None:
+        """A checkpoint saved after an exploit is one to go on from."""
+        if reason := self._declares("exploit_in_place"):
+            assert reason
+            return
+        donor = self._evicted_at(2, self.config)
+        script = self._script(self.live)
+        exploits = {2: Exploit(donor.checkpoints[2], 2, dict(self.live))}
+        session = self._session(script, exploit_at=exploits, save_at={4}, raise_at={4: TrialEvicted()})
+        with session, pytest.raises(TrialEvicted):
+            self.train(script)
+        assert len(session.exploits) == 1
+        _, after, model = self._run(self.live, start=(session, 4))
+        assert after.iterations == list(range(5, self.iterations + 1))
+        directory = self._directory(session, 4)
+        self._assert_same(self.go_on_alone(self.live, self.iterations, directory, 4), model)
+
+    def test_exploit_from_another_iteration(self) -> None:
+        """A donor that is behind: its iterations are trained again; in place if the framework's counter can be set."""
+        half = self.iterations // 2
+        given = self._evicted_at(half - 1, self.config)
+        declared = self._declares("exploit_in_place") or self._declares("exploit_from_another_iteration")
+        self._exploit(self.live, self.live, given, half - 1, at=half, declared=declared)
+
+    def test_exploit_by_a_new_entry(self) -> None:
+        """A change that the running training cannot take: the function is entered anew, with the reason on record."""
+        half = self.iterations // 2
+        given = self._evicted_at(half, self.config)
+        self._exploit(self.config, self.entering, given, half, at=half, declared="it is declared in `entering`")
+
+    # --------------------------------------------------------------------------------- the package
+
+    def test_missing_framework_is_named(self) -> None:
+        """Without the framework the import fails, and names the module and the extra to install."""
+        code = f"""
+            import sys
+            sys.modules[{self.framework!r}] = None
+            try:
+                import {self.module}
+            except ImportError as error:
+                print(type(error).__name__, error)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100, check=False
+        )
+        said = done.stdout + done.stderr
+        assert "MissingDependencyError" in said and self.framework in said, said
+        assert f"tune-plugins[{self.extra}]" in said, said
+
+    # -------------------------------------------------------------------------------------- helpers
+
+    def _declares(self, case: str) -> str:
+        return self.declared.get(case, "")
+
+    def _script(self, config: Mapping[str, Any] | None = None, **options: Any) -> Script:
+        return Script(dict(self.config if config is None else config), self.iterations, **options)
+
+    def _session(self, script: Script, start: tuple[RecordingSession, int] | None = None, **options: Any) -> Any:
+        if start is not None:
+            before, at = start
+            options |= {"start_checkpoint": before.checkpoints[at], "start_iteration": at}
+        return RecordingSession(context=TrialContext(config=script.config), **options)
+
+    def _run(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        adapter: dict[str, Any] | None = None,
+        saves: bool = True,
+        nan: bool = False,
+        **session_options: Any,
+    ) -> tuple[Script, RecordingSession, Any]:
+        """The script with the callback, to its end."""
+        script = self._script(config, adapter=adapter or {}, saves=saves, nan=nan)
+        session: RecordingSession = self._session(script, **session_options)
+        with session:
+            model = self.train(script)
+        return script, session, model
+
+    def _evicted_at(self, iteration: int, config: Mapping[str, Any]) -> RecordingSession:
+        """The session of a training that was saved and evicted after an iteration."""
+        script = self._script(config)
+        session: RecordingSession = self._session(script, save_at={iteration}, raise_at={iteration: TrialEvicted()})
+        with session, pytest.raises(TrialEvicted):
+            self.train(script)
+        return session
+
+    def _directory(self, session: RecordingSession, iteration: int) -> Path:
+        return Path(session.checkpoints[iteration].path)
+
+    def _exploit(
+        self,
+        own: Mapping[str, Any],
+        new: Mapping[str, Any],
+        given: RecordingSession,
+        donor_at: int,
+        *,
+        at: int,
+        declared: str,
+    ) -> None:
+        """Train under `own`, exploit at iteration `at`, and compare with a continuation from the donor under `new`."""
+        script = self._script(own)
+        exploit = Exploit(given.checkpoints[donor_at], donor_at, dict(new))
+        session = self._session(script, exploit_at={at: exploit})
+        if declared:
+            with session, pytest.raises(TrialRestarted):
+                self.train(script)
+            assert script.ended == 0 and not session.exploits
+            assert len(session.restarts) == 1 and session.restarts[0]
+            _, after, model = self._run(new, start=(given, donor_at))
+            assert after.iterations == list(range(donor_at + 1, self.iterations + 1))
+        else:
+            with session:
+                model = self.train(script)
+            assert session.restarts == [] and len(session.exploits) == 1
+            assert script.ended == 1
+            expected = [*range(1, at + 1), *range(donor_at + 1, self.iterations + 1)]
+            assert session.iterations == expected and len(script.models) == len(expected)
+            assert all(seen is script.models[0] for seen in script.models), "the model is another object"
+            assert script.config == dict(new)
+        directory = self._directory(given, donor_at)
+        self._assert_same(self.go_on_alone(new, self.iterations, directory, donor_at), model)
+
+    def _assert_same(self, expected: Any, model: Any) -> None:
+        difference = _difference(self.state(expected), self.state(model))
+        assert not difference, difference
+
+
+def conformance_table(suites: Iterable[type[AdapterConformance]], outcomes: Mapping[tuple[str, str], str]) -> str:
+    """What came of each case with each adapter, as a Markdown table.
+
+    Args:
+        suites: classes derived from `AdapterConformance`.
+        outcomes: {(label of the suite, name of the case): outcome}, from a test run.
+    """
+    columns = list(suites)
+    lines = [f"| | {' | '.join(suite.label for suite in columns)} |", f"|---|{'---|' * len(columns)}"]
+    notes: list[str] = []
+
+    def cell(suite: type[AdapterConformance], name: str) -> str:
+        outcome = outcomes.get((suite.label, name), "not run")
+        needs = {"exploit_twice": "exploit_in_place", "goes_on_after_an_exploit_and_an_eviction": "exploit_in_place"}
+        reason = suite.declared.get(needs.get(name, name), "")
+        if name == "exploit_from_another_iteration" and not reason:
+            reason = suite.declared.get("exploit_in_place", "")
+        if not reason:
+            return outcome
+        if reason not in notes:
+            notes.append(reason)
+        shown = "none" if name == "reports_only" else "enters anew"
+        return f"{shown} [{notes.index(reason) + 1}]" if outcome == "passed" else outcome
+
+    for name, case in vars(AdapterConformance).items():
+        if name.startswith("test_"):
+            said = " ".join((case.__doc__ or "").split()).rstrip(".")
+            cells = " | ".join(cell(suite, name.removeprefix("test_")) for suite in columns)
+            lines.append(f"| {said} | {cells} |")
+    lines += ["", *(f"[{number}] {note}\n" for number, note in enumerate(notes, 1))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _assert_data(path: Path) -> None:
+    """The file can be loaded without executing anything that stands in it."""
+    import zipfile
+
+    with path.open("rb") as file:
+        begins = file.read(2)
+    assert begins[:1] != _PICKLE, f"{path.name} is a pickle"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
+        if pickles:  # PyTorch's format, of which a part is a pickle that its restricted loader reads
+            import torch
+
+            torch.load(path, weights_only=True, map_location="cpu")
+
+
+def _difference(expected: Any, found: Any, where: str = "state") -> str:
+    """Where two states differ first, in words; empty where they are the same to the last bit."""
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping) or list(expected) != list(found):
+            return (
+                f"{where}: expected {list(expected)}, found {found if not isinstance(found, Mapping) else list(found)}"
+            )
+        pairs = [(f"{where}[{key!r}]", expected[key], found[key]) for key in expected]
+    elif isinstance(expected, (list, tuple)):
+        if len(expected) != len(found):
+            return f"{where}: expected {len(expected)} items, found {len(found)}"
+        pairs = [(f"{where}[{i}]", a, b) for i, (a, b) in enumerate(zip(expected, found, strict=True))]
+    else:
+        return _leaf_difference(expected, found, where)
+    return next((text for name, a, b in pairs if (text := _difference(a, b, name))), "")
+
+
+def _leaf_difference(expected: Any, found: Any, where: str) -> str:
+    if hasattr(expected, "tobytes"):
+        import numpy as np
+
+        a, b = np.asarray(expected), np.asarray(found)
+        if a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes():
+            return ""
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"{where}: expected {a.dtype}{a.shape}, found {b.dtype}{b.shape}"
+        gap = np.abs(a.astype(float) - b.astype(float)).max() if a.dtype.kind in "fiu" else "?"
+        return f"{where}: arrays differ, by {gap} at most"
+    if expected == found or (expected != expected and found != found):
+        return ""
+    if isinstance(expected, bytes):
+        return f"{where}: bytes differ ({len(expected)} and {len(found)} of them)"
+    return f"{where}: expected {expected!r}, found {found!r}"
+
+
+__all__ = ["AdapterConformance", "Script", "conformance_table"]
