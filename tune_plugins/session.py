@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -69,6 +70,8 @@ class Session(Protocol):
     context: TrialContext
     start_checkpoint: Checkpoint | None
     """Checkpoint to go on from, None for a fresh start."""
+    stopped: type[TrialStopped]
+    """What `tune_plugins.report` raises in a loop written by hand after the verdict STOP."""
 
     def report(
         self,
@@ -109,12 +112,28 @@ class Session(Protocol):
         ...
 
 
+PARENT_VARIABLE = "TUNE_PLUGINS_PARENT"
+"""Environment variable by which child processes of a trial find it; see `tune_plugins.runtime.children`."""
+
 _session: Session | None = None
 
 
 def current() -> Session | None:
-    """The session of the trial that runs in this process, or None outside a trial."""
+    """The session of the trial that runs in this process or in a parent of it, or None outside a trial."""
+    if _session is None and (address := os.environ.get(PARENT_VARIABLE)):
+        from tune_plugins.runtime.children import connect
+
+        activate(connect(address))
     return _session
+
+
+def _forget() -> None:
+    """A forked child is not the trial: it reports through its parent."""
+    activate(None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def activate(session: Session | None) -> None:
@@ -139,7 +158,7 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
     ...     for epoch in range(10):
     ...         report(loss=config["lr"] * epoch)
     """
-    session = _session
+    session = _session or current()
     if session is None:
         raise TuneError(
             "report() was called outside a trial: there is nobody to report to. "
@@ -152,14 +171,14 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
     elif metrics is None:
         metrics = {}
     if session.report(metrics, checkpoint=checkpoint) is Verdict.STOP:
-        raise TrialStopped
+        raise session.stopped
 
 
 def get_checkpoint() -> Checkpoint | None:
     """The checkpoint that this trial is to go on from, or None for a fresh start (or outside a trial)."""
-    return None if _session is None else _session.start_checkpoint
+    return None if (session := current()) is None else session.start_checkpoint
 
 
 def get_context() -> TrialContext:
     """Id, name, folder, resources and experiment of the running trial; empty values outside a trial."""
-    return TrialContext() if _session is None else _session.context
+    return TrialContext() if (session := current()) is None else session.context

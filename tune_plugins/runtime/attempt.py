@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from tune_plugins import session as session_module
-from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.events import TrialErrored, TrialFinished
+from tune_plugins.runtime import children
 from tune_plugins.runtime.job import Job
 from tune_plugins.runtime.trial_session import Mail, TrialSession, describe, plain
 from tune_plugins.session import Verdict
@@ -38,8 +39,7 @@ def run_job(
             session_module.activate(session)
             try:
                 if mail.stop_wanted() is None:
-                    _call(function, session)
-                    session.raise_if_unwound()
+                    _enter(function, session)
             except TrialRestarted:
                 job = _next_attempt(job, session)
                 session = TrialSession(job, mail, background)
@@ -62,6 +62,20 @@ def run_job(
         _finish(session, mail)
     finally:
         session_module.activate(None)
+
+
+def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
+    try:
+        _call(function, session)
+    except (TrialUnwound, KeyboardInterrupt):
+        raise
+    except BaseException:
+        # Where the ranks of a distributed training were told to end, those that wait for them fail.
+        session.raise_if_unwound()
+        if session in children.told_to_stop:
+            raise TrialStopped(session.stop_reason) from None
+        raise
+    session.raise_if_unwound()
 
 
 def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:

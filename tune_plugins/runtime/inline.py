@@ -26,6 +26,7 @@ from tune_plugins.events import (
     TrialStarted,
 )
 from tune_plugins.runtime.attempt import run_job, seed_everything
+from tune_plugins.runtime.children import children_may_report
 from tune_plugins.runtime.job import Job, Output
 from tune_plugins.runtime.resources import Shape, shape_of
 
@@ -73,7 +74,8 @@ class InlineRuntime:
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
         directory, environ, state = os.getcwd(), dict(os.environ), random.getstate()
         try:
-            run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
+            with children_may_report():
+                run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
         except KeyboardInterrupt:
             mail.event(StopRequested(time.time(), "interrupted by Ctrl-C"))
             mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C"))

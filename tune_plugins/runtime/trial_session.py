@@ -66,6 +66,8 @@ class TrialSession:
         background: checkpoints are made durable there while training goes on.
     """
 
+    stopped = TrialStopped
+
     def __init__(self, job: Job, mail: Mail, background: Executor) -> None:
         self.job, self.mail, self.background = job, mail, background
         self.config = copy_of(job.config)  # user code may write into its own

@@ -16,6 +16,7 @@ from typing import Any
 from tune_plugins.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
 from tune_plugins.runtime.attempt import run_job, seed_everything
 from tune_plugins.runtime.channel import Wire, pack, unpack
+from tune_plugins.runtime.children import children_may_report
 from tune_plugins.runtime.job import Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.runtime.output import OutputCapture
 from tune_plugins.runtime.trial_session import describe
@@ -36,10 +37,15 @@ class Worker:
         self._jobs_changed = threading.Condition()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="tune-checkpoints")
         self._mail = WorkerMail(wire)
-        self._cwd, self._environ = os.getcwd(), dict(os.environ)
+        self._cwd = os.getcwd()
 
     def run(self) -> None:
         """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
+        with children_may_report():
+            self._environ = dict(os.environ)
+            self._run()
+
+    def _run(self) -> None:
         # Ctrl-C reaches the whole process group; the driver decides what it means.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         reader = threading.Thread(target=self._read, name="tune-mail", daemon=True)

@@ -97,7 +97,7 @@ class AdapterConformance:
         raise NotImplementedError
 
     def go_on_alone(self, config: Mapping[str, Any], iterations: int, directory: Path, at: int) -> Any:
-        """Plain framework code that goes on from a checkpoint of `at` iterations until there are `iterations` in all."""
+        """Plain framework code that goes on from a checkpoint of `at` iterations up to `iterations` in all."""
         raise NotImplementedError
 
     def state(self, model: Any) -> Any:
@@ -228,7 +228,7 @@ class AdapterConformance:
     # ------------------------------------------------------------------------------------ exploits
 
     def test_exploit_in_place(self) -> None:
-        """An exploit enters nothing anew, keeps the model object, and trains what a continuation from the donor does."""
+        """An exploit enters nothing anew, keeps the model object, and trains as a continuation from the donor does."""
         # The new config differs from the donor's; from the running one; from both of them, which are the same.
         for own, donor, new in (
             (self.live, self.config, self.live),

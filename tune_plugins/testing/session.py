@@ -92,6 +92,8 @@ class RecordingSession:
     ([1, 2, 3], [1.0, 0.5, 0.3333333333333333])
     """
 
+    stopped = TrialStopped
+
     def __init__(
         self,
         *,

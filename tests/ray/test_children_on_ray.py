@@ -1,0 +1,96 @@
+"""Processes that a trial starts, such as the ranks of a distributed training, report through it; on the real engine."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_plugins as tune
+from tune_plugins import session as tune_session
+from tune_plugins.results import ResultGrid
+from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
+from tune_plugins.session import Verdict
+
+Fit = Callable[..., ResultGrid]
+STEPS = 12
+
+
+class Model:
+    def __init__(self, live: bool) -> None:
+        self.step, self.learned, self.live = 0, 0.0, live
+
+    def save_state(self, directory: Path) -> None:
+        (directory / "state").write_text(f"{self.step} {self.learned}")
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        step, learned = (directory / "state").read_text().split()
+        self.step, self.learned = int(step), float(learned)
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        return changed if self.live else ()
+
+
+def rank_zero(live: bool) -> None:
+    session = tune_session.current()
+    assert session is not None
+    model, config = Model(live), session.context.config
+    if (checkpoint := session.start_checkpoint) is not None:
+        model.load_state(Path(checkpoint.path), 0)
+    while model.step < STEPS:
+        model.step += 1
+        model.learned += config["rate"]
+        metrics = {"learned": model.learned, "step": model.step}
+        if session.report(metrics, iteration=model.step, model=model) is Verdict.STOP:
+            break
+    session.finish(model, at_end=True)
+
+
+def in_a_child(config: dict[str, Any]) -> None:
+    child = multiprocessing.get_context(config.get("method", "fork")).Process(
+        target=rank_zero, args=(config.get("live", True),)
+    )
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"the child ended with {child.exitcode}")
+
+
+def grid(count: int = 4, **fixed: Any) -> dict[str, Any]:
+    return {"rate": tune.grid_search([0.1 * (i + 1) for i in range(count)]), **fixed}
+
+
+def test_a_scheduler_stops_children(fit: Fit) -> None:
+    asha = ASHAScheduler(max_t=STEPS, grace_period=3, reduction_factor=2)
+    results = fit(in_a_child, grid(method="spawn"), metric="learned", mode="max", scheduler=asha)
+    assert not results.errors
+    reached = [result.metrics["training_iteration"] for result in results]
+    assert max(reached) == STEPS and min(reached) < STEPS
+    assert all(result.checkpoint is not None for result in results)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_population_in_children(fit: Fit, live: bool) -> None:
+    pbt = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=3, hyperparam_mutations={"rate": tune.uniform(0.1, 0.5)}
+    )
+    results = fit(in_a_child, grid(live=live), metric="learned", mode="max", scheduler=pbt, seed=2)
+    assert not results.errors, results.errors
+    assert [result.metrics["step"] for result in results] == [STEPS] * 4
+    done = {d.action for d in results.decisions if d.action in ("IN_PLACE", "RESTART")}
+    assert done == {"IN_PLACE" if live else "RESTART"}
+
+
+def test_a_child_that_dies_is_an_error_of_the_trial(fit: Fit) -> None:
+    def dies(config: dict[str, Any]) -> None:
+        child = multiprocessing.get_context("fork").Process(target=lambda: 1 / 0)
+        child.start()
+        child.join()
+        if child.exitcode:
+            raise RuntimeError(f"the child ended with {child.exitcode}")
+
+    (result,) = fit(dies)
+    assert result.error is not None and "the child ended with 1" in str(result.error)
