@@ -18,7 +18,7 @@ MODULES = {
     "tune_plugins.trial": "What schedulers and callbacks see of a trial.",
     "tune_plugins.experiment": "The pure core, for those who write a runtime of their own.",
     "tune_plugins.events": "What a runtime tells the core, and what the core tells it to do.",
-    "tune_plugins.trainable": "What `with_resources` and `with_parameters` make of a function.",
+    "tune_plugins.trial_function": "What `with_resources` and `with_parameters` make of a function.",
     "tune_plugins.store_reader": "The durable record, read while an experiment runs or after it.",
     "tune_plugins.testing.schedulers": "What every scheduler must hold to; needs pytest and hypothesis.",
     "tune_plugins.testing": "Suites and tools for the tests of adapters, also of those outside this project.",

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         sample_from,
         uniform,
     )
-    from tune_plugins.trainable import with_parameters, with_resources
+    from tune_plugins.trainable import Trainable
+    from tune_plugins.trial_function import with_parameters, with_resources
     from tune_plugins.tuner import Tuner
 
 _HOMES = {
@@ -64,7 +65,8 @@ _HOMES = {
         "sample_from",
         "uniform",
     ],
-    "trainable": ["with_parameters", "with_resources"],
+    "trainable": ["Trainable"],
+    "trial_function": ["with_parameters", "with_resources"],
     "tuner": ["Tuner"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -82,6 +84,7 @@ __all__ = [
     "ResultGrid",
     "RunConfig",
     "SimulatedCluster",
+    "Trainable",
     "TrialError",
     "TrialStopped",
     "TuneConfig",

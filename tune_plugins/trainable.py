@@ -1,168 +1,144 @@
-"""Training functions: their resources, their large arguments, and how they travel to workers."""
+"""`Trainable`: a training as a class, one `step` at a time."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any
 
-from tune_plugins.errors import ArgumentError, Mistakes
-from tune_plugins.runtime.resources import Resources, shape_of
+from tune_plugins.session import get_context
 
 
-@dataclass(frozen=True)
 class Trainable:
-    """A training function with what `with_resources` and `with_parameters` said of it.
+    """A training as a class: derive from it, define `setup` and `step`, and give the class itself to `Tuner`.
+
+    One call of `step` is one `training_iteration`. With `save_checkpoint` and `load_checkpoint` a trial can be paused,
+    resumed and exploited; with `reset_config`, too, an exploit goes on with the same object. The order of calls::
+
+        setup(config) [load_checkpoint(state) reset_config(config)] step() step() ... cleanup()
+
+    where the part in brackets comes at the start of a trial that goes on from a checkpoint, and again between two steps
+    when the trial adopts the state of another one. Methods are called in the main thread of the trial's process.
+
+    An object can be made by hand as well, e.g. in a test: ``MyTrainable({"lr": 0.1}).step()``.
+
+    Args:
+        config: the hyper-parameters.
+        **parameters: what `with_parameters` gave; handed to `setup` as keywords.
 
     Attributes:
-        function: called with the config (and `parameters` as keywords).
-        resources: of one trial; None: one CPU.
-        parameters: large arguments; they travel to each worker process once.
+        config: the hyper-parameters in use; after an exploit the mutated ones.
+
+    >>> class Quadratic(Trainable):
+    ...     def setup(self, config):
+    ...         self.x = 10.0
+    ...
+    ...     def step(self):
+    ...         self.x -= self.config["lr"] * 2 * self.x
+    ...         return {"loss": self.x**2, "done": self.x**2 < 1e-6}
+    >>> Quadratic({"lr": 0.25}).step()
+    {'loss': 25.0, 'done': False}
     """
 
-    function: Callable[..., Any]
-    resources: Resources = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    config: dict[str, Any]
+    _iteration = 0
+
+    def __init__(self, config: Mapping[str, Any] | None = None, **parameters: Any) -> None:
+        from tune_plugins.schedulers.explore import copy_of
+
+        self.config = copy_of(config or {})
+        self._context = get_context()
+        self.setup(copy_of(self.config), **parameters)
+
+    # ------------------------------------------------------------------------ to be overridden
+
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+        """Make what the training needs: model, optimizer, data.
+
+        Args:
+            config: the hyper-parameters, a copy of `self.config`.
+            **parameters: the objects given to `with_parameters`; name them in the signature.
+        """
+
+    def step(self) -> dict[str, Any]:
+        """Train for one iteration.
+
+        Returns:
+            The metrics to report. Two names have a meaning: ``done=True`` ends the trial after this report, and
+            ``should_checkpoint=True`` saves the state with it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define step(self) and return a dict of metrics.")
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
+        """Write the state of the training; called only when somebody needs it.
+
+        Args:
+            checkpoint_dir: an empty folder. Files whose names begin with a dot are not for you.
+
+        Returns:
+            None if all is in the folder; or a dict of plain data (None, bool, int, float, str, and lists and dicts of
+            these), which is stored as JSON beside the files and handed to `load_checkpoint` in place of the folder.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define save_checkpoint(self, checkpoint_dir).")
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Take over a state that `save_checkpoint` has written, of this trial or of another one.
+
+        Args:
+            checkpoint: path of the folder, to be read only; or the dict that `save_checkpoint` returned.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define load_checkpoint(self, checkpoint).")
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Bring other hyper-parameters into the running training, and leave its state as it is.
+
+        Called after every `load_checkpoint`, so that hyper-parameters which a state brings along (the learning rate in
+        an optimizer's, say) give way to those of the config. `self.config` is `new_config` already.
+
+        Args:
+            new_config: all hyper-parameters, also those that stay.
+
+        Returns:
+            True if the training now runs with `new_config` entirely. After False, as this method returns unless it is
+            overridden, a new object is set up with the new config, in the same process.
+        """
+        return False
+
+    def cleanup(self) -> None:
+        """Release what `setup` has opened; called once for each object that was set up, however its time ends."""
+
+    # ------------------------------------------------------------------------------ to be read
 
     @property
-    def name(self) -> str:
-        """Name of the function, for people and folders."""
-        name = getattr(self.function, "__name__", type(self.function).__name__)
-        return "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip("_") or "trial"
+    def iteration(self) -> int:
+        """Number of steps that the state has behind it: after an exploit those of the state that was adopted."""
+        return self._iteration
 
-    def __call__(self, config: dict[str, Any]) -> Any:
-        """Call the function here and now."""
-        return self.function(config, **self.parameters)
+    @property
+    def training_iteration(self) -> int:
+        """The same as `iteration`."""
+        return self._iteration
 
-    def mistakes(self) -> list[str]:
-        """Everything that is wrong with it, in words."""
-        found = []
-        if not callable(self.function):
-            found.append(
-                f"trainable: expected a function train(config), got {self.function!r}. "
-                "Pass the function itself, without calling it."
-            )
-        elif inspect.isclass(self.function):
-            found.append(f"trainable: expected a function train(config), got the class {self.function.__name__}.")
-        else:
-            try:
-                inspect.signature(self.function).bind({}, **dict.fromkeys(self.parameters))
-            except ValueError:
-                pass  # some built-ins have no signature
-            except TypeError as error:
-                extra = f" with {', '.join(self.parameters)} as keywords" if self.parameters else ""
-                found.append(
-                    f"trainable: expected a function that can be called with one config{extra}, got "
-                    f"{self.name}{inspect.signature(self.function)} ({error}). Use tune.with_parameters for more."
-                )
-        if not callable(self.resources):
-            try:
-                shape_of(self.resources)
-            except ValueError as error:
-                found.append(str(error))
-        return found
+    @property
+    def trial_id(self) -> str:
+        """Id of the trial; empty outside one."""
+        return self._context.get_trial_id()
 
+    @property
+    def trial_name(self) -> str:
+        """Name of the trial, for people; empty outside one."""
+        return self._context.get_trial_name()
 
-def as_trainable(trainable: Any) -> Trainable:
-    """Whatever the user gave, as a `Trainable`."""
-    return trainable if isinstance(trainable, Trainable) else Trainable(trainable)
+    @property
+    def trial_dir(self) -> str:
+        """The trial's own folder, made on the first use; empty outside a trial."""
+        return self._context.get_trial_dir() if self._context.trial_dir else ""
 
+    @property
+    def logdir(self) -> str:
+        """The same as `trial_dir`."""
+        return self.trial_dir
 
-def with_resources(trainable: Any, resources: Resources) -> Trainable:
-    """Say what one trial takes.
-
-    Args:
-        trainable: a training function.
-        resources: e.g. ``{"cpu": 2, "gpu": 0.5}`` or any custom resource; a `PlacementGroupFactory`; or a
-            function of the config that returns one of these.
-
-    >>> with_resources(print, {"cpu": 2}).resources
-    {'cpu': 2}
-    """
-    return replace(as_trainable(trainable), resources=resources)
-
-
-def with_parameters(trainable: Any, **parameters: Any) -> Trainable:
-    """Give large objects (data sets) to all trials as keyword arguments; each worker process loads them once.
-
-    Args:
-        trainable: a function ``train(config, data=...)``.
-        **parameters: the objects; arrays are not copied, workers share them in memory.
-    """
-    known = as_trainable(trainable)
-    return replace(known, parameters={**known.parameters, **parameters})
-
-
-def pickled(trainable: Trainable) -> bytes:
-    """The function by cloudpickle.
-
-    Raises:
-        ArgumentError: names the variable that cannot be pickled.
-    """
-    from ray import cloudpickle
-
-    try:
-        data: bytes = cloudpickle.dumps(trainable.function)
-        return data
-    except Exception as error:
-        culprits = _culprits(trainable.function)
-        what = "; ".join(culprits) if culprits else f"{type(error).__name__}: {error}"
-        raise ArgumentError(
-            "Tuner",
-            [
-                f"trainable: expected a function that can be sent to another process, but {trainable.name} cannot be "
-                f"pickled because of {what}. Create such an object inside the function, or pass data with "
-                "tune.with_parameters."
-            ],
-        ) from error
-
-
-def in_object_store(trainable: Trainable) -> dict[str, Any]:
-    """References of the large arguments, each put into Ray's object store once.
-
-    Raises:
-        ArgumentError: names those that cannot be pickled.
-    """
-    import ray
-
-    mistakes = Mistakes("Tuner")
-    references = {}
-    for name, value in trainable.parameters.items():
-        try:
-            references[name] = ray.put(value)
-        except Exception as error:
-            mistakes.add(
-                f"with_parameters: expected objects that can be sent to another process, but {name!r} of type "
-                f"{type(value).__name__} cannot ({str(error).strip().splitlines()[0]}). "
-                "Create such an object inside the function."
-            )
-    mistakes.raise_if_any()
-    return references
-
-
-def _culprits(function: Any) -> list[str]:
-    """Variables of a function, and of the functions it calls, that cannot be pickled."""
-    from ray import cloudpickle
-
-    function = getattr(function, "__func__", getattr(function, "func", function))
-    found: list[str] = []
-    try:
-        closure = inspect.getclosurevars(function)
-    except (TypeError, ValueError):
-        return found
-    names = [("variable", closure.nonlocals), ("global variable", closure.globals)]
-    for kind, values in names:
-        for name, value in values.items():
-            try:
-                cloudpickle.dumps(value)
-            except Exception as error:
-                inner = _culprits(value) if inspect.isfunction(value) and value is not function else []
-                found += inner or [f"the {kind} {name!r} of type {type(value).__name__} ({error})"]
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is not parameter.empty:
-            try:
-                cloudpickle.dumps(parameter.default)
-            except Exception as error:
-                found.append(f"the default of {name!r} of type {type(parameter.default).__name__} ({error})")
-    return found
+    @property
+    def trial_resources(self) -> Mapping[str, float]:
+        """What the trial may use, e.g. ``{"CPU": 1}``; empty outside one."""
+        return self._context.get_trial_resources()

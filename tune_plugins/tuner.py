@@ -18,7 +18,7 @@ from tune_plugins.runtime.job import CheckpointPolicy, Job
 from tune_plugins.runtime.resources import Shape, fits, missing, shape_of
 from tune_plugins.schedulers.scheduler import TrialScheduler
 from tune_plugins.stoppers import split_stop
-from tune_plugins.trainable import Trainable, as_trainable, in_object_store, pickled
+from tune_plugins.trial_function import TrialFunction, as_trial_function, in_object_store, pickled
 
 if TYPE_CHECKING:
     from tune_plugins.results import ResultGrid
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from tune_plugins.search import Searcher
     from tune_plugins.space import Space
     from tune_plugins.store import ExperimentStore
+    from tune_plugins.trainable import Trainable
 
 
 class Tuner:
     """Tunes a training function.
 
     Args:
-        trainable: ``train(config)`` that calls `report`, or returns or yields dicts of metrics; see also
-            `with_resources` and `with_parameters`.
+        trainable: ``train(config)`` that calls `report`, or returns or yields dicts of metrics; or a class derived
+            from `Trainable`. See also `with_resources` and `with_parameters`.
         param_space: hyper-parameters: values, domains such as `uniform`, grids, nested dicts of these.
         tune_config: see `TuneConfig`.
         run_config: see `RunConfig`.
@@ -54,13 +55,13 @@ class Tuner:
 
     def __init__(
         self,
-        trainable: Callable[..., Any] | Trainable,
+        trainable: Callable[..., Any] | type[Trainable] | TrialFunction,
         *,
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
     ) -> None:
-        self._trainable = as_trainable(trainable)
+        self._trainable = as_trial_function(trainable)
         self._param_space = param_space
         self._tune_config = tune_config or TuneConfig()
         self._run_config = run_config or RunConfig()

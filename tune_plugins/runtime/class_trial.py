@@ -99,7 +99,7 @@ class _Running:
         name = f"{type(self.trainable).__name__}.save_checkpoint()"
         if returned == str(directory):
             returned = None
-        if returned is not None and type(returned) is not dict:
+        if returned is not None and not isinstance(returned, dict):
             raise TypeError(
                 f"{name} must return None, having written files into the folder, or a dict of plain data, got "
                 f"{type(returned).__name__}: {str(returned)[:80]}."
@@ -119,8 +119,8 @@ class _Running:
             noted = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise TuneError(
-                f"The checkpoint {str(directory)!r}, from which this trial is to go on, was not written by a Trainable: "
-                f"it has no {STATE_FILE!r}. Give a checkpoint of a trial of the same class."
+                f"The checkpoint {str(directory)!r}, from which this trial is to go on, was not written by a "
+                f"Trainable: it has no {STATE_FILE!r}. Give a checkpoint of a trial of the same class."
             ) from None
         state = noted["state"]
         self.trainable.load_checkpoint(str(directory) if state is None else state)
@@ -142,12 +142,12 @@ class _Running:
         """Show `config` to `reset_config`; True if the training has it now."""
         self.trainable.config = config
         answer: Any = self.trainable.reset_config(_replaced(config, {}))
-        if not isinstance(answer, bool):
+        if answer not in (True, False):
             raise TypeError(
                 f"{type(self.trainable).__name__}.reset_config() must return True (the training now runs with the new "
                 f"config) or False (make a new object), got {answer!r}."
             )
-        return answer
+        return bool(answer)
 
 
 def _replaced(config: Mapping[str, Any], changed: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _replaced(config: Mapping[str, Any], changed: Mapping[str, Any], path: str =
 
 def _not_plain(value: Any, path: str = "") -> Iterable[str]:
     """What in `value` would not come back from JSON as it is."""
-    if type(value) is dict:
+    if isinstance(value, dict):
         for key, inner in value.items():
             where = f"{path}[{key!r}]"
             if type(key) is not str:

@@ -21,8 +21,6 @@ from tune_plugins.runtime.job import Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.runtime.output import OutputCapture
 from tune_plugins.runtime.trial_session import describe
 
-Trainable = Callable[..., Any]
-
 _FLUSH_S = 0.08  # somewhat less than the 100 ms that a report may wait
 _QUEUE_LIMIT = 2000  # a report that finds so many queued sends them itself, at the driver's pace
 _OUTPUT_LIMIT = 500  # the same for portions of what trials print
@@ -31,7 +29,7 @@ _OUTPUT_LIMIT = 500  # the same for portions of what trials print
 class Worker:
     """Runs the jobs that come over its wire until it is told to leave."""
 
-    def __init__(self, wire: Wire, trainable: Trainable, node: str) -> None:
+    def __init__(self, wire: Wire, trainable: Callable[..., Any], node: str) -> None:
         self._wire, self._trainable, self._node = wire, trainable, node
         self._jobs: deque[Job | None] = deque()
         self._jobs_changed = threading.Condition()
