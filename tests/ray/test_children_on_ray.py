@@ -60,7 +60,7 @@ def in_a_child(config: dict[str, Any]) -> None:
 
 
 def grid(count: int = 4, **fixed: Any) -> dict[str, Any]:
-    return {"rate": tune.grid_search([0.1 * (i + 1) for i in range(count)]), **fixed}
+    return {"rate": tune.grid_search([0.1 * (count - i) for i in range(count)]), **fixed}
 
 
 def test_a_scheduler_stops_children(fit: Fit) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.schedulers import PopulationBasedTraining
 
 
 def _pids(grid: Any) -> set[int]:
@@ -37,6 +38,25 @@ def test_workers_stay_warm_within_a_run_and_from_run_to_run(fit: Any) -> None:
     assert len(first) <= 2 and len(second) <= 2
     assert os.getpid() not in first
     assert first & second
+
+
+def test_processes_of_a_population_that_takes_turns_stay_warm(fit: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(8):
+            tune.report(score=config["x"] * step, pid=os.getpid())
+
+    def population() -> set[int]:
+        scheduler = PopulationBasedTraining(
+            "training_iteration", perturbation_interval=2, hyperparam_mutations={"x": tune.uniform(0, 1)}
+        )
+        return _pids(
+            fit(train, {"x": tune.uniform(0, 1)}, num_samples=5, metric="score", mode="max", scheduler=scheduler)
+        )
+
+    first, second = population(), population()
+    assert len(first) > 2, "each paused trial waits in a process of its own"
+    assert len(first & second) == min(len(first), len(second))
+    assert _pids(fit(_pid, num_samples=4)) <= first | second, "and these serve a run that needs fewer"
 
 
 def test_without_reuse_each_trial_has_a_process_of_its_own(fit: Any) -> None:

@@ -15,14 +15,21 @@ from tune_plugins.runtime.resources import Shape
 
 _numbers = itertools.count()
 _TRACE = 0.001  # of a GPU
+_WARM_A_SLOT = 4  # idle processes kept in one slot: a population that takes turns needs several, and finds them warm
 
 
 @dataclass(eq=False)
 class Slot:
-    """A placement group, and how many workers live in it: one, and those whose trial is paused in memory."""
+    """A placement group.
+
+    Attributes:
+        workers: how many live in it: one, and those whose trial is paused in memory.
+        serving: how many of them serve a run; the others are idle.
+    """
 
     group: Any
     workers: int = 0
+    serving: int = 0
 
 
 @dataclass(eq=False)
@@ -32,6 +39,7 @@ class PooledWorker:
     Attributes:
         serving: reference of the call in which it serves a run.
         warm: has served a run before.
+        idle: serves none now.
     """
 
     id: str
@@ -40,6 +48,7 @@ class PooledWorker:
     slot: Slot
     serving: Any = None
     warm: bool = False
+    idle: bool = False
 
     def dispose(self) -> None:
         """End the process, and give its resources back unless another worker shares them."""
@@ -47,6 +56,8 @@ class PooledWorker:
         from ray.util.placement_group import remove_placement_group
 
         ray.kill(self.actor)
+        if not self.idle:
+            self.slot.serving -= 1
         self.slot.workers -= 1
         if not self.slot.workers:
             remove_placement_group(self.slot.group)
@@ -66,15 +77,26 @@ class WorkerPool:
 
     def take(self, shape: Shape, *, fresh: bool = False, beside: PooledWorker | None = None) -> PooledWorker:
         """A warm worker of this shape, or a new one; `beside`: one that shares the slot of that worker."""
-        idle = self._idle.get(shape)
-        if idle and not fresh and beside is None:
-            return idle.pop()
-        return self._create(shape, None if beside is None else beside.slot)
+        slot = None if beside is None else beside.slot
+        for worker in () if fresh else self._idle.get(shape, ()):
+            # One that shares its slot with a worker that serves a run is for that run, while the other waits.
+            if worker.slot is slot or (slot is None and not worker.slot.serving):
+                self._idle[shape].remove(worker)
+                worker.idle = False
+                worker.slot.serving += 1
+                return worker
+        return self._create(shape, slot)
 
     def give_back(self, worker: PooledWorker) -> None:
-        """Keep an idle worker for the next run."""
-        worker.warm = True
-        self._idle.setdefault(worker.shape, []).append(worker)
+        """Keep an idle worker for the next run; one of too many is disposed of."""
+        idle = self._idle.setdefault(worker.shape, [])
+        gpu = any("GPU" in bundle for bundle in map(dict, worker.shape.bundles))  # an idle process holds memory of it
+        if sum(other.slot is worker.slot for other in idle) >= (1 if gpu else _WARM_A_SLOT):
+            worker.dispose()
+            return
+        worker.warm = worker.idle = True
+        worker.slot.serving -= 1
+        idle.append(worker)
 
     def release(self, keep: Shape | None = None) -> None:
         """Dispose of idle workers, except those of one shape."""
@@ -91,6 +113,7 @@ class WorkerPool:
         if slot is None:
             slot = Slot(placement_group([dict(bundle) for bundle in shape.bundles], strategy=shape.strategy))
         slot.workers += 1
+        slot.serving += 1
         own = dict(shape.bundles[0])
         # The slot holds the CPUs, the process none: so a paused trial can wait in memory without a slot. GPUs
         # must be asked for by the process, or Ray hides them from it; a trace of the slot's only one is enough.

@@ -224,7 +224,7 @@ class RayRuntime:
         for name, seat in self._seats.items():
             # One that is still starting finds nobody to connect to, and is warm for the next run.
             ready = name in left or not seat.connected
-            if keep and ready and not (seat.leaving or seat.ended or seat.worker.slot.workers > 1):
+            if keep and ready and not (seat.leaving or seat.ended):
                 self._pool.give_back(seat.worker)
             else:
                 seat.worker.dispose()
