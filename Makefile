@@ -49,7 +49,7 @@ lint: $(STAMPS)/dev
 	@cd $(INSTALLED) && $(BIN)/python -m mypy --config-file ../../pyproject.toml \
 		--cache-dir ../../.mypy_cache -p tune_plugins
 
-bench: $(STAMPS)/demo
+bench: $(STAMPS)/bench
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMPS)/docs
@@ -67,7 +67,7 @@ $(STAMPS)/venv:
 	$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/venv $(RECIPE)
+$(STAMPS)/demo $(STAMPS)/dev $(STAMPS)/bench $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/venv $(RECIPE)
 	@echo "installing what 'make $*' needs; the first time this fetches several hundred MB"
 	$(BIN)/python -m pip install -c constraints.txt -e '.[$*]'
 	@touch $@

@@ -22,7 +22,7 @@ import pytest
 HEAVY = {"ray", "torch", "pandas", "pyarrow", "numpy", "scipy", "fsspec", "rich", "matplotlib"} | {
     *("xgboost", "lightgbm", "lightning", "pytorch_lightning", "keras", "tensorflow", "jax", "sklearn", "optuna")
 }
-FRAMEWORK_EXTRAS = {"xgboost", "lightning", "keras", "torch", "sklearn", "lightgbm"}
+FRAMEWORK_EXTRAS = {"xgboost", "lightning", "keras", "torch", "sklearn", "lightgbm", "transformers"}
 SEARCH_EXTRAS = {"optuna", "hyperopt", "bayesopt", "ax", "nevergrad", "configspace", "flaml", "zoopt"}
 
 
