@@ -1,0 +1,193 @@
+"""Hyper-parameters of Keras optimizers: what is in use, and what can be changed in a training that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tune_plugins.errors import WarmRestartNeeded
+from tune_plugins.space.nested import flatten
+
+LEARNING_RATE = ("learning_rate", "lr")
+"""Last parts of the names of hyper-parameters that are taken for the learning rate."""
+
+ATTRIBUTES = (
+    "beta_1",
+    "beta_2",
+    "clipnorm",
+    "clipvalue",
+    "ema_momentum",
+    "epsilon",
+    "global_clipnorm",
+    "momentum",
+    "rho",
+    "weight_decay",
+)
+"""Plain Python attributes of Keras' optimizers that each step reads anew. A compiled step has them built in."""
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """All optimizers of a model, without wrappers: that of `compile`, and those that a subclass holds as attributes."""
+    found: dict[int, Any] = {}
+    for candidate in (getattr(model, "optimizer", None), *vars(model).values()):
+        if isinstance(candidate, keras.optimizers.Optimizer):
+            for optimizer in getattr(candidate, "optimizers", [candidate]):  # of MultiOptimizer
+                inner = getattr(optimizer, "inner_optimizer", optimizer)  # of LossScaleOptimizer
+                found.setdefault(id(inner), inner)
+    return list(found.values())
+
+
+def learning_rates(model: Any) -> list[float | None]:
+    """Current learning rate of each optimizer; None where a schedule or a function computes it."""
+    return [
+        float(keras.ops.convert_to_numpy(optimizer.learning_rate)) if _schedule(optimizer) is None else None
+        for optimizer in optimizers_of(model)
+    ]
+
+
+def set_learning_rates(model: Any, values: Sequence[float | None]) -> None:
+    """Set the learning rate of each optimizer; None leaves one as it is."""
+    for optimizer, value in zip(optimizers_of(model), values, strict=True):
+        if value is not None and _schedule(optimizer) is None:
+            optimizer.learning_rate = value
+
+
+def rescaled(
+    base: Sequence[float | None], saved_base: Sequence[float | None], saved: Sequence[float | None]
+) -> list[float | None]:
+    """Learning rates to go on with: those saved, in proportion to what the running script has set.
+
+    Args:
+        base: as the running script built its optimizers.
+        saved_base: as the script that saved the state built them.
+        saved: in use when the state was saved.
+    """
+    if len(saved) != len(base):
+        return list(base)
+    rates: list[float | None] = []
+    for own, before, then in zip(base, saved_base, saved, strict=True):
+        if own is None or before is None or then is None or then == before:
+            rates.append(own)
+        elif own == before or before == 0:
+            rates.append(then)
+        else:
+            rates.append(then * (own / before))
+    return rates
+
+
+def learning_rate_names(config: Mapping[str, Any]) -> list[str]:
+    """Those names of a flat config that stand for the learning rate."""
+    return [name for name in config if _last(name) in LEARNING_RATE]
+
+
+def check_learning_rate(
+    model: Any, name: str, config: Mapping[str, Any], base: Sequence[float | None], new: Any
+) -> None:
+    """Make sure that `name` is the learning rate of the only optimizer.
+
+    Args:
+        model: the running one.
+        name: of the hyper-parameter that has changed.
+        config: the flat config before the change.
+        base: learning rate of each optimizer as the script built it.
+        new: the value to set.
+
+    Raises:
+        WarmRestartNeeded: it is not, or nobody can tell.
+    """
+    optimizer = _only_optimizer(model, name)
+    if (schedule := _schedule(optimizer)) is not None:
+        raise WarmRestartNeeded(
+            f"{name!r} cannot be changed in a running training: the learning rate follows the schedule {schedule}, "
+            "which was made with the old value"
+        )
+    _unambiguous(learning_rate_names(config), "learning rate")
+    old = config.get(name)
+    if not _number(old) or not _number(new) or np.float32(old) != np.float32(base[0]):
+        raise WarmRestartNeeded(
+            f"{name!r} cannot be changed in a running training: the optimizer was made with the learning rate "
+            f"{base[0]!r}, the config says {old!r}, so the script computes one from the other"
+        )
+
+
+def set_attribute(model: Any, name: str, config: Mapping[str, Any], new: Any) -> bool:
+    """Change e.g. `momentum` of the only optimizer, where the next training step will use it.
+
+    Args:
+        model: the running one.
+        name: of the hyper-parameter that has changed.
+        config: the flat config before the change.
+        new: the value to set.
+
+    Returns:
+        False if `name` is nothing that an optimizer has.
+
+    Raises:
+        WarmRestartNeeded: it is, but the running training would not be what a new one is.
+    """
+    attribute = _last(name)
+    if attribute not in ATTRIBUTES:
+        return False
+    optimizer = _only_optimizer(model, name)
+    if not hasattr(optimizer, attribute):
+        return False
+    if not steps_are_interpreted(model):
+        raise WarmRestartNeeded(
+            f"{name!r} cannot be changed in a running training: the training step is compiled for the "
+            f"{keras.backend.backend()} back end and has the old value built in"
+        )
+    _unambiguous([other for other in config if _last(other) == attribute], attribute)
+    old, used = config.get(name), getattr(optimizer, attribute)
+    if not _number(old) or not _number(new) or not _number(used) or used != old:
+        raise WarmRestartNeeded(
+            f"{name!r} cannot be changed in a running training: the optimizer uses {used!r}, the config says {old!r}"
+        )
+    if attribute == "momentum" and not (old and new):
+        raise WarmRestartNeeded(f"{name!r} cannot be switched on or off in a running training")
+    setattr(optimizer, attribute, new)
+    return True
+
+
+def steps_are_interpreted(model: Any) -> bool:
+    """Each training step runs as plain Python, so that a changed attribute takes effect in the next one."""
+    if getattr(model, "run_eagerly", False):
+        return True
+    return keras.backend.backend() == "torch" and not getattr(model, "jit_compile", False)
+
+
+def _only_optimizer(model: Any, name: str) -> Any:
+    found = optimizers_of(model)
+    if len(found) != 1:
+        raise WarmRestartNeeded(
+            f"{name!r} cannot be changed in a running training: the model has {len(found)} optimizers"
+        )
+    return found[0]
+
+
+def _unambiguous(names: Sequence[str], what: str) -> None:
+    if len(names) > 1:
+        raise WarmRestartNeeded(f"{', '.join(map(repr, names))}: it is not known which of them is the {what} in use")
+
+
+def _schedule(optimizer: Any) -> str | None:
+    """What computes the learning rate, in words; None where it is a variable."""
+    rate = getattr(optimizer, "_learning_rate", None)
+    if rate is None or isinstance(rate, keras.Variable):
+        return None
+    return getattr(rate, "__name__", type(rate).__name__)
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the names that changes have."""
+    return flatten(config)

@@ -1,0 +1,149 @@
+"""State of a Keras training as files: Keras' own weights file, and what that lacks as JSON.
+
+Keras keeps the weights and the variables of the optimizers in ``*.weights.h5``. The number of epochs, the states of
+dropout and other seed generators, and the random generators that shuffle the data are in no file of Keras:
+they are in ``training_state.json`` beside it, so that a continuation trains what an uninterrupted training does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tune_plugins.errors import TuneError
+from tune_plugins.integrations._keras_optimizer import learning_rates
+
+STATE_FILE = "training_state.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What stands in `STATE_FILE`.
+
+    Attributes:
+        epoch: epochs that are complete.
+        batch: batches of the next epoch that are trained as well; 0 at the end of an epoch.
+        base_learning_rates: as the script built its optimizers, one each; None where a schedule computes it.
+        learning_rates: in use when the state was saved.
+        seed_generators: state of each seed generator in the model.
+        generators: states of the process's random generators, by library.
+    """
+
+    epoch: int
+    batch: int
+    base_learning_rates: list[float | None]
+    learning_rates: list[float | None]
+    seed_generators: list[list[int]]
+    generators: dict[str, Any]
+
+    @classmethod
+    def read(cls, directory: str | os.PathLike[str]) -> SavedState | None:
+        """Read it; None where the checkpoint holds weights alone.
+
+        Raises:
+            TuneError: it was written by a later version of this package.
+        """
+        try:
+            content = json.loads(Path(directory, STATE_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        if (version := content.pop("format", None)) != FORMAT_VERSION:
+            raise TuneError(
+                f"{Path(directory, STATE_FILE)} has the format {version!r}, this version of tune-plugins reads "
+                f"{FORMAT_VERSION}. Update tune-plugins, or delete the file to load the weights alone."
+            )
+        return cls(**content)
+
+
+def save(
+    model: Any, directory: Path, filename: str, *, epoch: int, batch: int, base_learning_rates: list[float | None]
+) -> None:
+    """Write weights and state into `directory`."""
+    model.save_weights(os.path.join(directory, filename))
+    content = {
+        "format": FORMAT_VERSION,
+        "epoch": epoch,
+        "batch": batch,
+        "base_learning_rates": base_learning_rates,
+        "learning_rates": learning_rates(model),
+        "seed_generators": [keras.ops.convert_to_numpy(v).tolist() for v in _seed_variables(model)],
+        "generators": _generators(),
+    }
+    Path(directory, STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def load_weights(model: Any, path: str) -> None:
+    """Load a weights file; the optimizers' variables too, if they are in it and fit.
+
+    Args:
+        model: built.
+        path: file that ends in ``.weights.h5``.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+
+
+def load_randomness(model: Any, state: SavedState) -> None:
+    """Put the seed generators of the model and the process's random generators where they were."""
+    variables = _seed_variables(model)
+    if len(variables) != len(state.seed_generators):
+        raise TuneError(
+            f"The checkpoint was saved by a model with {len(state.seed_generators)} seed generators (dropout and the "
+            f"like), this one has {len(variables)}. Build the same model as the trial that saved it."
+        )
+    for variable, value in zip(variables, state.seed_generators, strict=True):
+        variable.assign(np.asarray(value, dtype=keras.backend.standardize_dtype(variable.dtype)))
+    _set_generators(state.generators)
+
+
+def _seed_variables(model: Any) -> list[Any]:
+    return [v for v in model.variables if v.path.rpartition("/")[2] == "seed_generator_state"]
+
+
+def _generators() -> dict[str, Any]:
+    """NumPy shuffles arrays for JAX, torch for torch, Python's `random` a PyDataset."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    states: dict[str, Any] = {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
+    }
+    if "torch" in sys.modules:
+        states["torch"] = bytes(sys.modules["torch"].get_rng_state().numpy()).hex()
+    if (generator := _global_seed_generator()) is not None:
+        states["keras"] = keras.ops.convert_to_numpy(generator.state).tolist()
+    return states
+
+
+def _set_generators(states: dict[str, Any]) -> None:
+    if "keras" in states:
+        generator = _global_seed_generator(make=True)
+        generator.state.assign(np.asarray(states["keras"], dtype=keras.backend.standardize_dtype(generator.state.dtype)))
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))
+    if "torch" in states and "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(states["torch"]), dtype=torch.uint8))
+
+
+def _global_seed_generator(*, make: bool = False) -> Any:
+    """What random operations without a seed draw from; Keras makes it on first use and has no public name for it."""
+    from keras.src.backend.common import global_state
+    from keras.src.random import seed_generator
+
+    if make:
+        return seed_generator.global_seed_generator()
+    return global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
