@@ -50,7 +50,7 @@ def _generate(app: Sphinx) -> None:
     import _conformance
     import _state_diagram
 
-    from tune_plugins.experiment import TRANSITIONS
+    from tune_plugins.transitions import TRANSITIONS
 
     folder = HERE / "generated"
     folder.mkdir(exist_ok=True)

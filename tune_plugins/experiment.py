@@ -7,7 +7,6 @@ seed. The same events give the same commands, so a recorded log can be replayed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +15,6 @@ from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
 from tune_plugins.events import (
     CheckpointSaved,
     Command,
-    DeleteCheckpoint,
     Event,
     ExploitDone,
     ExploitTrial,
@@ -34,76 +32,18 @@ from tune_plugins.events import (
     StopTrial,
     Tick,
     TrialErrored,
-    TrialFinished,
     TrialPaused,
     TrialStarted,
     WorkerLost,
 )
+from tune_plugins.retention import Retention
 from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.search.searcher import Searcher, Signal
 from tune_plugins.stoppers import Stopper, why
+from tune_plugins.transitions import TRANSITIONS, TRIGGERS
 from tune_plugins.trial import CheckpointRecord, Lease, Milestone, Trial, TrialStatus, lookup
 
 S = TrialStatus
-
-# Every legal move: status -> what happens -> next status. Nothing else sets a status.
-TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
-    S.PENDING: {"start": S.STARTING, "drop": S.TERMINATED, "checkpoint": S.PENDING},
-    S.STARTING: {
-        "started": S.RUNNING,
-        "stop": S.STOPPING,
-        "finished": S.TERMINATED,
-        "error": S.ERROR,
-        "retry": S.PENDING,
-        "checkpoint": S.STARTING,
-    },
-    S.RUNNING: {
-        "results": S.RUNNING,
-        "checkpoint": S.RUNNING,
-        "continue": S.RUNNING,
-        "exploit": S.RUNNING,
-        "exploited": S.RUNNING,
-        "pause": S.PAUSED,
-        "paused": S.RUNNING,  # it says so when it has been woken already
-        "stop": S.STOPPING,
-        "finished": S.TERMINATED,
-        "error": S.ERROR,
-        "retry": S.PENDING,
-    },
-    S.PAUSED: {
-        "checkpoint": S.PAUSED,
-        "paused": S.PAUSED,
-        "evicted": S.PAUSED,
-        "wake": S.RUNNING,  # its process waited in memory
-        "start": S.STARTING,  # from its checkpoint
-        "stop": S.STOPPING,
-        "drop": S.TERMINATED,
-        "error": S.ERROR,
-        "retry": S.PENDING,
-    },
-    S.STOPPING: {
-        "started": S.STOPPING,
-        "results": S.STOPPING,
-        "checkpoint": S.STOPPING,
-        "exploited": S.STOPPING,
-        "paused": S.STOPPING,  # told to pause, and then to stop
-        "evicted": S.TERMINATED,
-        "finished": S.TERMINATED,
-        "error": S.ERROR,
-    },
-    # Checkpoints are made durable in the background, also after the end, and that can fail.
-    S.TERMINATED: {"checkpoint": S.TERMINATED, "error": S.ERROR},
-    S.ERROR: {"checkpoint": S.ERROR, "error": S.ERROR},
-}
-
-_TRIAL_EVENTS: dict[type[Event], str] = {
-    TrialStarted: "started",
-    ResultsReported: "results",
-    CheckpointSaved: "checkpoint",
-    TrialPaused: "paused",  # or "evicted"
-    ExploitDone: "exploited",
-    TrialFinished: "finished",
-}
 
 
 @dataclass(frozen=True)
@@ -161,8 +101,8 @@ class Experiment:
         self._evicting: set[str] = set()  # told to pause and give their process back, but have not said so yet
         self._unseen: dict[str, list[dict[str, Any]]] = {}
         self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
-        self._pins: Counter[tuple[str, str]] = Counter()
-        self._doomed: dict[tuple[str, str], CheckpointRecord] = {}
+        rules = self.rules
+        self.retention = Retention(rules.num_to_keep, rules.score_attribute, rules.score_order)
         self._searching = True
         self._metric_seen = self.rules.metric is None
         scheduler = self.scheduler
@@ -186,7 +126,7 @@ class Experiment:
         kind = type(event)
         if kind is ResultsReported:
             self._on_results(event, commands)  # type: ignore[arg-type]
-        elif (trigger := _TRIAL_EVENTS.get(kind)) is not None:
+        elif (trigger := TRIGGERS.get(kind)) is not None:
             self._on_trial_event(event, trigger, commands)
         elif isinstance(event, (TrialErrored, WorkerLost)):
             self._on_failure(event, commands)
@@ -280,7 +220,7 @@ class Experiment:
             trial.checkpoints = [*trial.checkpoints, event.checkpoint]
             if trial.adopted is not None and event.checkpoint.iteration > trial.adopted[1].iteration:
                 self._let_go(trial, commands)
-            self._apply_retention(trial, commands)
+            commands += self.retention.apply(trial)
         elif isinstance(event, ExploitDone):
             self._move(trial, trigger, event.time, commands)
             how = "IN_PLACE" if event.in_place else "RESTART"
@@ -457,7 +397,7 @@ class Experiment:
                 f"trial with a checkpoint and a new config, got checkpoint {donation!r}, config {decision.config!r}"
             )
         owner, checkpoint = donation
-        self.pin(owner, checkpoint)
+        self.retention.pin(owner, checkpoint)
         self._let_go(trial, commands)
         at, trial.iteration = trial.iteration, checkpoint.iteration
         trial.adopted, trial.config = donation, decision.config
@@ -472,7 +412,7 @@ class Experiment:
         """The trial needs the checkpoint no more that it once adopted."""
         if trial.adopted is not None:
             adopted, trial.adopted = trial.adopted, None
-            commands += self.unpin(*adopted)
+            commands += self.retention.unpin(*adopted)
 
     def _ask_stopper(self, time: float, commands: list[Command]) -> bool:
         """Whether the stopper ends the experiment, which is done then."""
@@ -667,41 +607,6 @@ class Experiment:
                 self._move(trial, "stop", time, commands)
             commands.append(StopTrial(trial.id, trial.reason, now=True))
 
-    # ------------------------------------------------------------------------------ checkpoints
-
-    def pin(self, trial_id: str, checkpoint: CheckpointRecord) -> None:
-        """Keep a checkpoint from being deleted until `unpin`."""
-        self._pins[trial_id, checkpoint.id] += 1
-
-    def unpin(self, trial_id: str, checkpoint: CheckpointRecord) -> list[Command]:
-        """Let go of a pinned checkpoint; it is deleted now if retention had wanted that."""
-        key = (trial_id, checkpoint.id)
-        self._pins[key] -= 1
-        if self._pins[key] <= 0:
-            del self._pins[key]
-            if (doomed := self._doomed.pop(key, None)) is not None:
-                return [DeleteCheckpoint(trial_id, doomed)]
-        return []
-
-    def _apply_retention(self, trial: Trial, commands: list[Command]) -> None:
-        keep = self.rules.num_to_keep
-        if keep is None or len(trial.checkpoints) <= keep:
-            return
-        newest = trial.checkpoints[-1]
-        if self.rules.score_attribute is None:
-            kept = trial.checkpoints[-keep:]
-        else:
-            sign = 1.0 if self.rules.score_order == "min" else -1.0
-            ranked = sorted(trial.checkpoints, key=lambda c: (c.score is None, sign * (c.score or 0.0), -c.iteration))
-            kept = ranked[:keep]
-        for checkpoint in [c for c in trial.checkpoints if c is not newest and c not in kept]:
-            trial.checkpoints.remove(checkpoint)
-            key = (trial.id, checkpoint.id)
-            if self._pins[key] > 0:
-                self._doomed[key] = checkpoint
-            else:
-                commands.append(DeleteCheckpoint(trial.id, checkpoint))
-
     # ------------------------------------------------------------------------------- invariants
 
     def validate(self) -> None:
@@ -724,7 +629,7 @@ class Experiment:
             assert len(ids) == len(set(ids)), f"{where}: checkpoints {ids}"
             if trial.adopted is not None:
                 assert not trial.status.finished, f"{where}: keeps {trial.adopted} from being deleted"
-                assert self._pins[trial.adopted[0], trial.adopted[1].id] > 0, f"{where}: {trial.adopted} is not pinned"
+                assert self.retention.pinned(*trial.adopted), f"{where}: {trial.adopted} is not pinned"
         assert self._residents == sum(t.resident for t in self._paused.values()), f"residents: {self._residents}"
         assert [t.index for t in self.trials.values()] == list(range(len(self.trials))), "indices have gaps"
         if self.finished:

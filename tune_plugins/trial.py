@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class TrialStatus(StrEnum):
-    """Where a trial stands; the legal moves are `tune_plugins.experiment.TRANSITIONS`."""
+    """Where a trial stands; the legal moves are `tune_plugins.transitions.TRANSITIONS`."""
 
     PENDING = "PENDING"  # has a config, waits for a slot
     STARTING = "STARTING"  # sent to a worker, user code not yet entered

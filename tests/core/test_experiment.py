@@ -587,13 +587,13 @@ def test_best_checkpoints_are_kept(make: Any, order: str, keep: int, scores: lis
 def test_pins_delay_deletion(make: Any) -> None:
     experiment = started(make, num_to_keep=1)
     experiment.handle(saved(1))
-    experiment.pin(A, checkpoint(1))
-    experiment.pin(A, checkpoint(1))
+    experiment.retention.pin(A, checkpoint(1))
+    experiment.retention.pin(A, checkpoint(1))
     assert experiment.handle(saved(2)) == []
-    assert experiment.unpin(A, checkpoint(1)) == []
-    assert experiment.unpin(A, checkpoint(1)) == [DeleteCheckpoint(A, checkpoint(1))]
-    experiment.pin(A, checkpoint(2))
-    assert experiment.unpin(A, checkpoint(2)) == []
+    assert experiment.retention.unpin(A, checkpoint(1)) == []
+    assert experiment.retention.unpin(A, checkpoint(1)) == [DeleteCheckpoint(A, checkpoint(1))]
+    experiment.retention.pin(A, checkpoint(2))
+    assert experiment.retention.unpin(A, checkpoint(2)) == []
 
 
 # ------------------------------------------------------------------------------------------ pause, resume

@@ -13,6 +13,7 @@ from tune_plugins.errors import IllegalEventError
 from tune_plugins.events import (
     CheckpointSaved,
     Event,
+    ExploitDone,
     ResultsReported,
     SlotsChanged,
     StartTrial,
@@ -23,8 +24,8 @@ from tune_plugins.events import (
     TrialStarted,
     WorkerLost,
 )
-from tune_plugins.experiment import TRANSITIONS
 from tune_plugins.schedulers import Action, TrialScheduler
+from tune_plugins.transitions import TRANSITIONS
 from tune_plugins.trial import CheckpointRecord, TrialStatus
 
 S = TrialStatus
@@ -36,6 +37,7 @@ EVENTS: dict[str, list[Event]] = {
     "checkpoint": [CheckpointSaved(9.0, SUBJECT, CheckpointRecord("checkpoint_000007", 7, "/x/checkpoint_000007"))],
     "paused": [TrialPaused(9.0, SUBJECT, resident=True)],
     "evicted": [TrialPaused(9.0, SUBJECT, resident=False)],
+    "exploited": [ExploitDone(9.0, SUBJECT, in_place=True, reason="state of iteration 3 loaded")],
     "finished": [TrialFinished(9.0, SUBJECT)],
     "error": [TrialErrored(9.0, SUBJECT, "ValueError: no"), WorkerLost(9.0, SUBJECT, "WorkerLostError: gone")],
 }
