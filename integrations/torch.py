@@ -1,0 +1,636 @@
+"""PyTorch: loops written by hand report, save, go on, stop and exploit by two lines.
+
+Outside a tuning run `TrainState` does nothing, so that the same script trains alone.
+
+>>> def train(config):
+...     model = make_model()
+...     optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
+...     state = TrainState(model=model, optimizer=optimizer)
+...     for epoch in state.epochs(20):
+...         loss = train_one_epoch(model, optimizer)
+...         state.report(loss=loss)
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import random
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+from weakref import WeakKeyDictionary, ref
+
+from tune_plugins import session as tune_session
+from tune_plugins._optional import require
+from tune_plugins.errors import ArgumentError, Mistakes, TrialUnwound, TuneError, WarmRestartNeeded
+from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
+
+require("torch", extra="torch", needed_by="tune_plugins.integrations.torch")
+
+import torch  # noqa: E402
+from torch import distributed  # noqa: E402
+from torch.nn.parallel import DataParallel, DistributedDataParallel  # noqa: E402
+from torch.optim import Optimizer  # noqa: E402
+
+from tune_plugins.integrations._torch_optimizers import Built, hyperparameters, restore_built  # noqa: E402
+from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimizers  # noqa: E402
+
+__all__ = ["TrainState"]
+
+_FORMAT = 1  # of the checkpoint's file
+_first: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # {session: reference to the first state that used it}
+
+
+class TrainState:
+    """Everything from which a training loop can go on, and the loop's side of the tuning run.
+
+    ::
+
+        state = TrainState(model=model, optimizer=optimizer, scheduler=scheduler)
+        for epoch in state.epochs(20):
+            ...
+            state.report(loss=loss, accuracy=accuracy)
+
+    In a tuning run the loop goes on by itself from the trial's checkpoint, ends when the trial is stopped, and takes
+    over the state and the mutated hyper-parameters of another trial while it runs. Learning rate, weight decay,
+    momentum and other settings of the optimizers are changed by themselves (where the script uses the config's value as
+    it is), anything else by `apply_config`; what nobody takes makes the function start anew from the checkpoint.
+
+    In a distributed training (`torch.distributed` initialised) each rank makes one: rank 0 reports and saves, all of
+    them load, stop and change their settings. Models are saved without the wrappers of DDP and `torch.compile`.
+
+    Args:
+        model: an `nn.Module`; several as a list or dict.
+        optimizer: a `torch.optim.Optimizer`; several as a list or dict.
+        scheduler: a learning rate scheduler; several as a list or dict. Steps of it belong before `report`.
+        metrics: what to report of that which `report` is given: None for all, a name, several names, or
+            {name to report: source}.
+        filename: name of the file in the checkpoint, written by `torch.save`, read with ``weights_only=True``.
+        frequency: save a checkpoint every so many reports; 0: only when the tuning run asks for one.
+        checkpoint_at_end: save one when the loop ends.
+        save_checkpoints: False: report only; the trial can then neither go on from a checkpoint nor exploit.
+        apply_config: called on an exploit with {flat name: new value} of the hyper-parameters that change; changes what
+            it can in the running training and returns the names of those. Or override the method of this name.
+        **objects: any others with `state_dict` and `load_state_dict` (a gradient scaler, averaged weights, a metric),
+            or `torch.Generator`; several as a list or dict. None is left out.
+
+    Raises:
+        ArgumentError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        metrics: Metrics = None,
+        filename: str = "state.pt",
+        frequency: int = 0,
+        checkpoint_at_end: bool = True,
+        save_checkpoints: bool = True,
+        apply_config: Callable[[Mapping[str, Any]], Collection[str]] | None = None,
+        **objects: Any,
+    ) -> None:
+        mistakes = Mistakes("TrainState")
+        self._objects = _collect({"model": model, "optimizer": optimizer, "scheduler": scheduler, **objects}, mistakes)
+        self._metrics = check_metrics(metrics, mistakes)
+        if not isinstance(filename, str) or not filename or Path(filename).name != filename:
+            mistakes.add(f"filename: expected a plain file name, got {filename!r}. Write e.g. 'state.pt'.")
+        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
+            mistakes.add(
+                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
+                "Write 0 to save only when the tuning run asks for it."
+            )
+        if apply_config is not None and not callable(apply_config):
+            mistakes.add(
+                f"apply_config: expected a function of the changed hyper-parameters, got {apply_config!r}. "
+                "Leave it out if only settings of optimizers change."
+            )
+        mistakes.raise_if_any()
+        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
+        self._saves, self._apply = save_checkpoints, apply_config
+        self._optimizers = [o for o in self._objects.values() if isinstance(o, Optimizer)]
+        self._schedulers = [o for o in self._objects.values() if any(_drives(o, each) for each in self._optimizers)]
+        self._run = _Run()
+
+    def epochs(self, n: int) -> Collection[int]:
+        """What to loop over instead of ``range(n)``: in a tuning run only the epochs that are still to be trained.
+
+        The state is restored by this call. A script may have several such loops, one after the other; when a trial
+        goes on, those that had been complete are left out.
+
+        Args:
+            n: number of epochs in all, also of a trial that goes on.
+
+        Returns:
+            ``range(n)`` outside a tuning run, else something to loop over once.
+
+        Raises:
+            ArgumentError: `n` is not a number of epochs; the checkpoint does not fit.
+        """
+        if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+            raise ArgumentError("TrainState.epochs", [f"n: expected a number of epochs, 0 or more, got {n!r}."])
+        ranks = self._run.ranks if self._run.loop else _Ranks.here()
+        session = tune_session.current() if ranks.rank == 0 else None
+        active, start, counts = ranks.from_first((session is not None, _path(session), self._is_first(session)))
+        if not active:
+            return range(n)
+        if not self._run.loop or session is not self._run.session:
+            self._begin(session, ranks, start, saves=self._saves and counts)
+        return _Epochs(self, n)
+
+    def report(self, metrics: Mapping[str, Any] | None = None, /, **values: Any) -> None:
+        """Report the metrics of an epoch, as its last statement. Does nothing outside a tuning run.
+
+        `training_iteration` is the number of epochs trained; an epoch that is not reported is counted all the same.
+        In a distributed training each rank calls it, and the values of rank 0 are those reported.
+
+        Args:
+            metrics: names and numbers (or tensors of one element).
+            **values: the same as keywords.
+
+        Raises:
+            TrialUnwound: the function is to be left at once (evicted, restarted).
+            TuneError: a second report in an epoch, or one before the loop.
+            ArgumentError: a name given as `metrics` of the class is not among those reported.
+        """
+        run = self._run
+        if not run.loop:
+            if tune_session.current() is not None:
+                raise TuneError(
+                    "TrainState.report() was called before the loop over TrainState.epochs(). "
+                    "Write: for epoch in state.epochs(n): ...; state.report(loss=loss)"
+                )
+            return
+        if run.skipping:
+            return  # reported before the checkpoint was saved
+        if run.epoch is not None and run.reported:
+            raise TuneError(
+                f"TrainState.report() was called twice in epoch {run.epoch}. Each epoch has one result: call it once, "
+                "at the end of the epoch, with all metrics: state.report(loss=loss, accuracy=accuracy)"
+            )
+        run.reported = True
+        run.iteration = run.offset + run.next_epoch if run.epoch is not None else run.iteration + 1
+        run.stopped = self._send({**(metrics or {}), **values}) is tune_session.Verdict.STOP or run.stopped
+        run.steps_at_report = self._steps()
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        """Change hyper-parameters of the running training; override it for those that no optimizer has.
+
+        Called on an exploit, after the other trial's state has been loaded, in a distributed training on each rank.
+        ``get_context().config`` is still the old config.
+
+        Args:
+            changed: new values by name; names of nested ones are joined by ``/``.
+
+        Returns:
+            The names that are applied, none by default. Those left are looked for in the optimizers.
+
+        Raises:
+            WarmRestartNeeded: the function is to start anew, with the reason given.
+        """
+        return () if self._apply is None else self._apply(changed)
+
+    # ------------------------------------------------------------------------------ the loop
+
+    def _is_first(self, session: tune_session.Session | None) -> bool:
+        """Checkpoints of a trial belong to the first state that loops in it; later ones only report."""
+        return session is None or _first.setdefault(session, ref(self))() is self
+
+    def _begin(self, session: tune_session.Session | None, ranks: _Ranks, start: str | None, saves: bool) -> None:
+        """The first loop in this entry of the training function."""
+        for hook in self._run.hooks:
+            hook.remove()
+        self._run = run = _Run(session, ranks, saves)
+        run.built = hyperparameters(self._optimizers, self._schedulers)
+        for number, optimizer in enumerate(self._optimizers):
+            run.steps[number] = 0
+            run.hooks.append(optimizer.register_step_post_hook(_Counter(run.steps, number)))
+        if start is not None and saves:
+            self._load(_read(Path(start), self._filename), live=False)
+
+    def _loop(self, n: int) -> Iterator[int]:
+        run = self._run
+        run.loop += 1
+        if run.loop < run.resumed_loop:
+            run.skipping = True
+            return
+        if run.loop != run.resumed_loop:
+            run.offset, run.next_epoch = run.iteration, 0
+        run.skipping = False
+        try:
+            while run.next_epoch < n and not run.stopped:
+                run.epoch, run.reported, run.steps_at_report = run.next_epoch, False, None
+                run.next_epoch += 1
+                yield run.epoch
+                self._check_order()
+        except GeneratorExit:  # the script's own break, or an error; a state that was reported is whole
+            if run.reported and not run.unwound:
+                self._finish()
+            raise
+        else:
+            self._finish()
+        finally:
+            run.epoch = None
+            run.iteration = max(run.iteration, run.offset + run.next_epoch)  # also if the last was not reported
+
+    def _finish(self) -> None:
+        run = self._run
+        if run.session is not None and run.saves:
+            run.session.finish(_Port(self), at_end=self._at_end)
+
+    def _check_order(self) -> None:
+        """Steps taken between a report and the end of its epoch would be missing in its checkpoint."""
+        run = self._run
+        if run.steps_at_report is not None and run.steps_at_report != self._steps():
+            raise TuneError(
+                f"An optimizer or scheduler was stepped between TrainState.report() and the end of epoch {run.epoch}: "
+                "a checkpoint of that report lacks the step. Make report() the last statement of the loop."
+            )
+
+    def _steps(self) -> list[Any]:
+        return [*self._run.steps.values(), *(getattr(s, "last_epoch", None) for s in self._schedulers)]
+
+    def _select(self, given: Mapping[str, Any]) -> dict[str, str]:
+        return select_metrics(
+            self._metrics, given, where="TrainState", if_none="Give them to report(), e.g. state.report(loss=loss)."
+        )
+
+    # ------------------------------------------------------------------------------ reporting
+
+    def _send(self, metrics: dict[str, Any]) -> tune_session.Verdict:
+        run = self._run
+        if run.ranks.size > 1:
+            run.random_states = run.ranks.from_all(_random_state(one_device=True))
+        if run.session is None:
+            return self._follow()
+        try:
+            metrics = _numbers(metrics)
+            if self._metrics is not None:
+                metrics = {name: metrics[source] for name, source in self._select(metrics).items()}
+            verdict = run.session.report(
+                metrics,
+                iteration=run.iteration if run.saves else None,
+                model=_Port(self) if run.saves and run.epoch is not None else None,
+                save_every=self._frequency,
+            )
+        except BaseException as error:
+            run.unwound = isinstance(error, TrialUnwound)
+            run.ranks.from_first(("raised", (type(error) if run.unwound else TuneError, f"{error}")))
+            raise
+        run.ranks.from_first(("verdict", verdict.value))
+        return verdict
+
+    def _follow(self) -> tune_session.Verdict:
+        """In ranks other than 0: do what rank 0 is told to do in its report."""
+        run = self._run
+        while True:
+            call, value = run.ranks.from_first(None)
+            if call == "verdict":
+                return tune_session.Verdict(value)
+            if call == "raised":
+                kind, text = value
+                run.unwound = issubclass(kind, TrialUnwound)
+                _raise(kind, text)
+            _, failure = _outcome(partial(getattr(self, call), *value))
+            run.ranks.from_all(None if failure is None else failure[:2])
+
+    def _on_all_ranks(self, method: str, *arguments: Any) -> Any:
+        """Call a method here, in rank 0, and on all others; what fails on one of them fails here."""
+        ranks = self._run.ranks
+        ranks.from_first((method, arguments))
+        result, failure = _outcome(partial(getattr(self, method), *arguments))
+        failures = ranks.from_all(None if failure is None else failure[:2])
+        if failure is not None:
+            raise failure[2]
+        for rank, other in enumerate(failures):
+            if other is not None:
+                kind, text = other
+                _raise(WarmRestartNeeded if kind == "warm" else TuneError, f"rank {rank}: {text}")
+        return result
+
+    # ------------------------------------------------------------------------------ checkpoints
+
+    def _save(self, directory: Path) -> None:
+        run = self._run
+        states = {name: _state_of(thing) for name, thing in self._objects.items()}
+        for name, state in states.items():
+            _refuse_code(name, state)
+        torch.save(
+            {
+                "format": _FORMAT,
+                "loop": run.loop,
+                "epoch": run.next_epoch,
+                "offset": run.offset,
+                "iteration": run.iteration,
+                "objects": states,
+                "built": run.built,
+                "random": run.random_states or [_random_state(one_device=False)],
+            },
+            directory / self._filename,
+        )
+
+    def _load(self, saved: Mapping[str, Any], live: bool) -> None:
+        run, states = self._run, saved["objects"]
+        if missing := [name for name in self._objects if name not in states]:
+            raise ArgumentError(
+                "TrainState",
+                [
+                    f"{name}: the checkpoint to go on from has no state of it; it has {', '.join(map(repr, states))}. "
+                    "Give the objects under the names with which the checkpoint was saved."
+                    for name in missing
+                ],
+            )
+        for name, thing in self._objects.items():
+            try:
+                _load_into(thing, states[name])
+            except (RuntimeError, ValueError, KeyError) as error:
+                if not live:
+                    raise
+                reason = f"{error}".partition("\n")[0]
+                raise WarmRestartNeeded(f"the donor's {name} does not fit into this one: {reason}") from error
+        restore_built(self._optimizers, self._schedulers, saved["built"], run.built, live=live)
+        run.next_epoch, run.offset, run.iteration = saved["epoch"], saved["offset"], saved["iteration"]
+        if not live:
+            run.resumed_loop = saved["loop"]
+        rank = run.ranks.rank
+        if rank < len(saved["random"]):
+            _set_random_state(saved["random"][rank])
+
+    def _exploit(self, directory: str) -> None:
+        saved = _read(Path(directory), self._filename)
+        if saved["loop"] != self._run.loop:
+            raise WarmRestartNeeded(f"the donor is in loop {saved['loop']} over epochs, this one in {self._run.loop}")
+        self._load(saved, live=True)
+
+    def _change(self, changed: dict[str, Any], before: dict[str, Any]) -> set[str]:
+        names = self.apply_config(changed)
+        if not isinstance(names, Collection) or isinstance(names, str) or not set(names) <= changed.keys():
+            raise TuneError(
+                f"apply_config: expected the names that it has applied, some of {', '.join(map(repr, changed))}, "
+                f"got {names!r}. Return e.g. {{'dropout'}}, or set() if there are none."
+            )
+        applied = set(names)
+        rest = {name: value for name, value in changed.items() if name not in applied}
+        return applied | apply_to_optimizers(self._optimizers, self._schedulers, rest, before, self._run.built)
+
+
+class _Epochs(Collection[int]):
+    """The epochs of one loop in a tuning run."""
+
+    def __init__(self, state: TrainState, n: int) -> None:
+        self._state, self._n, self._used = state, n, False
+
+    def __iter__(self) -> Iterator[int]:
+        if self._used:
+            raise TuneError("What TrainState.epochs() returned is to be looped over once. Call epochs(n) again.")
+        self._used = True
+        return self._state._loop(self._n)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __contains__(self, epoch: object) -> bool:
+        return epoch in range(self._n)
+
+
+class _Run:
+    """What a `TrainState` knows of one entry into the training function."""
+
+    def __init__(
+        self, session: tune_session.Session | None = None, ranks: _Ranks | None = None, saves: bool = True
+    ) -> None:
+        self.session = session  # of rank 0
+        self.saves = saves
+        self.ranks = ranks or _Ranks()
+        self.loop = 0  # number of the loop, from 1
+        self.resumed_loop = 0  # that of the checkpoint, 0 for a fresh start
+        self.skipping = False  # behind a loop that was complete when the checkpoint was saved
+        self.epoch: int | None = None  # in progress
+        self.next_epoch = 0
+        self.offset = 0  # iterations before this loop
+        self.iteration = 0
+        self.reported = False  # in this epoch
+        self.stopped = False
+        self.unwound = False
+        self.built: Built = []
+        self.random_states: list[dict[str, Any]] = []  # of all ranks, at the last report
+        self.steps: dict[int, int] = {}
+        self.steps_at_report: list[Any] | None = None
+        self.hooks: list[Any] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Counts the steps of an optimizer."""
+
+    counts: dict[int, int]
+    number: int
+
+    def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.counts[self.number] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """See `tune_plugins.model_port.ModelPort`; lives in rank 0."""
+
+    state: TrainState
+
+    def save_state(self, directory: Path) -> None:
+        self.state._save(directory)
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        self.state._on_all_ranks("_exploit", str(directory))
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        session = self.state._run.session
+        assert session is not None
+        applied: set[str] = self.state._on_all_ranks("_change", dict(changed), dict(session.context.config))
+        return applied
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranks:
+    """The processes of a distributed training, or this one alone."""
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None
+
+    @classmethod
+    def here(cls) -> _Ranks:
+        if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+            return cls()
+        # On the CPU whatever the training uses, and patient: rank 0 may wait long for a verdict.
+        group = distributed.new_group(backend="gloo", timeout=timedelta(days=365))
+        return cls(distributed.get_rank(), distributed.get_world_size(), group)
+
+    def from_first(self, value: Any) -> Any:
+        """The value that rank 0 has."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+    def from_all(self, value: Any) -> list[Any]:
+        """The values of all ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self.group)
+        return values
+
+
+def _collect(given: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """The objects by name, those in lists and dicts as ``name/index`` and ``name/key``, without wrappers."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}/{key}": one for key, one in value.items()}
+        elif isinstance(value, (list, tuple)):
+            found |= {f"{name}/{index}": one for index, one in enumerate(value)}
+        elif value is not None:
+            found[name] = value
+    for name, value in found.items():
+        if inspect.isclass(value) or not (
+            isinstance(value, torch.Generator)
+            or (callable(getattr(value, "state_dict", None)) and callable(getattr(value, "load_state_dict", None)))
+        ):
+            mistakes.add(
+                f"{name}: expected an object with state_dict() and load_state_dict(), got {value!r}. "
+                "Leave out what has no state to be saved."
+            )
+    if not found:
+        mistakes.add("expected at least a model to save. Write TrainState(model=model, optimizer=optimizer).")
+    return {name: _unwrapped(value) for name, value in found.items()}
+
+
+def _unwrapped(thing: Any) -> Any:
+    while True:
+        if isinstance(thing, (DistributedDataParallel, DataParallel)):
+            thing = thing.module
+        elif isinstance(thing, torch.nn.Module) and isinstance(getattr(thing, "_orig_mod", None), torch.nn.Module):
+            thing = thing._orig_mod  # torch.compile
+        else:
+            return thing
+
+
+def _drives(thing: Any, optimizer: Optimizer) -> bool:
+    return getattr(thing, "optimizer", None) is optimizer
+
+
+def _state_of(thing: Any) -> Any:
+    return thing.get_state() if isinstance(thing, torch.Generator) else thing.state_dict()
+
+
+def _load_into(thing: Any, state: Any) -> None:
+    if isinstance(thing, torch.Generator):
+        thing.set_state(state)
+    else:
+        thing.load_state_dict(state)
+
+
+def _path(session: tune_session.Session | None) -> str | None:
+    return None if session is None or session.start_checkpoint is None else session.start_checkpoint.path
+
+
+def _read(directory: Path, filename: str) -> Any:
+    path = directory / filename
+    if not path.is_file():
+        names = sorted(p.name for p in directory.iterdir() if p.name[0] != ".") if directory.is_dir() else []
+        found = f"it has {', '.join(map(repr, names))}" if names else "it is empty or cannot be seen from here"
+        raise ArgumentError(
+            "TrainState",
+            [
+                f"filename: the checkpoint {str(directory)!r}, from which this trial is to go on, has no file "
+                f"{filename!r}; {found}. Give the name under which the state was saved."
+            ],
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+_DATA = frozenset({type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.nn.Parameter})
+
+
+def _refuse_code(name: str, state: Any) -> None:
+    """A state that can be saved but not loaded with ``weights_only=True`` is to be noticed now."""
+    if _is_data(state):
+        return
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    try:
+        torch.load(file, weights_only=True)
+    except Exception as error:
+        reason = next(
+            (line.strip() for line in f"{error}".splitlines() if "GLOBAL" in line or "Unsupported" in line), ""
+        )
+        raise TuneError(
+            f"{name}: its state_dict() holds more than tensors, numbers and text, so a checkpoint of it would not be "
+            f"safe to load ({reason or type(error).__name__}). Make state_dict() return plain data."
+        ) from error
+
+
+def _is_data(state: Any) -> bool:
+    if type(state) in _DATA:
+        return True
+    if isinstance(state, dict):
+        return all(_is_data(key) and _is_data(value) for key, value in state.items())
+    return type(state) in (list, tuple) and all(map(_is_data, state))
+
+
+def _random_state(one_device: bool) -> dict[str, Any]:
+    """Of the generators that training code uses; plain data."""
+    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if (numpy := sys.modules.get("numpy")) is not None:
+        name, keys, *rest = numpy.random.get_state()
+        state["numpy"] = (name, keys.tolist(), *rest)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        # A rank has one device; asking for the others would occupy them.
+        state["cuda"] = [torch.cuda.get_rng_state()] if one_device else torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    torch.set_rng_state(state["torch"])
+    if "numpy" in state and (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.set_state(tuple(state["numpy"]))
+    if "cuda" in state and torch.cuda.is_available():
+        if len(state["cuda"]) == 1:
+            torch.cuda.set_rng_state(state["cuda"][0])
+        elif len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics with tensors and NumPy scalars as plain numbers, also in nested dicts."""
+    numbers: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            numbers[str(name)] = _numbers(value)
+        else:
+            numbers[str(name)] = value.item() if hasattr(value, "item") else value
+    return numbers
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, Any]:
+    """(what a call returns, None) or (None, (kind, text, error))."""
+    try:
+        return call(), None
+    except WarmRestartNeeded as reason:
+        return None, ("warm", f"{reason}", reason)
+    except Exception as error:
+        return None, ("failed", f"{type(error).__name__}: {error}", error)
+
+
+def _raise(kind: type[BaseException], text: str) -> NoReturn:
+    raise kind(text)
