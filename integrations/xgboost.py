@@ -11,48 +11,40 @@ run the callbacks do nothing, so that the same script trains alone.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
 from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._metrics import Metrics, check_metrics, plain, select_metrics
+from tune_plugins.errors import Mistakes, TuneError, WarmRestartNeeded
+from tune_plugins.integrations._boosting import (
+    Course,
+    Postprocess,
+    callers,
+    check_checkpoint_arguments,
+    check_report_arguments,
+    live_parameters,
+    model_file,
+    refuse_second_reporter,
+    use_of,
+)
+from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
 
 require("xgboost", extra="xgboost", needed_by="tune_plugins.integrations.xgboost")
 
 from xgboost import Booster  # noqa: E402
-from xgboost.callback import CallbackContainer, EarlyStopping, TrainingCallback, TrainingCheckPoint  # noqa: E402
+from xgboost.callback import (  # noqa: E402
+    CallbackContainer,
+    EarlyStopping,
+    LearningRateScheduler,
+    TrainingCallback,
+    TrainingCheckPoint,
+)
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
-
-Postprocess = Callable[[dict[str, float]], Mapping[str, Any]]
-
-
-@dataclass(slots=True)
-class _SessionUse:
-    """What the fits of one trial have made of its session so far."""
-
-    session: tune_session.Session | None
-    reported: bool = False
-    """A fit has reported: later ones let the session count on."""
-    owned: bool = False
-    """A fit has taken the checkpoints: they belong to the first one that can have them."""
-
-
-_use = _SessionUse(None)
-
-
-def _use_of(session: tune_session.Session) -> _SessionUse:
-    global _use
-    if _use.session is not session:
-        _use = _SessionUse(session)
-    return _use
 
 
 @dataclass(slots=True)
@@ -62,7 +54,6 @@ class _Fit:
     session: tune_session.Session
     counts_rounds: bool
     """`training_iteration` is the number of rounds of the model; otherwise the session counts."""
-    saves: bool
     end: int | None = None
     """Number of rounds of the model at which a continued training is complete."""
     start: int = 0
@@ -72,6 +63,13 @@ class _Fit:
     reported: int = 0
     """Rounds of this call that are reported."""
     stopped: bool = False
+    over: bool = False
+    """The last round is done: all that can follow is its report."""
+    params: dict[str, Any] | None = None
+    """Parameters that the model has been given by exploits, as changes to those of the call."""
+    donor: str = ""
+    """Model file of the last exploit, while that lasts."""
+    port: _Port | None = None
     model: Any = None
     evals_log: Any = None
     series: list[tuple[str, list[Any], int]] = field(default_factory=list)
@@ -107,14 +105,9 @@ class TuneReportCallback(TrainingCallback):
         mistakes.raise_if_any()
 
     def _set_up(self, metrics: Any, postprocess: Any, mistakes: Mistakes) -> None:
-        self._metrics = check_metrics(metrics, mistakes)
+        self._metrics = check_report_arguments(metrics, postprocess, mistakes)
         self._postprocess: Postprocess | None = postprocess
         self._fit: _Fit | None = None
-        if postprocess is not None and not callable(postprocess):
-            mistakes.add(
-                f"results_postprocessing_fn: expected a function of the metrics dict, got {postprocess!r}. "
-                "Leave it out to report the metrics as they are."
-            )
 
     def before_training(self, model: Any) -> Any:
         """Begin a fit; in a trial that is to go on from a checkpoint, return the model of that."""
@@ -122,9 +115,9 @@ class TuneReportCallback(TrainingCallback):
         session = tune_session.current()
         if session is None:
             return model
-        self._refuse_second_reporter()
+        refuse_second_reporter(type(self).__name__, _callbacks(), TuneReportCallback)
         is_booster = isinstance(model, Booster)
-        use = _use_of(session)
+        use = use_of(session)
         first, use.reported = not use.reported, True
         owner = is_booster and self._saves() and not use.owned
         end = None
@@ -133,7 +126,9 @@ class TuneReportCallback(TrainingCallback):
             model, end = self._begin(model, session.start_checkpoint)
         # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
         fresh = is_booster and session.start_checkpoint is not None and model.num_boosted_rounds() == 0
-        self._fit = _Fit(session, counts_rounds=first and is_booster and not fresh, saves=owner, end=end)
+        fit = self._fit = _Fit(session, counts_rounds=first and is_booster and not fresh, end=end)
+        if owner:
+            fit.port = self._port(fit)
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: TrainingCallback.EvalsLog) -> bool:
@@ -162,7 +157,7 @@ class TuneReportCallback(TrainingCallback):
             return model
         # `fit.model` holds all rounds; `model` may have been cut to the best ones by EarlyStopping(save_best=True).
         # A callback that ends the training from `after_iteration` hides the last round from those behind it.
-        fit.done = max(fit.done, fit.model.num_boosted_rounds() - fit.start)
+        fit.done, fit.over = max(fit.done, fit.model.num_boosted_rounds() - fit.start), True
         self._report(fit)
         self._finish(fit)
         return model
@@ -183,6 +178,9 @@ class TuneReportCallback(TrainingCallback):
 
     def _saves(self) -> bool:
         return False
+
+    def _port(self, fit: _Fit) -> _Port | None:
+        return None
 
     def _begin(self, model: Booster, checkpoint: Checkpoint | None) -> tuple[Booster, int | None]:
         """The model to train, and the number of rounds at which it is complete (None: as the script says)."""
@@ -219,17 +217,6 @@ class TuneReportCallback(TrainingCallback):
             "or eval_set=[(X, y)] in the scikit-learn estimators.",
         )
         return [(name, *available[source]) for name, source in selected.items()]
-
-    def _refuse_second_reporter(self) -> None:
-        container = _container()
-        if container is not None and sum(isinstance(c, TuneReportCallback) for c in container.callbacks) > 1:
-            raise ArgumentError(
-                type(self).__name__,
-                [
-                    "callbacks: expected one callback that reports to the tuning run, got several, so that each "
-                    "round would be reported more than once. Keep one of them."
-                ],
-            )
 
 
 class TuneReportCheckpointCallback(TuneReportCallback):
@@ -271,45 +258,23 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         mistakes = Mistakes(type(self).__name__)
         self._set_up(metrics, results_postprocessing_fn, mistakes)
         self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
-        if not isinstance(filename, str) or Path(filename).name != filename or Path(filename).suffix not in _FORMATS:
-            mistakes.add(
-                f"filename: expected a plain file name ending in {' or '.join(_FORMATS)}, got {filename!r}. "
-                "Write e.g. 'model.ubj'."
-            )
-        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-            mistakes.add(
-                f"frequency: expected a number of rounds, 0 or more, got {frequency!r}. "
-                "Write 0 to save only when the tuning run asks for it."
-            )
+        check_checkpoint_arguments(filename, frequency, _FORMATS, mistakes)
         mistakes.raise_if_any()
 
     def _saves(self) -> bool:
         return True
 
+    def _port(self, fit: _Fit) -> _Port:
+        return _Port(fit, self._filename, type(self).__name__)
+
     def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        if not fit.saves:
+        if fit.port is None:
             return fit.session.report(metrics, iteration=iteration)
-        return fit.session.report(
-            metrics,
-            iteration=iteration,
-            model=_Port(self, fit),
-            save_every=self._frequency,
-        )
+        return fit.session.report(metrics, iteration=iteration, model=fit.port, save_every=self._frequency)
 
     def _finish(self, fit: _Fit) -> None:
-        if fit.saves:
-            fit.session.finish(_Port(self, fit), at_end=self._at_end)
-
-    def _save(self, model: Booster, directory: Path) -> None:
-        model.save_model(os.path.join(directory, self._filename))
-
-    def _load(self, call: _TrainCall, path: str) -> Booster:
-        """The model that `xgboost.train` itself makes for ``xgb_model=path``.
-
-        Loading into the model that is there would not do: once configured (early stopping does so), it loses
-        its parameters by it, and the random generator would not be seeded anew.
-        """
-        return Booster(call.params, [call.dtrain, *(data for data, _ in call.evals)], model_file=path)
+        if fit.port is not None:
+            fit.session.finish(fit.port, at_end=self._at_end)
 
     def _begin(self, model: Booster, checkpoint: Checkpoint | None) -> tuple[Booster, int | None]:
         if checkpoint is None:
@@ -317,14 +282,10 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         call = _TrainCall.running()
         begun = model.num_boosted_rounds()
         with checkpoint.as_directory() as directory:
-            path = os.path.join(directory, self._filename)
-            if not os.path.isfile(path):
-                raise ArgumentError(type(self).__name__, [_missing_file(checkpoint, directory, self._filename)])
-            loaded = self._load(call, path)
+            loaded = call.booster(model_file(directory, self._filename, where=type(self).__name__))
         if begun and begun >= loaded.num_boosted_rounds():
             return model, None  # the script has loaded the checkpoint itself
-        container = _container()
-        for callback in container.callbacks if container is not None else ():
+        for callback in _callbacks():
             if callback is self:
                 break  # those behind see the model by themselves
             if isinstance(callback, (EarlyStopping, TrainingCheckPoint)):
@@ -334,32 +295,121 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """See `tune_plugins.model_port.ModelPort`."""
+    """The running `xgboost.train` as the engine reaches it; see `tune_plugins.model_port.ModelPort`."""
 
-    callback: TuneReportCheckpointCallback
     fit: _Fit
+    filename: str
+    where: str
+    """Name of the callback, for errors."""
 
     def save_state(self, directory: Path) -> None:
-        self.callback._save(self.fit.model, directory)
+        self.fit.model.save_model(os.path.join(directory, self.filename))
 
     def load_state(self, directory: Path, iteration: int) -> None:
-        raise WarmRestartNeeded("this adapter enters the training anew")
+        fit = self.fit
+        path = model_file(directory, self.filename, where=self.where)
+        if fit.over:
+            raise WarmRestartNeeded("xgboost.train has done its last round")
+        call = _TrainCall.running()
+        params = {**dict(call.params), **(fit.params or {})}
+        if reason := _bound_to_its_loop(params):
+            raise WarmRestartNeeded(reason)
+        end = fit.start + call.num_boost_round if fit.end is None else fit.end
+        given = call.booster(path, fit.params)
+        rounds = given.num_boosted_rounds()
+        Course(end, call.num_boost_round - fit.done, fit.over).check(rounds, "xgboost.train")
+        start = rounds - fit.done
+        _begin_anew(_callbacks(), start, moved=start != fit.start)
+        fit.start, fit.end, fit.donor = start, end, path
+        self._become(given)
 
     def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
-        return ()
+        fit = self.fit
+        used = {**dict(_TrainCall.running().params), **(fit.params or {})}
+        found = live_parameters(changed, fit.session.context.config, used, _LIVE)
+        if len(found) == len(changed):
+            fit.params = {**(fit.params or {}), **dict(found.values())}
+            # Made again: once XGBoost has looked at its parameters, which the question for the number of rounds
+            # makes it do, gblinear takes no others.
+            self._become(_TrainCall.running().booster(fit.donor, fit.params))
+        return found
+
+    def _become(self, given: Booster) -> None:
+        """Make the Booster that the user, `xgboost.train` and all callbacks hold the given one."""
+        # `given` is what `xgboost.train` makes for `xgb_model`: random generator, parameters and cached predictions
+        # begin anew. `load_model` would leave the generator as it is, and take the parameters away.
+        live = self.fit.model
+        live.handle, given.handle = given.handle, live.handle
 
 
 _FORMATS = (".ubj", ".json")
 
-
-def _missing_file(checkpoint: Checkpoint, directory: str, filename: str) -> str:
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    there = sorted(name for name in names if not name.startswith("."))
-    found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
-    return (
-        f"filename: the checkpoint {checkpoint.path!r}, from which this trial is to go on, has no file {filename!r}; "
-        f"{found}. Give the callback the name under which the model was saved."
+# Parameters that a Booster reads in each round, by all their names. Those that the data, the form of the model or the
+# meaning of its metrics hang on (tree_method, max_bin, objective, num_class, seed, ...) are not among them.
+_LIVE = {
+    name: names
+    for names in (
+        ("eta", "learning_rate"),
+        ("gamma", "min_split_loss"),
+        ("lambda", "reg_lambda"),
+        ("alpha", "reg_alpha"),
+        ("max_depth",),
+        ("max_leaves",),
+        ("min_child_weight",),
+        ("max_delta_step",),
+        ("subsample",),
+        ("colsample_bytree",),
+        ("colsample_bylevel",),
+        ("colsample_bynode",),
+        ("scale_pos_weight",),
+        ("max_cat_to_onehot",),
+        ("max_cat_threshold",),
+        ("rate_drop",),
+        ("one_drop",),
+        ("skip_drop",),
     )
+    for name in names
+}
+
+
+def _bound_to_its_loop(params: Mapping[str, Any]) -> str:
+    """Why this training depends on the number of the round in its loop, which a continuation counts from 0."""
+
+    def on(name: str) -> bool:
+        return str(params.get(name, False)).lower() in ("true", "1")
+
+    if on("seed_per_iteration"):
+        return "seed_per_iteration draws by the number of the round in the loop, which cannot be set"
+    if str(params.get("objective", "")).startswith("rank:"):
+        if params.get("lambdarank_pair_method") == "mean":
+            return "lambdarank_pair_method='mean' draws by the number of the round in the loop, which cannot be set"
+        if on("lambdarank_unbiased"):
+            return "lambdarank_unbiased has state that begins with the loop"
+    return ""
+
+
+def _begin_anew(callbacks: Collection[TrainingCallback], start: int, *, moved: bool) -> None:
+    """Put XGBoost's own callbacks into the state in which they begin a continuation.
+
+    Args:
+        callbacks: all of the fit.
+        start: rounds of the model before the first of this call, as they are to count from now on.
+        moved: `start` was another number before.
+
+    Raises:
+        WarmRestartNeeded: one of them cannot; none has been touched.
+    """
+    for callback in callbacks:
+        if isinstance(callback, LearningRateScheduler):
+            raise WarmRestartNeeded("LearningRateScheduler counts by the loop, which cannot begin anew")
+        if isinstance(callback, EarlyStopping) and type(callback) is not EarlyStopping:
+            raise WarmRestartNeeded(f"{type(callback).__name__} may keep a count of its own, which must begin anew")
+        if isinstance(callback, TrainingCheckPoint) and moved:
+            raise WarmRestartNeeded("TrainingCheckPoint names its files by the loop, which is at another round")
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping):
+            callback.starting_round = start
+            callback.current_rounds, callback.stopping_history, callback.best_scores = 0, {}, {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +428,7 @@ class _TrainCall:
         Raises:
             TuneError: it is not there.
         """
-        for frame in _callers():
+        for frame in callers():
             if frame.f_code.co_name == "train" and frame.f_globals.get("__name__") == "xgboost.training":
                 given = frame.f_locals
                 return cls(given["params"], given["dtrain"], given["num_boost_round"], given["evals"] or ())
@@ -388,19 +438,18 @@ class _TrainCall:
             "tune_plugins.get_checkpoint() yourself and use TuneReportCallback."
         )
 
+    def booster(self, path: str, params: Mapping[str, Any] | None = None) -> Booster:
+        """The model that `xgboost.train` itself makes for ``xgb_model=path``, with changes of its parameters."""
+        booster = Booster(self.params, [self.dtrain, *(data for data, _ in self.evals)], model_file=path)
+        booster.set_param(dict(params or {}))
+        return booster
 
-def _container() -> CallbackContainer | None:
-    """XGBoost's list of the callbacks that this one is called with."""
-    for frame in _callers():
-        if frame.f_code.co_name == "before_training" and frame.f_globals.get("__name__") == "xgboost.callback":
+
+def _callbacks() -> Collection[TrainingCallback]:
+    """All callbacks of the fit that calls; empty if it is none of XGBoost's."""
+    for frame in callers():
+        if frame.f_globals.get("__name__") == "xgboost.callback":
             caller = frame.f_locals.get("self")
             if isinstance(caller, CallbackContainer):
-                return caller
-    return None
-
-
-def _callers() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+                return caller.callbacks
+    return ()
