@@ -58,7 +58,9 @@ class PeerEnvironment:
 
 
 RAY_TUNE = PeerEnvironment(
-    "Ray Tune", ROOT / ".venv-bench-raytune", ("ray[tune]==2.60.*", "xgboost", "pandas", "numpy")
+    "Ray Tune",
+    ROOT / ".venv-bench-raytune",
+    ("ray[tune]==2.60.*", "xgboost", "torch", "lightning", "scikit-learn", "pandas", "numpy"),
 )
 HPO = PeerEnvironment("Syne Tune, Optuna", ROOT / ".venv-bench-hpo", ("syne-tune==0.16.*", "optuna==5.*", "numpy"))
 
