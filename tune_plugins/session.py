@@ -70,8 +70,11 @@ class Session(Protocol):
     context: TrialContext
     start_checkpoint: Checkpoint | None
     """Checkpoint to go on from, None for a fresh start."""
-    stopped: type[TrialStopped]
-    """What `tune_plugins.report` raises in a loop written by hand after the verdict STOP."""
+
+    @property
+    def stopped(self) -> type[TrialStopped]:
+        """What `tune_plugins.report` raises in a loop written by hand after the verdict STOP."""
+        ...
 
     def report(
         self,

@@ -219,9 +219,9 @@ class ChildSession:
                     method, given = value
                     try:
                         found = getattr(model, method)(*given)
-                        answer = ("done", list(found) if method == "apply_config" else None)
-                    except WarmRestartNeeded as reason:
-                        answer = ("warm restart", str(reason))
+                        answer: tuple[str, Any] = ("done", list(found) if method == "apply_config" else None)
+                    except WarmRestartNeeded as refusal:
+                        answer = ("warm restart", str(refusal))
                     except Exception as error:
                         failure, answer = error, ("failed", f"{type(error).__name__}: {error}")
                     self._connection.send(answer)
