@@ -158,7 +158,8 @@ def elsewhere(backend: str) -> type[AdapterConformance]:
 
     cases = {test: case(test) for test in vars(AdapterConformance) if test.startswith("test_")}
     suite = {"label": LABELS[backend], "live": LIVE[backend], "outcomes": outcomes}
-    return type(name, (KerasConformance,), {**suite, **cases, "__module__": __name__})
+    made = type(name, (KerasConformance,), {**suite, **cases, "__module__": __name__})
+    return pytest.mark.slow(pytest.mark.timeout(300)(made))
 
 
 def run_elsewhere(backend: str, name: str, report: Path) -> dict[str, str]:
@@ -166,11 +167,18 @@ def run_elsewhere(backend: str, name: str, report: Path) -> dict[str, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{name}"]
     done = subprocess.run(
         [*command, f"--junitxml={report}"],
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            # The cases make the same model again and again: compile it once.
+            "JAX_COMPILATION_CACHE_DIR": str(report.parent / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert report.exists(), done.stdout + done.stderr

@@ -1,0 +1,691 @@
+"""The Keras adapter against the real Keras: on PyTorch in this process, on JAX in one that the last test starts."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
+import numpy as np
+import pytest
+
+import tune_plugins.session as tune_session
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped
+from tune_plugins.integrations import _keras_optimizer as hyper
+from tune_plugins.integrations.keras import TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.session import TrialContext
+from tune_plugins.testing import Exploit, RecordingSession
+
+BACKEND = keras.backend.backend()
+OTHER = "jax" if BACKEND == "torch" else "torch"
+EPOCHS = 4
+
+_random = np.random.default_rng(0)
+X = _random.normal(size=(24, 5)).astype("float32")
+Y = (X.sum(1) > 0).astype("int32")
+VALIDATION = {"validation_data": (X[16:], Y[16:])}
+
+
+def build(optimizer: Any = None, *, built: bool = True, dropout: bool = True, **options: Any) -> Any:
+    keras.utils.set_random_seed(5)
+    layers = [keras.layers.Dense(4, activation="tanh"), *([keras.layers.Dropout(0.4)] if dropout else [])]
+    layers += [keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([*([keras.layers.Input((5,))] if built else []), *layers])
+    model.compile(optimizer or keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", **options)
+    return model
+
+
+class Subclassed(keras.Model):
+    """Has no variables before it has seen data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = keras.layers.Dense(4, activation="tanh")
+        self.dropout = keras.layers.Dropout(0.4)
+        self.out = keras.layers.Dense(2, activation="softmax")
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.out(self.dropout(self.hidden(x), training=training))
+
+
+def build_subclassed() -> Any:
+    keras.utils.set_random_seed(5)
+    model = Subclassed()
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    return model
+
+
+def fit(model: Any, *callbacks: Any, epochs: int = EPOCHS, data: Any = None, **options: Any) -> Any:
+    x, y = (X[:16], Y[:16]) if data is None else (data, None)
+    batch = {"batch_size": 4} if data is None else {}
+    keras.utils.set_random_seed(9)  # for the shuffling, as a script does
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(9)
+    return model.fit(x, y, epochs=epochs, verbose=0, callbacks=list(callbacks), **batch, **options)
+
+
+def arrays(model: Any) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(v) for v in (*model.weights, *model.optimizer.variables)]
+
+
+def same(one: Any, other: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(arrays(one), arrays(other), strict=True))
+
+
+def rate(model: Any) -> float:
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+def saved(session: RecordingSession, iteration: int) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path(session.checkpoints[iteration].path, "training_state.json").read_text())
+    return content
+
+
+def trained(checkpoint: Checkpoint | None, model: Any) -> Any:
+    """`model` with what a checkpoint holds, loaded by Keras alone."""
+    assert checkpoint is not None
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(Path(checkpoint.path, "model.weights.h5"))
+    return model
+
+
+class Recorder(keras.callbacks.Callback):
+    """What Keras tells its callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[int] = []
+        self.ends = 0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.epochs.append(epoch)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.ends += 1
+
+
+# --- outside a trial
+
+
+def test_without_a_trial_the_callback_changes_nothing() -> None:
+    assert tune_session.current() is None
+    model, bare = build(), build()
+    recorder = Recorder()
+    fit(model, TuneReportCheckpointCallback(metrics="no-such-metric", frequency=1), recorder)
+    fit(bare)
+    assert same(model, bare) and recorder.epochs == [0, 1, 2, 3]
+
+
+def test_in_a_trial_the_model_is_the_same_too() -> None:
+    model, bare = build(), build()
+    with RecordingSession(save_at=range(99)):
+        fit(model, TuneReportCheckpointCallback(), **VALIDATION)
+    fit(bare, **VALIDATION)
+    assert same(model, bare)
+
+
+def test_batches_are_not_watched_unless_asked_for() -> None:
+    """A callback with `on_train_batch_end` makes Keras read the metrics back after every step."""
+    assert keras.src.utils.is_default(TuneReportCheckpointCallback().on_train_batch_end)
+    assert not keras.src.utils.is_default(TuneReportCallback(None, "train_batch_end").on_train_batch_end)
+
+
+# --- what is reported
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_every_epoch_with_what_the_others_add(first: bool) -> None:
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 / (epoch + 1))
+    with RecordingSession() as session:
+        callback = TuneReportCallback()
+        record = fit(build(), *((callback, scheduler) if first else (scheduler, callback)), **VALIDATION)
+    assert session.iterations == [1, 2, 3, 4]
+    assert set(session.reports[0].metrics) == {"loss", "val_loss", "learning_rate"} == set(record.history)
+    assert session.values("learning_rate") == record.history["learning_rate"]
+    assert all(type(value) is float for report in session.reports for value in report.metrics.values())
+
+
+def test_metric_of_validation_that_is_not_in_every_epoch() -> None:
+    with RecordingSession() as session:
+        fit(build(), TuneReportCallback(["loss", "val_loss"]), validation_freq=2, **VALIDATION)
+    assert [set(report.metrics) for report in session.reports] == [{"loss"}, {"loss", "val_loss"}] * 2
+    with RecordingSession(), pytest.raises(ArgumentError, match="'val_accuracy'; there are 'loss', 'val_loss'"):
+        fit(build(), TuneReportCallback(["val_accuracy"]), validation_freq=2, **VALIDATION)
+    with RecordingSession() as session, pytest.raises(ArgumentError, match="'val_loss'"):
+        fit(build(), TuneReportCallback("val_loss"))
+    assert session.reports == []
+
+
+def test_metric_of_several_values() -> None:
+    model = build(metrics=[keras.metrics.F1Score(average=None)])
+    with RecordingSession() as session:
+        targets = keras.utils.to_categorical(Y[:16], 2)
+        model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(average=None)])
+        model.fit(X[:16], targets, epochs=1, verbose=0, callbacks=[TuneReportCallback()])
+    (score,) = session.values("f1_score")
+    assert set(score) == {"0", "1"} and all(type(value) is float for value in score.values())
+
+
+def test_all_wrong_arguments_at_once() -> None:
+    with pytest.raises(ArgumentError, match="5 mistakes") as caught:
+        TuneReportCheckpointCallback([1], "epoch_start", "test_end", "../model.h5", -1)  # type: ignore[list-item]
+    for name in ("metrics", "report_metrics_on", "checkpoint_on", "filename", "frequency"):
+        assert any(mistake.startswith(f"{name}:") for mistake in caught.value.mistakes)
+    assert "'epoch_end' or 'train_batch_end' or 'test_end'" in str(caught.value)
+    with pytest.raises(ArgumentError, match="checkpoint_on: got 'train_batch_end'"):
+        TuneReportCheckpointCallback(checkpoint_on="train_batch_end")
+
+
+def test_two_reporting_callbacks_are_refused() -> None:
+    with RecordingSession(), pytest.raises(ArgumentError, match="more than once"):
+        fit(build(), TuneReportCallback(), TuneReportCheckpointCallback())
+
+
+# --- stopping
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+@pytest.mark.parametrize("first", [True, False])
+def test_stop_ends_the_training_and_leaves_the_history(stop_at: int, first: bool) -> None:
+    recorder, model = Recorder(), build()
+    with RecordingSession(stop_at=stop_at) as session:
+        callback = TuneReportCheckpointCallback()
+        record = fit(model, *((callback, recorder) if first else (recorder, callback)))
+    assert session.iterations == list(range(1, stop_at + 1))
+    assert recorder.epochs == list(range(stop_at)) and recorder.ends == 1 and session.finished == 1
+    assert record.epoch == recorder.epochs and record.history["loss"] == session.values("loss")
+    assert same(trained(session.checkpoints[stop_at], build()), model)
+
+
+@pytest.mark.parametrize("best", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+def test_early_stopping_leaves_the_last_checkpoint_whatever_the_order(first: bool, best: bool) -> None:
+    def early() -> Any:
+        return keras.callbacks.EarlyStopping("loss", patience=1, min_delta=10.0, restore_best_weights=best)
+
+    model, bare, last = build(), build(), build()
+    fit(bare, early())
+    fit(last, epochs=2)
+    with RecordingSession() as session:
+        callback = TuneReportCheckpointCallback()
+        fit(model, *((callback, early()) if first else (early(), callback)))
+    assert session.iterations == [1, 2] and session.finished == 1
+    assert same(model, bare)
+    assert same(trained(session.checkpoints[2], build()), last)
+
+
+def test_nan_ends_the_training_and_is_reported() -> None:
+    with RecordingSession() as session:
+        fit(build(keras.optimizers.SGD(float("inf"))), TuneReportCheckpointCallback(), keras.callbacks.TerminateOnNaN())
+    (loss,) = session.values("loss")
+    assert loss != loss and session.finished == 1
+
+
+def test_averaged_weights_are_not_what_is_gone_on_from() -> None:
+    """With `use_ema` Keras puts the averages in place when the training ends."""
+
+    def averaging() -> Any:
+        return build(keras.optimizers.SGD(0.1, use_ema=True))
+
+    whole, model = averaging(), averaging()
+    fit(whole)
+    with RecordingSession(stop_at=2) as before:
+        fit(averaging(), TuneReportCheckpointCallback())
+    with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=2):
+        fit(model, TuneReportCheckpointCallback())
+    assert same(model, whole)
+
+
+# --- going on
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Data in batches; Keras shuffles them."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return X[4 * index : 4 * index + 4], Y[4 * index : 4 * index + 4]
+
+
+def loader() -> Any:
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.tensor(X[:16]), torch.tensor(Y[:16]))
+    return torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+
+
+@pytest.mark.parametrize("source", ["arrays", "dataset", "loader"])
+@pytest.mark.parametrize("model", [build, build_subclassed, lambda: build(built=False)])
+def test_a_stopped_trial_goes_on_as_if_it_had_never_been(source: str, model: Any) -> None:
+    data = {"arrays": lambda: None, "dataset": Shuffled, "loader": loader}[source]
+    whole, resumed = model(), model()
+    fit(whole, data=data(), **VALIDATION)
+    with RecordingSession(stop_at=2) as before:
+        fit(model(), TuneReportCheckpointCallback(), data=data(), **VALIDATION)
+    with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=2) as session:
+        record = fit(resumed, TuneReportCheckpointCallback(), data=data(), **VALIDATION)
+    assert session.iterations == [3, 4] and record.epoch == [2, 3]
+    assert same(resumed, whole)
+
+
+def test_a_model_that_fit_leaves_unbuilt_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under TensorFlow, where the first batch builds the model."""
+    with RecordingSession(stop_at=2) as before:
+        fit(build_subclassed(), TuneReportCheckpointCallback())
+    build_now, calls = Subclassed._symbolic_build, []
+
+    def late(self: Any, *args: Any, **kwargs: Any) -> None:
+        calls.append(self)
+        if len(calls) > 1:
+            build_now(self, *args, **kwargs)
+
+    whole, resumed = build_subclassed(), build_subclassed()
+    fit(whole)
+    monkeypatch.setattr(Subclassed, "_symbolic_build", late)
+    with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=2) as session:
+        fit(resumed, TuneReportCheckpointCallback())
+    assert len(calls) >= 2 and session.iterations == [3, 4]
+    assert same(resumed, whole)
+
+
+def test_complete_checkpoint_gets_no_further_epoch() -> None:
+    with RecordingSession() as before:
+        fit(build(), TuneReportCheckpointCallback())
+    model = build()
+    with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=4) as session:
+        record = fit(model, TuneReportCheckpointCallback())
+        assert session.reports == [] and session.checkpoints == {} and record.epoch == []
+        fit(model, TuneReportCallback(), epochs=1)  # and Keras has forgotten where the first one began
+    assert session.iterations == [5]
+
+
+def test_initial_epoch_of_the_script_counts() -> None:
+    with RecordingSession() as session:
+        fit(build(), TuneReportCheckpointCallback(), initial_epoch=2)
+    assert session.iterations == [3, 4] and saved(session, 4)["epoch"] == 4
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_weights_alone_begin_with_the_first_epoch(with_optimizer: bool, tmp_path: Path) -> None:
+    source = build()
+    fit(source, epochs=2)
+    if not with_optimizer:
+        weights = source.get_weights()
+        source = keras.Sequential([keras.layers.Input((5,)), *source.layers])
+        source.set_weights(weights)
+    source.save_weights(tmp_path / "start.weights.h5")
+    plain, model = build(), build()
+    plain.optimizer.build(plain.trainable_variables)
+    plain.load_weights(tmp_path / "start.weights.h5")
+    if with_optimizer:
+        assert int(plain.optimizer.iterations) == 8
+    fit(plain)
+    start = Checkpoint.from_directory(tmp_path)
+    with RecordingSession(start_checkpoint=start, start_iteration=7) as session:
+        record = fit(model, TuneReportCheckpointCallback(filename="start.weights.h5"))
+    assert session.iterations == [8, 9, 10, 11] and record.epoch == [0, 1, 2, 3]
+    assert same(model, plain)
+
+
+def test_weights_of_a_checkpoint_load_into_a_bare_model() -> None:
+    model, bare = build(), build()
+    with RecordingSession() as session:
+        fit(model, TuneReportCheckpointCallback())
+    assert session.last_checkpoint is not None
+    inference = keras.Sequential([keras.layers.Input((5,)), *bare.layers])
+    inference.load_weights(Path(session.last_checkpoint.path, "model.weights.h5"))
+    assert np.array_equal(inference.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+def test_missing_file_names_those_there_are() -> None:
+    with RecordingSession() as before:
+        fit(build(), TuneReportCheckpointCallback(filename="other.weights.h5"), epochs=1)
+    with (
+        RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=1),
+        pytest.raises(ArgumentError, match=r"no file 'model\.weights\.h5'; it has 'other\.weights\.h5'"),
+    ):
+        fit(build(), TuneReportCheckpointCallback())
+
+
+# --- several fits, evaluate, predict
+
+
+def test_later_fits_count_on_and_leave_the_checkpoints_alone() -> None:
+    callback, model = TuneReportCheckpointCallback(frequency=2), build()
+    with RecordingSession() as session:
+        fit(model, callback)
+        fit(model, callback, epochs=2)
+    assert session.iterations == [1, 2, 3, 4, 5, 6] and list(session.checkpoints) == [2, 4]
+    resumed = build()
+    with RecordingSession(start_checkpoint=session.checkpoints[2], start_iteration=2) as again:
+        fit(resumed, TuneReportCheckpointCallback())
+        fit(resumed, TuneReportCheckpointCallback(), epochs=2)
+    assert again.iterations == [3, 4, 5, 6]
+    assert same(resumed, model)
+
+
+def test_fit_after_the_stop_is_refused() -> None:
+    with RecordingSession(stop_at=2) as session:
+        fit(build(), TuneReportCallback())
+        with pytest.raises(TrialStopped):
+            fit(build(), TuneReportCallback())
+    assert session.iterations == [1, 2]
+
+
+def test_evaluate_and_predict_in_a_trial_report_nothing() -> None:
+    model, callback = build(), TuneReportCheckpointCallback()
+
+    class Evaluates(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.evaluate(X, Y, verbose=0, callbacks=[callback])
+
+    with RecordingSession() as session:
+        model.evaluate(X, Y, verbose=0, callbacks=[callback])
+        fit(model, Evaluates(), callback)
+        model.evaluate(X, Y, verbose=0, callbacks=[callback])
+        model.predict(X, verbose=0, callbacks=[callback])
+    assert session.iterations == [1, 2, 3, 4]
+
+
+def test_evaluations_are_reported_if_asked_for() -> None:
+    model, callback = build(), TuneReportCheckpointCallback(report_metrics_on="test_end")
+    with RecordingSession(save_at={1}) as session:
+        record = fit(model, callback, validation_freq=2, **VALIDATION)
+        loss = model.evaluate(X, Y, verbose=0, callbacks=[callback])
+    assert session.iterations == [1, 2, 3]
+    assert session.values("loss") == [*record.history["val_loss"], loss]
+    assert saved(session, 1)["epoch"] == 2 and list(session.checkpoints) == [1, 2]
+
+
+# --- batches
+
+
+def test_every_batch_is_reported_and_epochs_are_saved() -> None:
+    whole, resumed = build(), build()
+    fit(whole)
+    with RecordingSession(save_at=range(99), raise_at={9: TrialEvicted()}) as before, pytest.raises(TrialEvicted):
+        fit(build(), TuneReportCheckpointCallback(report_metrics_on="train_batch_end"))
+    assert before.iterations == list(range(1, 10)) and list(before.checkpoints) == [4, 8]
+    with RecordingSession(start_checkpoint=before.checkpoints[8], start_iteration=8) as session:
+        fit(resumed, TuneReportCheckpointCallback(report_metrics_on="train_batch_end"))
+    assert session.iterations == list(range(9, 17)) and list(session.checkpoints) == [16]
+    assert same(resumed, whole)
+
+
+def test_stop_in_the_middle_of_an_epoch() -> None:
+    recorder = Recorder()
+    on_batches = {"report_metrics_on": "train_batch_end", "checkpoint_on": "train_batch_end"}
+    with RecordingSession(stop_at=6, save_at={5}) as session:
+        fit(build(), TuneReportCheckpointCallback(**on_batches), recorder, **VALIDATION)
+    assert session.iterations == [1, 2, 3, 4, 5, 6] and recorder.ends == 1
+    state = saved(session, 5)
+    assert (state["epoch"], state["batch"]) == (1, 1)
+    assert (saved(session, 6)["epoch"], saved(session, 6)["batch"]) == (1, 2)
+    resumed, plain = build(), build()
+    with RecordingSession(start_checkpoint=session.checkpoints[6], start_iteration=6) as again:
+        record = fit(resumed, TuneReportCheckpointCallback(**on_batches))
+    assert record.epoch == [1, 2, 3] and again.iterations == list(range(7, 19))  # the second epoch begins anew
+    trained(session.checkpoints[6], plain)
+    assert int(plain.optimizer.iterations) == 6
+
+
+def test_a_generator_tells_the_number_of_batches_after_an_epoch() -> None:
+    def batches() -> Any:
+        for _ in range(EPOCHS):
+            for i in range(4):
+                yield X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4]
+
+    with RecordingSession(save_at=range(99)) as session:
+        callback = TuneReportCheckpointCallback(report_metrics_on="train_batch_end")
+        fit(build(), callback, data=batches(), steps_per_epoch=4)
+    assert session.iterations == list(range(1, 17)) and list(session.checkpoints) == [4, 8, 12, 16]
+
+
+# --- exploits
+
+
+def exploit(
+    model: Any,
+    changed: Mapping[str, Any],
+    *callbacks: Any,
+    config: Mapping[str, Any] | None = None,
+    donor: Any = None,
+    donor_callbacks: Collection[Any] = (),
+    callback: Any = None,
+    **options: Any,
+) -> RecordingSession:
+    """Train `model`, which after 2 epochs goes on from a donor under a changed config."""
+    given = {"lr": 0.05} if config is None else dict(config)
+    with RecordingSession(stop_at=2) as other:
+        fit(build() if donor is None else donor, TuneReportCheckpointCallback(), *donor_callbacks, **options)
+    assert other.last_checkpoint is not None
+    then = Exploit(other.last_checkpoint, 2, {**given, **changed})
+    session = RecordingSession(exploit_at={2: then}, context=TrialContext(config=given))
+    with session:
+        fit(model, callback or TuneReportCheckpointCallback(), *callbacks, **options)
+    return session
+
+
+def test_learning_rate_is_changed_in_place() -> None:
+    model = build()
+    session = exploit(model, {"lr": 0.02})
+    assert session.exploits and rate(model) == np.float32(0.02)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "config", "changed", "reason"),
+    [
+        (
+            lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.05, 9, 0.5)),
+            {"lr": 0.05},
+            {"lr": 0.1},
+            "follows the schedule ExponentialDecay",
+        ),
+        (lambda: keras.optimizers.SGD(0.005), {"lr": 0.05}, {"lr": 0.1}, "the script computes one from the other"),
+        (
+            lambda: keras.optimizers.SGD(0.05),
+            {"a": {"lr": 0.05}, "b": {"lr": 0.05}},
+            {"a": {"lr": 0.1}},
+            "not known which",
+        ),
+        (lambda: keras.optimizers.SGD(0.05), {"width": 3}, {"width": 4}, "'width' cannot be changed"),
+        (lambda: keras.optimizers.SGD(0.05, momentum=0.0), {"momentum": 0.0}, {"momentum": 0.5}, "switched on|compiled"),
+        (lambda: keras.optimizers.Adam(0.05, beta_1=0.8), {"beta_1": 0.9}, {"beta_1": 0.5}, "uses 0.8|compiled"),
+        (lambda: keras.optimizers.SGD(0.05), {"rho": 0.9}, {"rho": 0.5}, "'rho' cannot be changed"),
+    ],
+)
+def test_what_cannot_be_changed_enters_anew_with_the_reason(
+    optimizer: Any, config: dict[str, Any], changed: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(TrialRestarted, match=reason):
+        exploit(build(optimizer()), changed, config=config, donor=build(optimizer()))
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda c: keras.optimizers.SGD(0.05, momentum=c["momentum"]), {"momentum": (0.9, 0.5)}),
+        (
+            lambda c: keras.optimizers.AdamW(0.05, weight_decay=c["weight_decay"], beta_1=c["beta_1"], clipnorm=c["clipnorm"]),
+            {"weight_decay": (0.1, 0.2), "beta_1": (0.9, 0.7), "clipnorm": (1.0, 0.1)},
+        ),
+        (lambda c: keras.optimizers.RMSprop(0.05, rho=c["rho"], epsilon=c["epsilon"]), {"rho": (0.9, 0.5), "epsilon": (1e-7, 1e-2)}),
+    ],
+)
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_attributes_take_effect_where_steps_are_interpreted(make: Any, names: dict[str, Any], eagerly: bool) -> None:
+    """Equal to a continuation by Keras alone under the new values; a compiled step enters anew instead."""
+    old = {name: values[0] for name, values in names.items()}
+    new = {name: values[1] for name, values in names.items()}
+
+    def model_of(config: dict[str, Any]) -> Any:
+        return build(make(config), dropout=False, run_eagerly=eagerly)
+
+    model, plain = model_of(old), model_of(new)
+    if BACKEND != "torch" and not eagerly:
+        with pytest.raises(TrialRestarted, match="the training step is compiled for the jax back end"):
+            exploit(model, new, config=old, donor=model_of(old), shuffle=False)
+        return
+    session = exploit(model, new, config=old, donor=model_of(old), shuffle=False)
+    assert len(session.exploits) == 1
+    with RecordingSession(stop_at=2) as other:
+        fit(model_of(old), TuneReportCheckpointCallback(), shuffle=False)
+    fit(trained(other.last_checkpoint, plain), initial_epoch=2, shuffle=False)
+    assert same(model, plain)
+    unchanged = model_of(old)
+    fit(trained(other.last_checkpoint, unchanged), initial_epoch=2, shuffle=False)
+    assert not same(model, unchanged)
+
+
+def test_a_scheduler_in_the_script_enters_anew() -> None:
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05)
+    with pytest.raises(TrialRestarted, match="a LearningRateScheduler sets the learning rate"):
+        exploit(build(), {"lr": 0.1}, scheduler)
+
+    class Halves(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.optimizer.learning_rate = 0.025
+
+    with pytest.raises(TrialRestarted, match="something in the script has changed the learning rate"):
+        exploit(build(), {"lr": 0.1}, Halves())
+
+
+def plateau() -> Any:
+    return keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10.0)
+
+
+def test_a_reduced_learning_rate_goes_on_in_proportion() -> None:
+    with RecordingSession(stop_at=2) as before:
+        first = build()
+        fit(first, plateau(), TuneReportCheckpointCallback())
+    assert rate(first) == np.float32(0.025)
+    for own, expected in ((0.05, 0.025), (0.2, 0.1)):
+        model = build(keras.optimizers.Adam(own))
+        with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=2):
+            fit(model, TuneReportCheckpointCallback(), epochs=3)
+        assert rate(model) == np.float32(expected)
+    # In place the same, from a donor that is reduced and by a training that is not.
+    model = build()
+    session = exploit(model, {"lr": 0.2}, keras.callbacks.ReduceLROnPlateau("loss", patience=99), donor_callbacks=[plateau()])
+    assert session.exploits and rate(model) == np.float32(0.1)
+
+
+def test_an_exploit_forgets_what_early_stopping_remembers() -> None:
+    class Watches(keras.callbacks.EarlyStopping):
+        begun = 0
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.begun += 1
+            super().on_train_begin(logs)
+
+    early = Watches("loss", patience=1, min_delta=10.0)  # gives up in the second epoch, and after that again
+    model = build()
+    session = exploit(model, {"lr": 0.02}, early)
+    assert session.exploits and early.begun == 2
+    assert session.iterations == [1, 2, 3, 4]
+
+
+def test_data_that_run_on_enter_anew() -> None:
+    with pytest.raises(TrialRestarted, match="steps_per_epoch"):
+        exploit(build(), {"lr": 0.02}, steps_per_epoch=2)
+
+    def batches() -> Any:
+        while True:
+            yield X[:4], Y[:4]
+
+    class Endless:
+        def __iter__(self) -> Any:
+            return batches()
+
+    with pytest.raises(TrialRestarted, match="steps_per_epoch"):
+        exploit(build(), {"lr": 0.02}, data=batches(), steps_per_epoch=2)
+
+
+def test_within_an_epoch_it_enters_anew() -> None:
+    on_batches = {"report_metrics_on": "train_batch_end", "checkpoint_on": "train_batch_end"}
+    with pytest.raises(TrialRestarted, match="Keras begins an epoch anew"):
+        exploit(build(), {"lr": 0.02}, callback=TuneReportCheckpointCallback(**on_batches))
+
+
+def test_a_checkpoint_of_weights_alone_enters_anew(tmp_path: Path) -> None:
+    donor = build()
+    donor.save_weights(tmp_path / "model.weights.h5")
+    then = {2: Exploit(Checkpoint.from_directory(tmp_path), 2, {"lr": 0.1})}
+    session = RecordingSession(exploit_at=then, context=TrialContext(config={"lr": 0.05}))
+    with session, pytest.raises(TrialRestarted, match="weights alone"):
+        fit(build(), TuneReportCheckpointCallback())
+
+
+def test_a_script_says_what_else_can_be_changed() -> None:
+    class Own(TuneReportCheckpointCallback):
+        def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
+            self.seen = dict(changed)
+            return ["noise"]
+
+    callback = Own()
+    session = exploit(build(), {"lr": 0.1, "noise": 2}, config={"lr": 0.05, "noise": 1}, callback=callback)
+    assert callback.seen == {"lr": 0.1, "noise": 2} and len(session.exploits) == 1
+
+
+def test_all_optimizers_of_a_model_are_found() -> None:
+    model = build(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.05)))
+    model.discriminator_optimizer = keras.optimizers.SGD(0.25)
+    assert hyper.learning_rates(model) == [np.float32(0.05), 0.25]
+    hyper.set_learning_rates(model, [0.5, None])
+    assert hyper.learning_rates(model) == [0.5, 0.25]
+    with pytest.raises(Exception, match="the model has 2 optimizers"):
+        hyper.check_learning_rate(model, "lr", {"lr": 0.5}, [0.5, 0.25], 0.1)
+
+
+# --- the callback object
+
+
+def test_the_same_callback_in_one_trial_after_another() -> None:
+    callback = TuneReportCheckpointCallback()
+    for _ in range(2):
+        with RecordingSession() as session:
+            fit(build(), callback, epochs=2)
+        assert session.iterations == [1, 2] and list(session.checkpoints) == [2]
+
+
+def test_callback_can_be_copied_and_pickled() -> None:
+    callback = TuneReportCheckpointCallback({"error": "loss"}, "train_batch_end")
+    for other in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
+        with RecordingSession() as session:
+            fit(build(), other, epochs=1)
+        assert session.iterations == [1, 2, 3, 4] and list(session.reports[0].metrics) == ["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_all_of_this_on_the_other_back_end(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", __file__],
+        env=os.environ
+        | {
+            "KERAS_BACKEND": OTHER,
+            # The tests make the same models again and again: compile each of them once.
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
