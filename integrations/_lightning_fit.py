@@ -1,0 +1,299 @@
+"""One call of `trainer.fit` inside a trial: when it reports, what it saves, how it stops or takes over a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_plugins import session as tune_session
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, WarmRestartNeeded
+from tune_plugins.integrations import _lightning_state as state
+from tune_plugins.integrations._lightning_ranks import Ranks
+from tune_plugins.integrations._metrics import plain, select_metrics
+from tune_plugins.integrations._torch_optimizers import Built, apply, hyperparameters
+from tune_plugins.space.nested import flatten
+
+ALWAYS = ("epoch", "step")
+"""Reported beside the metrics asked for: index of the epoch and number of optimizer steps, as Lightning counts them."""
+
+
+@dataclass(slots=True)
+class SessionUse:
+    """What the fits of one trial have made of its session so far."""
+
+    session: tune_session.Session | None
+    owned: bool = False
+    """A fit has taken the checkpoints: they belong to the first one that can have them."""
+
+
+_use = SessionUse(None)
+
+
+def _use_of(session: tune_session.Session) -> SessionUse:
+    global _use
+    if _use.session is not session:
+        _use = SessionUse(session)
+    return _use
+
+
+class Fit:
+    """See the module; one object for each rank.
+
+    An epoch is reported when all of it is done: behind `on_train_epoch_end` of module and callbacks and the last
+    learning rate scheduler. What is saved there is complete: a training that goes on from it neither repeats nor
+    skips anything, and is the one that was never interrupted, also with shuffling and dropout.
+
+    Args:
+        session: of the trial.
+        trainer: whose `fit` is being set up.
+        callback: the adapter, which has the method `apply_config`.
+        metrics: {name to report: name in `trainer.callback_metrics`}, None for all.
+        on: the hooks that make an epoch one to be reported.
+        filename: of the checkpoint file; None: this adapter saves none.
+    """
+
+    def __init__(
+        self,
+        session: tune_session.Session,
+        trainer: Any,
+        callback: Any,
+        metrics: Mapping[str, str] | None,
+        on: Collection[str],
+        filename: str | None,
+    ) -> None:
+        self.session, self.trainer, self.callback = session, trainer, callback
+        self.metrics, self.on, self.filename = metrics, on, filename
+        self.use = _use_of(session)
+        self.saves = filename is not None and not self.use.owned
+        self.ranks = Ranks(
+            trainer.global_rank, trainer.world_size, {"save": self._save, "load": self._load, "apply": self._apply}
+        )
+        self.built: Built = []
+        self.config: Mapping[str, Any] = session.context.config
+        self._due = self._validated = self._ended = False
+        self._inside_epoch = self._reported_last = False
+        self._least: tuple[Any, Any] | None = None
+        if self.saves:
+            _refuse_own_format(trainer, callback)
+            if session.start_checkpoint is not None:
+                self._resume(session.start_checkpoint)
+
+    # ------------------------------------------------------------------------------ hooks of the fit
+
+    def optimizers_built(self) -> None:
+        """`on_fit_start`: before states are restored and before the first step."""
+        self.built = hyperparameters(self.trainer.optimizers, state.schedulers(self.trainer))
+
+    def begin(self) -> None:
+        """`on_train_start`."""
+        trainer = self.trainer
+        if set(self.on) == {"validation_end"} and not trainer.enable_validation:
+            raise ArgumentError(
+                type(self.callback).__name__,
+                [
+                    "on: 'validation_end' never comes in this training, which has no validation (no validation data "
+                    "or no validation_step, or limit_val_batches=0). Write on='train_epoch_end'."
+                ],
+            )
+        self.use.owned |= self.saves
+        _after(trainer.fit_loop, "on_advance_end", self._epoch_done)
+        if trainer.check_val_every_n_epoch is None:  # validation follows the steps, not the epochs
+            _after(trainer.fit_loop.epoch_loop, "on_advance_end", self._batch_done)
+
+    def validated(self) -> None:
+        """`on_validation_end`, not of the sanity check."""
+        self._validated = True
+        self._due |= "validation_end" in self.on
+
+    def end(self) -> None:
+        """`on_train_end`."""
+        self._ended = True
+        self._unhook()
+        if "train_end" in self.on and not self._reported_last:
+            self._report()
+        if self.saves:
+            self.ranks.conduct(lambda: self.session.finish(_Port(self), at_end=True))
+
+    def abandon(self) -> None:
+        """The fit is over, whatever happened; may be called again."""
+        self._unhook()
+        state.forget_resume(self.trainer)
+
+    def _unhook(self) -> None:
+        for loop in (self.trainer.fit_loop, self.trainer.fit_loop.epoch_loop):
+            vars(loop).pop("on_advance_end", None)
+        if self._least is not None:
+            self.trainer.fit_loop.min_epochs, self.trainer.fit_loop.epoch_loop.min_steps = self._least
+            self._least = None
+
+    # ------------------------------------------------------------------------------------- reporting
+
+    def _batch_done(self) -> None:
+        if self._due and not self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self._inside_epoch = True
+            self._report()
+            self._inside_epoch = False
+
+    def _epoch_done(self) -> None:
+        self._reported_last = self._due or "train_epoch_end" in self.on
+        if self._reported_last:
+            self._report()
+
+    def _report(self) -> None:
+        self._due = False
+        verdict = self.ranks.conduct(self._send)
+        if verdict is tune_session.Verdict.STOP:
+            self._stop()
+
+    def _send(self) -> tune_session.Verdict:
+        values = self._values()
+        if self.saves:
+            return self.session.report(values, model=_Port(self))
+        return self.session.report(values)
+
+    def _stop(self) -> None:
+        loop = self.trainer.fit_loop
+        self.trainer.should_stop = True
+        if not self._ended and self._least is None:
+            # The verdict stands above `min_epochs`; the user's values come back at the end of the fit.
+            self._least = loop.min_epochs, loop.epoch_loop.min_steps
+            loop.min_epochs, loop.epoch_loop.min_steps = 0, None
+
+    def _values(self) -> dict[str, Any]:
+        trainer = self.trainer
+        available = plain(trainer.callback_metrics, where="callback_metrics")
+        values = available
+        if self.metrics is not None:
+            wanted: Mapping[str, str] = self.metrics
+            if trainer.enable_validation and not self._validated:  # an epoch before the first validation
+                wanted = {name: source for name, source in wanted.items() if source in available}
+            else:
+                select_metrics(
+                    self.metrics,
+                    available,
+                    where=type(self.callback).__name__,
+                    if_none="Log them in the module: self.log('val_loss', loss).",
+                )
+            values = {name: available[source] for name, source in wanted.items()}
+        values.setdefault("epoch", trainer.current_epoch if self._inside_epoch else trainer.current_epoch - 1)
+        values.setdefault("step", trainer.global_step)
+        return values
+
+    # ----------------------------------------------------------- state; each of these on all ranks
+
+    def _save(self, directory: Path) -> None:
+        import torch
+
+        checkpoint = state.take(self.trainer, self.built, self.ranks.gather)
+        if self.ranks.rank == 0:
+            assert self.filename is not None
+            torch.save(checkpoint, directory / self.filename)
+
+    def _load(self, directory: Path, iteration: int) -> None:
+        if self._ended:
+            raise WarmRestartNeeded("the training is at its end")
+        if self._inside_epoch:
+            raise WarmRestartNeeded("the training is inside an epoch, where its data cannot be set to a position")
+        checkpoint = self._read(directory)
+        state.load_in_place(self.trainer, checkpoint)
+        state.put_back(self.trainer, checkpoint, self.built, self.ranks.rank, live=True)
+        self._validated = False
+
+    def _apply(self, changed: dict[str, Any], before: Mapping[str, Any]) -> set[str]:
+        self.config = before
+        return set(self.callback.apply_config(self.trainer, self.trainer.lightning_module, changed))
+
+    def apply_to_optimizers(self, module: Any, changed: Mapping[str, Any]) -> set[str]:
+        """What `apply_config` of the adapter does if it is not overridden."""
+        applied = apply(
+            self.trainer.optimizers, state.schedulers(self.trainer), changed, before=self.config, built=self.built
+        )
+        old = flatten(self.config)
+        hparams = getattr(module, "hparams", None)
+        if isinstance(hparams, MutableMapping):
+            for name in applied:
+                _follow(hparams, name, old[name], changed[name])
+        return applied
+
+    def _read(self, directory: Path | str) -> dict[str, Any]:
+        path = Path(directory, self.filename or "")
+        if not path.is_file():
+            raise ArgumentError(type(self.callback).__name__, [_missing_file(path)])
+        return state.read(path)
+
+    def _resume(self, start: Checkpoint) -> None:
+        with start.as_directory() as directory:
+            checkpoint = self._read(directory)
+
+        def then() -> None:
+            self.use.owned = True
+            state.put_back(self.trainer, checkpoint, self.built, self.ranks.rank, live=False)
+
+        state.resume(self.trainer, checkpoint, then)
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """See `tune_plugins.model_port.ModelPort`; called on rank 0."""
+
+    fit: Fit
+
+    def save_state(self, directory: Path) -> None:
+        self.fit.ranks.together("save", directory)
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        self.fit.ranks.together("load", directory, iteration)
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        applied: set[str] = self.fit.ranks.together("apply", dict(changed), dict(self.fit.session.context.config))
+        return applied
+
+
+def _after(loop: Any, hook: str, call: Callable[[], None]) -> None:
+    """Let `call` follow on a method of this one loop object; undone by deleting the attribute."""
+    method = getattr(loop, hook)
+
+    def both(*args: Any, **kwargs: Any) -> None:
+        method(*args, **kwargs)
+        call()
+
+    setattr(loop, hook, both)
+
+
+def _follow(hparams: MutableMapping[str, Any], name: str, old: Any, new: Any) -> None:
+    """Let the module's record of its hyper-parameters follow, where it has the old value under that name."""
+    *path, last = name.split("/")
+    inner: Any = hparams
+    for part in path:
+        inner = inner.get(part) if isinstance(inner, MutableMapping) else None
+    for where in (inner, hparams):
+        if isinstance(where, MutableMapping) and last in where and where[last] == old:
+            where[last] = new
+            return
+
+
+def _refuse_own_format(trainer: Any, callback: Any) -> None:
+    strategy = type(trainer.strategy)
+    base = next((b for b in strategy.__mro__ if b.__name__ == "Strategy" and "save_checkpoint" in vars(b)), None)
+    if base is None or strategy.save_checkpoint is base.save_checkpoint:
+        return
+    raise ArgumentError(
+        type(callback).__name__,
+        [
+            f"the strategy {strategy.__name__} saves checkpoints in a format of its own, which cannot be exchanged "
+            "between trials. Use a single device, strategy='ddp_spawn' or 'ddp_fork', or TuneReportCallback."
+        ],
+    )
+
+
+def _missing_file(path: Path) -> str:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    there = sorted(name for name in names if not name.startswith("."))
+    found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
+    return (
+        f"filename: the checkpoint {str(path.parent)!r}, from which this trial is to go on, has no file "
+        f"{path.name!r}; {found}. Give the callback the name under which the state was saved."
+    )

@@ -1,0 +1,142 @@
+"""The processes of one training: what rank 0 is told in a report, the others do as well and in the same order."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+
+from tune_plugins.errors import TrialUnwound, TuneError, WarmRestartNeeded
+
+T = TypeVar("T")
+Methods = Mapping[str, Callable[..., Any]]
+
+_PATIENCE = timedelta(minutes=5)  # of one look at the store, of which there may be any number
+
+
+class Ranks:
+    """Rank 0 conducts, the others follow; alone, a call is just a call.
+
+    Rank 0 may have to wait long for a verdict (a paused trial stays in its report). The others wait at the key-value
+    store of the process group, not in a collective operation, which would fail after half an hour.
+
+    Args:
+        rank: of this process.
+        size: number of processes.
+        methods: what rank 0 may call in all of them by `together`; all are told the same arguments.
+    """
+
+    def __init__(self, rank: int, size: int, methods: Methods) -> None:
+        self.rank, self.size, self._methods = rank, size, methods
+        self._sent = 0
+        self._old: list[str] = []
+
+    def conduct(self, call: Callable[[], T]) -> T:
+        """Do `call` on rank 0 and return its result on every rank; an exception of it is raised on every rank.
+
+        Inside `call`, `together` may be used; the others take part in that until `call` is over.
+        """
+        if self.size == 1:
+            return call()
+        if self.rank:
+            result: T = self._follow()
+            return result
+        # Between two reports the ranks have met (they train together): what was sent in the last one is read.
+        for key in self._old:
+            _store().delete_key(key)
+        self._old = []
+        try:
+            result = call()
+        except BaseException as error:
+            self._send(("raise", _portable(error)))
+            raise
+        self._send(("return", result))
+        return result
+
+    def together(self, method: str, *arguments: Any) -> Any:
+        """Call one of the methods on all ranks, from rank 0 inside `conduct`; returns what it returned here.
+
+        Raises:
+            WarmRestartNeeded: raised by it on some rank.
+            TuneError: it failed on another rank.
+        """
+        if self.size > 1:
+            self._send(("call", (method, arguments)))
+        return self._call(method, arguments)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, on all of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def _follow(self) -> Any:
+        while True:
+            kind, value = self._receive()
+            if kind == "return":
+                return value
+            if kind == "raise":
+                raise value
+            try:
+                self._call(*value)
+            except Exception:
+                continue  # rank 0 knows, and says what follows
+
+    def _call(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        error: Exception | None = None
+        result = None
+        try:
+            result = self._methods[method](*arguments)
+        except Exception as raised:
+            error = raised
+        said = None if error is None else (isinstance(error, WarmRestartNeeded), f"{type(error).__name__}: {error}")
+        said_by_all = self.gather(said)
+        if error is not None:
+            raise error
+        for rank, other in enumerate(said_by_all):
+            if other is not None:
+                warm, text = other
+                raise (WarmRestartNeeded if warm else TuneError)(f"rank {rank} of the training says: {text}")
+        return result
+
+    def _send(self, message: Any) -> None:
+        key = self._key()
+        _store().set(key, pickle.dumps(message))
+        self._old.append(key)
+
+    def _receive(self) -> Any:
+        key, store = self._key(), _store()
+        while True:
+            try:
+                store.wait([key], _PATIENCE)
+            except RuntimeError as error:
+                if "timeout" in str(error).lower():
+                    continue
+                raise
+            return pickle.loads(store.get(key))  # written by rank 0 of this very training
+
+    def _key(self) -> str:
+        self._sent += 1
+        return f"tune-plugins/{self._sent}"
+
+
+def _store() -> Any:
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    return _get_default_store()
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The exception as the other ranks raise it."""
+    if not isinstance(error, TrialUnwound):
+        return TuneError(f"rank 0 of the training says: {type(error).__name__}: {error}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return type(error)(str(error))
+    return error
