@@ -1,0 +1,582 @@
+"""LightGBM: report every boosting round, save checkpoints, stop and go on, by one callback.
+
+Works with `lightgbm.train`, `lightgbm.cv` and the scikit-learn estimators of LightGBM. Outside a tuning
+run the callbacks do nothing, so that the same script trains alone.
+
+>>> def train(config):
+...     lightgbm.train(config, train_set, num_boost_round=200, valid_sets=[valid_set], valid_names=["eval"],
+...                    callbacks=[TuneReportCheckpointCallback()])
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tune_plugins import session as tune_session
+from tune_plugins._optional import require
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import Mistakes, TuneError, WarmRestartNeeded
+from tune_plugins.integrations._boosting import (
+    Course,
+    Postprocess,
+    callers,
+    check_checkpoint_arguments,
+    check_report_arguments,
+    live_parameters,
+    model_file,
+    refuse_second_reporter,
+    use_of,
+)
+from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
+
+require("lightgbm", extra="lightgbm", needed_by="tune_plugins.integrations.lightgbm")
+
+from lightgbm import Booster, Dataset  # noqa: E402
+from lightgbm.basic import LightGBMError, _ConfigAliases, _InnerPredictor  # noqa: E402
+from lightgbm.callback import CallbackEnv, EarlyStopException, reset_parameter  # noqa: E402
+
+__all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
+
+Callback = Callable[[CallbackEnv], None]
+
+_ResetParameter = type(reset_parameter())
+
+
+@dataclass(slots=True)
+class _Fit:
+    """One call of `lightgbm.train` or `lightgbm.cv` inside a trial.
+
+    The loop of LightGBM counts from `CallbackEnv.begin_iteration` of the script's own call. A model that is taken
+    over, at the beginning or by an exploit, has rounds of its own; the other callbacks are told the numbers that they
+    would be told if the script had passed it as `init_model`.
+    """
+
+    session: tune_session.Session
+    counts_rounds: bool = False
+    """`training_iteration` is the number of rounds done; otherwise the session counts."""
+    port: _Port | None = None
+    kept: list[Dataset] = field(default_factory=list)
+    """Data sets that would have let go of their raw data."""
+    taken: bool = False
+    """The model is one that was taken over."""
+    origin: int = 0
+    """Number that the loop gives to the first round of the model as it was taken over, or begun."""
+    begin: int = 0
+    """Rounds in the model then."""
+    before: int = 0
+    """Rounds that had been done for it; more than `begin` where no tree could be grown any more."""
+    end: int = 0
+    """Rounds done at which the training is complete."""
+    loop_begin: int = 0
+    loop_end: int = 0
+    done: int = 0
+    """Rounds done since the model was taken over, or begun."""
+    over: bool = False
+    """The last round is done: all that can follow is its report."""
+    model: Any = None
+    first: list[Callback] = field(default_factory=list)
+    """The other callbacks that are called before a round."""
+    last: list[Callback] = field(default_factory=list)
+    """Those that are called after it."""
+    series: list[tuple[str, int, int]] = field(default_factory=list)
+    """Name to report, which of the results it is, and where in that the number stands."""
+    names: int = -1
+    """Number of results when `series` was made."""
+
+    def seen(self, env: CallbackEnv) -> CallbackEnv:
+        """What other callbacks are told."""
+        if not self.taken:
+            return env
+        return dataclasses.replace(
+            env,
+            iteration=self.begin + env.iteration - self.origin,
+            begin_iteration=self.begin,
+            end_iteration=self.begin + self.end - self.before,
+        )
+
+    def tell(self, callbacks: list[Callback], env: CallbackEnv) -> None:
+        """Call the other callbacks."""
+        seen = self.seen(env)
+        for callback in callbacks:
+            callback(self._schedule(seen) if self.taken and _has_list(callback) else seen)
+
+    def _schedule(self, seen: CallbackEnv) -> CallbackEnv:
+        """For ``reset_parameter(learning_rate=[...])``: the list has a value for each round of the whole training."""
+        place = self.before + seen.iteration - self.begin - self.loop_begin
+        begin = seen.iteration - place
+        return dataclasses.replace(seen, begin_iteration=begin, end_iteration=begin + self.loop_end - self.loop_begin)
+
+    def take(self, begin: int, before: int, origin: int) -> None:
+        """Go on from a model of `begin` rounds, for which `before` had been done, in round `origin` of the loop."""
+        self.taken, self.begin, self.before, self.origin, self.done = True, begin, before, origin, 0
+
+
+class TuneReportCallback:
+    """Reports every boosting round to the tuning run; saves no checkpoints.
+
+    Keys are ``"<data>-<metric>"``, e.g. ``eval-auc`` for ``valid_names=["eval"]``. With `lightgbm.cv` each
+    key holds the mean over the folds, and ``<key>-std`` their standard deviation. `training_iteration` is the
+    number of rounds done.
+
+    A round is reported when every other callback has seen it, whatever their `order`, also if one of them ends the
+    training by it, as early stopping does. Told to stop, the callback raises LightGBM's own EarlyStopException: the
+    model has all rounds, as if the script had asked for no more.
+
+    Args:
+        metrics: what to report: None for all, a name, several names, or {name to report: source}.
+        results_postprocessing_fn: gets the dict to be reported each round and returns the one to report.
+
+    Raises:
+        ArgumentError: an argument is wrong; or, after the first round, a metric does not exist (it
+            lists those that do).
+    """
+
+    def __init__(self, metrics: Metrics = None, results_postprocessing_fn: Postprocess | None = None) -> None:
+        mistakes = Mistakes(type(self).__name__)
+        self._set_up(metrics, results_postprocessing_fn, mistakes)
+        mistakes.raise_if_any()
+
+    def _set_up(self, metrics: Any, postprocess: Any, mistakes: Mistakes) -> None:
+        self.order = -math.inf  # the first of all that are called before a round
+        self._metrics = check_report_arguments(metrics, postprocess, mistakes)
+        self._postprocess: Postprocess | None = postprocess
+        self._fit: _Fit | None = None
+
+    @property
+    def before_iteration(self) -> bool:
+        """True: to be called before a round. LightGBM asks each callback for it, once, before it bins the data."""
+        # That is the one moment at which a training can still be told to go on from a model: for `init_model`, too,
+        # LightGBM predicts all raw data by it, and lets go of them when they are binned.
+        call = _Call.running() if tune_session.current() is not None else None
+        if call is not None:
+            try:
+                self._begin(call)
+            except AttributeError as error:  # would be taken for a callback without this attribute
+                raise TuneError(f"lightgbm.{call.function} has changed in a way that is not known here.") from error
+        return True
+
+    def __call__(self, env: CallbackEnv) -> None:
+        """What LightGBM calls before each round."""
+        fit = self._fit
+        if fit is None:
+            if tune_session.current() is not None:
+                raise TuneError(
+                    "The callback can report only from lightgbm.train, lightgbm.cv or the scikit-learn estimators of "
+                    "LightGBM, and was called from elsewhere. Train with one of them, or call tune_plugins.report()."
+                )
+            return
+        if fit.model is None:
+            self._enter(fit, env)
+        if fit.before >= fit.end:
+            env.model.update = _no_round  # the model is complete; LightGBM can be ended only after a round
+        else:
+            fit.tell(fit.first, env)
+
+    def _begin(self, call: _Call) -> None:
+        """Look at a call of LightGBM before it has binned its data."""
+        self._fit = None
+        session = tune_session.current()
+        assert session is not None
+        refuse_second_reporter(type(self).__name__, call.callbacks, TuneReportCallback)
+        use = use_of(session)
+        first, use.reported = not use.reported, True
+        fit = _Fit(session, origin=call.begin, begin=call.begin, before=call.begin, end=call.begin + call.rounds)
+        if call.trains and self._saves() and not use.owned:
+            use.owned = True
+            fit.port = self._port(fit)
+            fit.kept = call.keep_raw_data()
+            if session.start_checkpoint is not None:
+                self._resume(fit, call, session.start_checkpoint)
+        # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
+        fresh = session.start_checkpoint is not None and fit.before == 0
+        fit.counts_rounds = first and call.trains and not fresh
+        self._fit = fit
+
+    def _enter(self, fit: _Fit, env: CallbackEnv) -> None:
+        """Before the first round: from now on the other callbacks are called by this one."""
+        # So it sees each round after all of them, and knows of the end, whoever brings it about; and they are told
+        # the right number of the round after another model has been taken over.
+        call = _Call.running()
+        if call is None or not isinstance(call.before, list) or not isinstance(call.after, list):
+            raise TuneError("lightgbm.train or lightgbm.cv calls its callbacks in a way that is not known here.")
+        fit.model, fit.loop_begin, fit.loop_end = env.model, env.begin_iteration, env.end_iteration
+        fit.first = [callback for callback in call.before if callback is not self]
+        fit.last = list(call.after)
+        call.before[:] = [self]
+        call.after[:] = [self._after_round]
+
+    def _after_round(self, env: CallbackEnv) -> None:
+        fit = self._fit
+        assert fit is not None
+        try:
+            ending = self._end_of_round(fit, env)
+        except BaseException:
+            self._leave(fit)
+            raise
+        if ending is not None:
+            self._leave(fit)
+            raise ending
+
+    def _end_of_round(self, fit: _Fit, env: CallbackEnv) -> EarlyStopException | None:
+        """Report a round; returns the exception by which the training is to be ended."""
+        results = env.evaluation_result_list or []
+        if fit.before >= fit.end:
+            del env.model.update
+            return EarlyStopException(-1, results)
+        ending: EarlyStopException | None = None
+        try:
+            fit.tell(fit.last, env)
+        except EarlyStopException as error:
+            ending = error
+        fit.done = env.iteration - fit.origin + 1
+        complete = fit.before + fit.done >= fit.end
+        fit.over = complete or ending is not None
+        iteration = fit.before + fit.done if fit.counts_rounds else None
+        stopped = self._send(fit, self._values(fit, results), iteration) is tune_session.Verdict.STOP
+        if not (fit.over or stopped):
+            return None
+        self._finish(fit)
+        if ending is None and env.iteration + 1 < env.end_iteration:
+            # `lightgbm.cv` cuts its history to the best round; `lightgbm.train` has none, as after its last round.
+            ending = EarlyStopException(-1 if isinstance(env.model, Booster) else env.iteration, results)
+        return ending
+
+    def _leave(self, fit: _Fit) -> None:
+        self._fit = None
+        for data in fit.kept:
+            data.free_raw_data, data.data = True, None
+
+    def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
+        return fit.session.report(metrics, iteration=iteration)
+
+    def _finish(self, fit: _Fit) -> None:
+        """Nothing is left behind by a callback without checkpoints."""
+
+    def _saves(self) -> bool:
+        return False
+
+    def _port(self, fit: _Fit) -> _Port | None:
+        return None
+
+    def _resume(self, fit: _Fit, call: _Call, checkpoint: Checkpoint) -> None:
+        """Only a callback with checkpoints goes on from one."""
+
+    def _values(self, fit: _Fit, results: Collection[Any]) -> dict[str, Any]:
+        """The metrics of the newest round, as plain numbers."""
+        numbers = [tuple(result) for result in results]
+        if len(numbers) != fit.names:
+            fit.series, fit.names = self._series(numbers), len(numbers)
+        values = {name: float(numbers[index][part]) for name, index, part in fit.series}
+        if self._postprocess is None:
+            return values
+        return plain(self._postprocess(values), where="results_postprocessing_fn")
+
+    def _series(self, numbers: list[tuple[Any, ...]]) -> list[tuple[str, int, int]]:
+        available: dict[str, tuple[int, int]] = {}
+        for index, (data, metric, *rest) in enumerate(numbers):
+            # lightgbm.cv before 4.7: ("cv_agg", "valid auc", mean, larger is better, standard deviation)
+            key = metric.replace(" ", "-", 1) if data == "cv_agg" else f"{data}-{metric}"
+            available[key] = (index, 2)
+            if len(rest) > 2:
+                available[f"{key}-std"] = (index, 4)
+        selected = select_metrics(
+            self._metrics,
+            available,
+            where=type(self).__name__,
+            if_none="Give the training a data set to evaluate on: valid_sets=[valid_set], "
+            "or eval_set=[(X, y)] in the scikit-learn estimators.",
+        )
+        return [(name, *available[source]) for name, source in selected.items()]
+
+
+class TuneReportCheckpointCallback(TuneReportCallback):
+    """Reports every boosting round and saves checkpoints in LightGBM's own format; goes on from one by itself.
+
+    A trial that starts from a checkpoint continues it up to the number of rounds that the script asks
+    for: with ``num_boost_round=200`` and a checkpoint of 120 rounds, 80 more are trained, identical to
+    ``lightgbm.train(..., num_boost_round=80, init_model=checkpoint)``; the other callbacks are told the same, too. If
+    a script passes an `init_model` of its own to begin with, its rounds come on top, as they do without a
+    checkpoint. A script that passes the checkpoint as `init_model` itself is left to do so.
+
+    Checkpoints are saved when the tuning run needs one, every `frequency` rounds, and at the end. They hold
+    all rounds, also after early stopping. With several fits in a trial, checkpoints belong to the first call of
+    `lightgbm.train`; later fits are reported with iterations that count on, and are repeated if the trial has to be
+    resumed. There are no checkpoints with `lightgbm.cv`, which has no model but one for each fold.
+
+    While the training runs, its data sets keep their raw data, by which LightGBM must predict to go on from
+    another model.
+
+    Args:
+        metrics: what to report: None for all, a name, several names, or {name to report: source}.
+        filename: name of the model file in the checkpoint, ending in ``.txt``.
+        frequency: save a checkpoint every so many rounds; 0: only when the tuning run asks for one.
+        checkpoint_at_end: save one when the training ends.
+        results_postprocessing_fn: gets the dict to be reported each round and returns the one to report.
+
+    Raises:
+        ArgumentError: an argument is wrong; a metric does not exist; the checkpoint to go on from
+            lacks the file (it lists those there are).
+        TuneError: a trial is to go on from a checkpoint, and a data set has been binned before the training and has
+            let go of its raw data.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics = None,
+        filename: str = "model.txt",
+        frequency: int = 0,
+        checkpoint_at_end: bool = True,
+        results_postprocessing_fn: Postprocess | None = None,
+    ) -> None:
+        mistakes = Mistakes(type(self).__name__)
+        self._set_up(metrics, results_postprocessing_fn, mistakes)
+        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
+        check_checkpoint_arguments(filename, frequency, (".txt",), mistakes)
+        mistakes.raise_if_any()
+
+    def _saves(self) -> bool:
+        return True
+
+    def _port(self, fit: _Fit) -> _Port:
+        return _Port(fit, self._filename, type(self).__name__)
+
+    def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
+        if fit.port is None:
+            return fit.session.report(metrics, iteration=iteration)
+        return fit.session.report(metrics, iteration=iteration, model=fit.port, save_every=self._frequency)
+
+    def _finish(self, fit: _Fit) -> None:
+        if fit.port is not None:
+            fit.session.finish(fit.port, at_end=self._at_end)
+
+    def _resume(self, fit: _Fit, call: _Call, checkpoint: Checkpoint) -> None:
+        with checkpoint.as_directory() as directory:
+            given = call.predictor(model_file(directory, self._filename, where=type(self).__name__))
+            rounds = given.current_iteration()
+            before = _rounds_done(directory, rounds)
+        if call.begin and call.begin >= rounds:
+            return  # the script has loaded the checkpoint itself
+        fit.take(rounds, before, origin=call.begin)
+        try:
+            call.go_on_from(given, fit.end - before)
+        except LightGBMError as error:
+            raise TuneError(
+                "This trial is to go on from a checkpoint, for which LightGBM must predict the raw data of all data "
+                f"sets; one of them was binned before the training and has let go of them: {error} "
+                "Make it with Dataset(..., free_raw_data=False), or leave the binning to the training."
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """The running `lightgbm.train` as the engine reaches it; see `tune_plugins.model_port.ModelPort`."""
+
+    fit: _Fit
+    filename: str
+    where: str
+    """Name of the callback, for errors."""
+
+    def save_state(self, directory: Path) -> None:
+        fit = self.fit
+        fit.model.save_model(directory / self.filename, num_iteration=-1)
+        done = fit.before + fit.done
+        if done != fit.model.current_iteration():
+            (directory / _ROUNDS).write_text(json.dumps({"rounds": done}), encoding="utf-8")
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        fit = self.fit
+        path = model_file(directory, self.filename, where=self.where)
+        call = _Call.running()
+        if fit.over or call is None:
+            raise WarmRestartNeeded("lightgbm.train has done its last round")
+        if any(isinstance(callback, _ResetParameter) for callback in fit.first):
+            raise WarmRestartNeeded("reset_parameter may follow the old config, and is not told of the new one")
+        if any(call.params.get(name) for name in _ConfigAliases.get("machines")):
+            raise WarmRestartNeeded("a training on several machines must take over a model on all of them at once")
+        given = call.predictor(path)
+        rounds = given.current_iteration()
+        before = _rounds_done(directory, rounds)
+        origin = fit.origin + fit.done
+        Course(fit.end, fit.loop_end - origin, fit.over).check(before, "lightgbm.train")
+        try:
+            call.go_on_from(given, fit.end - before)
+        except LightGBMError as error:
+            raise WarmRestartNeeded(f"LightGBM cannot predict the raw data by the donor's model: {error}") from error
+        fit.take(rounds, before, origin)
+        self._become(call.booster())
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        call = _Call.running()
+        if call is None:
+            return ()
+        config = self.fit.session.context.config
+        found = live_parameters(changed, config, call.params, _live(call.params.get("feature_pre_filter") is False))
+        if len(found) == len(changed):
+            call.params.update(found.values())
+            self._become(call.booster())
+        return found
+
+    def _become(self, given: Booster) -> None:
+        """Make the Booster that the user, `lightgbm.train` and all callbacks hold the given one."""
+        live = self.fit.model
+        live.__dict__, given.__dict__ = given.__dict__, live.__dict__
+
+
+_ROUNDS = "rounds.json"
+"""In a checkpoint whose model has fewer rounds than were done: LightGBM adds none if it can split no leaf."""
+
+
+def _rounds_done(directory: str | Path, rounds: int) -> int:
+    path = Path(directory, _ROUNDS)
+    return int(json.loads(path.read_text(encoding="utf-8"))["rounds"]) if path.is_file() else rounds
+
+
+def _no_round(*args: Any, **kwargs: Any) -> bool:
+    """Stands for `Booster.update` where there is nothing left to train."""
+    return True
+
+
+def _has_list(callback: Callback) -> bool:
+    return isinstance(callback, _ResetParameter) and any(isinstance(value, list) for value in callback.kwargs.values())
+
+
+@cache
+def _live(leaf_size: bool) -> dict[str, set[str]]:
+    """Parameters that a Booster reads in each round, by all their names.
+
+    Those that the data, the form of the model or the meaning of its metrics hang on (max_bin, objective, num_class,
+    seed, ...) are not among them.
+
+    Args:
+        leaf_size: with `min_data_in_leaf`, by which LightGBM drops features when it bins the data, unless told not to.
+    """
+    names = (
+        "learning_rate",
+        "num_leaves",
+        "max_depth",
+        "min_sum_hessian_in_leaf",
+        "min_gain_to_split",
+        "lambda_l1",
+        "lambda_l2",
+        "max_delta_step",
+        "path_smooth",
+        "bagging_fraction",
+        "pos_bagging_fraction",
+        "neg_bagging_fraction",
+        "bagging_freq",
+        "feature_fraction",
+        "feature_fraction_bynode",
+        "extra_trees",
+        "top_rate",
+        "other_rate",
+        "drop_rate",
+        "max_drop",
+        "skip_drop",
+        "uniform_drop",
+        "min_data_per_group",
+        "max_cat_threshold",
+        "max_cat_to_onehot",
+        "cat_l2",
+        "cat_smooth",
+        "scale_pos_weight",
+        *(["min_data_in_leaf"] if leaf_size else []),
+    )
+    return {alias: _ConfigAliases.get(name) for name in names for alias in _ConfigAliases.get(name)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """The call of `lightgbm.train` or `lightgbm.cv` that is running: callbacks are not told its arguments."""
+
+    function: str
+    given: Mapping[str, Any]
+    """Its local variables."""
+
+    @classmethod
+    def running(cls) -> _Call | None:
+        """Find it among the callers; None if it is not there."""
+        frame: FrameType
+        for frame in callers():
+            if frame.f_code.co_name in ("train", "cv") and frame.f_globals.get("__name__") == "lightgbm.engine":
+                return cls(frame.f_code.co_name, frame.f_locals)
+        return None
+
+    @property
+    def trains(self) -> bool:
+        return self.function == "train"
+
+    @property
+    def callbacks(self) -> Collection[Callback]:
+        return self.given["callbacks_set"]
+
+    @property
+    def before(self) -> list[Callback] | None:
+        return self.given.get("callbacks_before_iter")
+
+    @property
+    def after(self) -> list[Callback] | None:
+        return self.given.get("callbacks_after_iter")
+
+    @property
+    def begin(self) -> int:
+        """Rounds of the script's own `init_model`, where the loop begins to count."""
+        return self.given.get("init_iteration", 0)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that the loop can do."""
+        return self.given["num_boost_round"]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """LightGBM's own copy of the parameters, of which its Booster is made and which callbacks are shown."""
+        return self.given["params"]
+
+    @property
+    def data_sets(self) -> list[Dataset]:
+        return [self.given["train_set"], *self.given["reduced_valid_sets"]]
+
+    def keep_raw_data(self) -> list[Dataset]:
+        """Let data sets keep their raw data when they are binned; returns those that would not have."""
+        letting_go = [
+            data
+            for data in self.data_sets
+            if data.free_raw_data and data.data is not None and data._handle is None and data.used_indices is None
+        ]
+        for data in letting_go:
+            data.free_raw_data = False
+        return letting_go
+
+    def predictor(self, path: str) -> _InnerPredictor:
+        """What `lightgbm.train` makes of ``init_model=path``."""
+        return _InnerPredictor.from_model_file(model_file=path, pred_parameter=self.params)
+
+    def go_on_from(self, given: _InnerPredictor, rounds: int) -> None:
+        """Do with a model what `lightgbm.train` does with its `init_model`, for so many rounds more.
+
+        Raises:
+            LightGBMError: a data set has let go of its raw data.
+        """
+        for data in self.data_sets:
+            data._set_predictor(given)
+        if rounds > 0:
+            self.params["num_iterations"] = rounds
+
+    def booster(self) -> Booster:
+        """The Booster that `lightgbm.train` makes of its parameters and data sets."""
+        given = self.given
+        booster = Booster(params=self.params, train_set=given["train_set"])
+        if given["is_valid_contain_train"]:
+            booster.set_train_data_name(given["train_data_name"])
+        for data, name in zip(given["reduced_valid_sets"], given["name_valid_sets"], strict=True):
+            booster.add_valid(data, name)
+        booster.best_iteration = 0
+        return booster
