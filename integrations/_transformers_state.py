@@ -1,0 +1,229 @@
+"""State of a running `transformers.Trainer`: written in its own format, and put into one that is training.
+
+The directory is what the Trainer itself writes (weights, ``optimizer.pt``, ``scheduler.pt``, ``rng_state.pth``,
+``trainer_state.json``), so that plain ``trainer.train(resume_from_checkpoint=directory)`` goes on from it. It lacks
+``training_args.bin``, which is a pickle of code, and has one more file, of plain data (`OWN_FILE`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import lr_scheduler
+from transformers import EarlyStoppingCallback
+from transformers.trainer_callback import ExportableState, TrainerState
+from transformers.utils import logging as transformers_logging
+
+from tune_plugins.errors import ArgumentError, WarmRestartNeeded
+from tune_plugins.integrations._torch_optimizers import Built, hyperparameters, restore_built
+
+OWN_FILE = "tune_plugins.pt"
+"""What the Trainer's own checkpoint lacks: the hyper-parameters with which the optimizer was built."""
+
+STATE_FILE = "trainer_state.json"
+_CODE = "training_args.bin"
+_RANDOM = "rng_state.pth"
+
+# Of a TrainerState: what the running training has of its own, whatever it goes on from.
+_OWN_FIELDS = frozenset(
+    (
+        *("max_steps", "num_train_epochs", "logging_steps", "eval_steps", "save_steps", "train_batch_size"),
+        *("is_local_process_zero", "is_world_process_zero", "is_hyper_param_search", "trial_name", "trial_params"),
+    )
+)
+
+
+def parts(trainer: Any) -> tuple[list[Any], list[Any]]:
+    """Optimizer and scheduler, each in a list, such that the scheduler's optimizer is the one in the list."""
+    wrapper, scheduler = trainer.optimizer, trainer.lr_scheduler
+    inner = getattr(wrapper, "optimizer", wrapper)  # of accelerate's AcceleratedOptimizer
+    driven = getattr(scheduler, "optimizer", None)
+    return [inner if driven is inner else wrapper], [] if scheduler is None else [scheduler]
+
+
+def save(trainer: Any, directory: Path, built: Built) -> None:
+    """Write everything from which the training goes on.
+
+    Args:
+        trainer: in `train`, after everything that an evaluation or an epoch brings about.
+        directory: exists, and is empty.
+        built: hyper-parameters with which optimizer and scheduler were built.
+    """
+    target = str(directory)
+    trainer.store_flos()
+    with _no_progress_bars():
+        trainer.save_model(target, _internal_call=True)
+    Path(directory, _CODE).unlink(missing_ok=True)
+    trainer._save_optimizer_and_scheduler(target)
+    trainer._save_scaler(target)
+    trainer._save_rng_state(target)
+    _as_plain_data(directory / _RANDOM)
+    stateful = [c for c in [*trainer.callback_handler.callbacks, trainer.control] if isinstance(c, ExportableState)]
+    dataclasses.replace(trainer.state, stateful_callbacks=stateful).save_to_json(os.path.join(target, STATE_FILE))
+    torch.save({"built": built, **_batches(trainer)}, directory / OWN_FILE)
+
+
+def check_directory(trainer: Any, directory: Path, where: str) -> None:
+    """Look at the checkpoint that a trial is to go on from, before the Trainer does.
+
+    Raises:
+        ArgumentError: it is not one of the Trainer; or the batches have another size, so that the number of its steps
+            would mean another epoch.
+    """
+    if not (directory / STATE_FILE).is_file():
+        there = sorted(p.name for p in directory.iterdir() if p.name[0] != ".") if directory.is_dir() else []
+        found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
+        raise ArgumentError(
+            where,
+            [
+                f"checkpoint: {str(directory)!r}, from which this trial is to go on, has no {STATE_FILE!r}; {found}. "
+                "Expected a checkpoint that this callback or the Trainer has saved."
+            ],
+        )
+    stored, own = _own(directory), _batches(trainer)
+    if other := [name for name in own if name in stored and stored[name] != own[name]]:
+        name = other[0]
+        raise ArgumentError(
+            where,
+            [
+                f"{name}: the checkpoint to go on from was saved with {stored[name]}, this training has {own[name]}. "
+                "The Trainer counts optimizer steps, and would go on in another epoch. Tune "
+                "the size of the batches across trials, and leave it out of what a scheduler mutates."
+            ],
+        )
+
+
+def load_live(trainer: Any, directory: Path, built: Built) -> None:
+    """Put a saved state into a training that has just completed the same epoch.
+
+    Args:
+        trainer: in `train`.
+        directory: written by `save`.
+        built: hyper-parameters with which this training's optimizer and scheduler were built.
+
+    Raises:
+        WarmRestartNeeded: that is not possible; says why.
+    """
+    state = TrainerState.load_from_json(str(directory / STATE_FILE))
+    _check_position(trainer.state, state)
+    early_stopping = _stateful(trainer)
+    source = str(directory)
+    trainer._load_from_checkpoint(source)
+    type(trainer)._load_optimizer_and_scheduler(trainer, source)
+    trainer._load_scaler(source)
+    for field in dataclasses.fields(state):
+        if field.name not in _OWN_FIELDS:
+            setattr(trainer.state, field.name, getattr(state, field.name))
+    if trainer.args.restore_callback_states_from_checkpoint:
+        trainer._load_callback_state()
+    else:
+        for callback in early_stopping:
+            callback.early_stopping_patience_counter = 0  # as in a continuation
+    # Sums over what has been trained since the last log, and since the beginning of this call.
+    trainer._total_loss_scalar = 0.0
+    trainer._globalstep_last_logged = trainer._initial_global_step = trainer.state.global_step
+    trainer._initial_num_input_tokens_seen = trainer.state.num_input_tokens_seen
+    trainer.current_flos = 0
+    if isinstance(loss := getattr(trainer, "_tr_loss", None), torch.Tensor):
+        loss.zero_()
+    restore_hyperparameters(trainer, directory, built, live=True)
+    trainer._load_rng_state(source)
+
+
+def restore_hyperparameters(trainer: Any, directory: Path, built: Built, *, live: bool) -> None:
+    """Put the running script's hyper-parameters back, after the states of optimizer and scheduler have been loaded.
+
+    Raises:
+        WarmRestartNeeded: see `_torch_optimizers.restore_built`.
+    """
+    optimizers, schedulers = parts(trainer)
+    stored = _own(directory).get("built") or hyperparameters(optimizers, schedulers)
+    if (reason := why_not_rescaled(trainer)) and _bases(stored) != _bases(built):
+        if live:
+            raise WarmRestartNeeded(reason)
+        restore_built(optimizers, schedulers, stored, built, live=False)
+        for scheduler in schedulers:
+            if type(scheduler) is lr_scheduler.LambdaLR:
+                groups = optimizers[0].param_groups
+                for group, base, rate in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+                    group["lr"] = base * rate(scheduler.last_epoch)
+                scheduler._last_lr = [group["lr"] for group in groups]
+        return
+    restore_built(optimizers, schedulers, stored, built, live=live)
+
+
+def why_not_rescaled(trainer: Any) -> str:
+    """Why rates of the Trainer's schedule are not proportional to its base, where the schedule does not show it."""
+    if "min_lr" in (getattr(trainer.args, "lr_scheduler_kwargs", None) or {}):
+        return "the learning rate cannot be changed in a running training: its schedule goes down to a fixed min_lr"
+    return ""
+
+
+def _check_position(now: TrainerState, then: TrainerState) -> None:
+    """The Trainer's loops over epochs and over batches go on as they are."""
+    if then.global_step != now.global_step or then.epoch != now.epoch:
+        raise WarmRestartNeeded(
+            f"the Trainer's loop is at step {now.global_step} of epoch {now.epoch:g} and cannot be set to "
+            f"step {then.global_step} of epoch {then.epoch:g}"
+        )
+    if now.epoch != int(now.epoch):
+        raise WarmRestartNeeded(
+            f"the Trainer is in the middle of an epoch ({now.epoch:g}), where the batches it has drawn ahead "
+            "and the random state cannot be made those of a continuation"
+        )
+
+
+def _stateful(trainer: Any) -> list[EarlyStoppingCallback]:
+    """Callbacks with a state that a continuation begins anew."""
+    if trainer.args.restore_callback_states_from_checkpoint:
+        return []
+    found = [c for c in trainer.callback_handler.callbacks if isinstance(c, ExportableState)]
+    for callback in found:
+        if type(callback) is not EarlyStoppingCallback:
+            raise WarmRestartNeeded(f"{type(callback).__name__} has a state, which a continuation would begin anew")
+    return found
+
+
+def _own(directory: Path) -> dict[str, Any]:
+    path = directory / OWN_FILE
+    if not path.is_file():
+        return {}  # the Trainer's own checkpoint
+    stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return stored
+
+
+def _batches(trainer: Any) -> dict[str, int]:
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    return {name: int(getattr(trainer.args, name)) for name in names}
+
+
+def _bases(built: Built) -> list[list[Any]]:
+    return [[group.get("initial_lr", group.get("lr")) for group in one["groups"]] for one in built]
+
+
+def _as_plain_data(path: Path) -> None:
+    """NumPy's state as a list of numbers: the file then holds nothing that a restricted loader must be told of."""
+    core = np._core if hasattr(np, "_core") else np.core
+    allowed = [core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    with torch.serialization.safe_globals(allowed):
+        states: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    name, keys, *rest = states["numpy"]
+    torch.save({**states, "numpy": (name, np.asarray(keys).tolist(), *rest)}, path)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
