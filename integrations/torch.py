@@ -231,7 +231,7 @@ class TrainState:
                 yield run.epoch
                 self._check_order()
         except GeneratorExit:  # the script's own break, or an error; a state that was reported is whole
-            if run.reported and not run.unwound:
+            if run.reported and not run.failed:
                 self._finish()
             raise
         else:
@@ -281,8 +281,9 @@ class TrainState:
                 save_every=self._frequency,
             )
         except BaseException as error:
-            run.unwound = isinstance(error, TrialUnwound)
-            run.ranks.from_first(("raised", (type(error) if run.unwound else TuneError, f"{error}")))
+            run.failed = True
+            kind = type(error) if isinstance(error, TrialUnwound) else TuneError
+            run.ranks.from_first(("raised", (kind, f"{error}")))
             raise
         run.ranks.from_first(("verdict", verdict.value))
         return verdict
@@ -296,7 +297,7 @@ class TrainState:
                 return tune_session.Verdict(value)
             if call == "raised":
                 kind, text = value
-                run.unwound = issubclass(kind, TrialUnwound)
+                run.failed = True
                 _raise(kind, text)
             _, failure = _outcome(partial(getattr(self, call), *value))
             run.ranks.from_all(None if failure is None else failure[:2])
@@ -418,7 +419,7 @@ class _Run:
         self.iteration = 0
         self.reported = False  # in this epoch
         self.stopped = False
-        self.unwound = False
+        self.failed = False  # the report was left by an exception
         self.built: Built = []
         self.random_states: list[dict[str, Any]] = []  # of all ranks, at the last report
         self.steps: dict[int, int] = {}

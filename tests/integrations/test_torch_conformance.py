@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -56,9 +56,21 @@ class TestTorch(AdapterConformance):
     module = "tune_plugins.integrations.torch"
     adapters = (TrainState,)
     framework, extra, label = "torch", "torch", "PyTorch"
-    config = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": False, "gamma": 0.5}
-    live = {"lr": 0.03, "momentum": 0.5, "weight_decay": 0.1, "nesterov": True, "gamma": 0.5}
-    entering = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": False, "gamma": 0.1}
+    config: ClassVar[dict[str, Any]] = {
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "nesterov": False,
+        "gamma": 0.5,
+    }
+    live: ClassVar[dict[str, Any]] = {"lr": 0.03, "momentum": 0.5, "weight_decay": 0.1, "nesterov": True, "gamma": 0.5}
+    entering: ClassVar[dict[str, Any]] = {
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "nesterov": False,
+        "gamma": 0.1,
+    }
     metrics = ("loss", "accuracy")
 
     def train(self, script: Script) -> Any:

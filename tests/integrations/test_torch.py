@@ -1,0 +1,663 @@
+"""Loops written by hand with `TrainState`: against real PyTorch, alone and with two ranks under DDP."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+import tune_plugins as tune
+from tune_plugins import session as tune_session
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, TuneError
+from tune_plugins.integrations.torch import TrainState
+from tune_plugins.runtime.children import children_may_report
+from tune_plugins.session import TrialContext
+from tune_plugins.testing import Exploit, RecordingSession
+
+FEATURES = torch.linspace(-1, 1, 60).reshape(20, 3)
+LABELS = (FEATURES.sum(1) > 0).long()
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+
+
+def network(width: int = 4, dropout: float = 0.2) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, width), nn.Dropout(dropout), nn.Linear(width, 2))
+
+
+def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+
+
+def step(model: nn.Module, *optimizers: Any, rows: slice = slice(None)) -> float:
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(FEATURES[rows]), LABELS[rows])
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.item()
+
+
+def train(config: Mapping[str, Any], epochs: int = 6, **options: Any) -> nn.Module:
+    model = network()
+    optimizer = sgd(model, config["lr"])
+    state = TrainState(model=model, optimizer=optimizer, **options)
+    for _ in state.epochs(epochs):
+        state.report(loss=step(model, optimizer))
+    return model
+
+
+def recording(lr: float = 0.1, **options: Any) -> RecordingSession:
+    return RecordingSession(context=TrialContext(config={"lr": lr}), **options)
+
+
+def saved(checkpoint: Checkpoint | None, filename: str = "state.pt") -> dict[str, Any]:
+    assert checkpoint is not None
+    state: dict[str, Any] = torch.load(Path(checkpoint.path, filename), weights_only=True)
+    return state
+
+
+def weights(model: nn.Module) -> list[list[float]]:
+    return [parameter.detach().flatten().tolist() for parameter in model.parameters()]
+
+
+def donor(at: int, **config: float) -> Checkpoint:
+    with recording(save_at={at}, **config) as session:
+        torch.manual_seed(99)
+        train({"lr": 0.1, **config}, epochs=at)
+    return session.checkpoints[at]
+
+
+# --- outside a tuning run
+
+
+def test_alone_it_does_nothing() -> None:
+    assert tune_session.current() is None
+    model = network()
+    state = TrainState(model=model, metrics="never reported", frequency=1)
+    assert state.epochs(5) == range(5)
+    state.report(loss=1.0)
+    state.report(loss=1.0)
+
+
+def test_wrong_arguments_are_all_named() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        TrainState(
+            model=3,
+            things=[network(), "text"],
+            kind=nn.Linear,
+            metrics=[],
+            filename="a/b",
+            frequency=-1,
+            apply_config="lr",  # type: ignore[arg-type]
+        )
+    assert len(caught.value.mistakes) == 7
+    for name in ("model:", "things/1:", "kind:", "metrics:", "filename:", "frequency:", "apply_config:"):
+        assert name in str(caught.value)
+
+
+def test_nothing_to_save_is_a_mistake() -> None:
+    with pytest.raises(ArgumentError, match="at least a model"):
+        TrainState(scheduler=None)
+
+
+@pytest.mark.parametrize("n", [-1, 2.5, True, None])
+def test_number_of_epochs_is_checked(n: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"TrainState\.epochs.*\n.*n: expected a number of epochs"):
+        TrainState(model=network()).epochs(n)
+
+
+# --- what is reported
+
+
+def test_metrics_become_plain_numbers() -> None:
+    state = TrainState(model=network())
+    with RecordingSession() as session:
+        for _ in state.epochs(1):
+            state.report(
+                {"text": "good", "nested": {"tensor": torch.tensor(2.0)}},
+                loss=torch.tensor([float("nan")]),
+                count=np.int64(3),
+            )
+    (report,) = session.reports
+    assert report.metrics["nested"] == {"tensor": 2.0} and report.metrics["text"] == "good"
+    assert report.metrics["loss"] != report.metrics["loss"] and report.metrics["count"] == 3
+
+
+def test_length_is_that_of_the_range() -> None:
+    state = TrainState(model=network())
+    with RecordingSession():
+        epochs = state.epochs(4)
+        assert len(epochs) == 4 and 3 in epochs and 4 not in epochs
+        assert list(epochs) == [0, 1, 2, 3]
+        with pytest.raises(TuneError, match="looped over once"):
+            list(epochs)
+
+
+def test_second_report_in_an_epoch_is_refused() -> None:
+    state = TrainState(model=network())
+    with RecordingSession() as session, pytest.raises(TuneError, match=r"twice in epoch 0.*with all metrics"):
+        for _ in state.epochs(2):
+            state.report(loss=1.0)
+            state.report(accuracy=1.0)
+    assert session.iterations == [1]
+
+
+def test_epochs_without_a_report_count() -> None:
+    state = TrainState(model=network())
+    with recording(save_at={4}) as session:
+        for epoch in state.epochs(7):
+            if epoch % 2:
+                state.report(epoch=epoch)
+    assert session.iterations == [2, 4, 6] and session.values("epoch") == [1, 3, 5]
+    assert saved(session.checkpoints[4])["epoch"] == 4
+    assert saved(session.checkpoints[6])["epoch"] == 7, "the last one holds all epochs"
+
+
+def test_report_before_the_loop_is_refused() -> None:
+    state = TrainState(model=network())
+    with RecordingSession(), pytest.raises(TuneError, match="before the loop"):
+        state.report(loss=1.0)
+
+
+def test_report_after_the_loop_counts_on_and_offers_no_checkpoint() -> None:
+    state = TrainState(model=network())
+    with recording(save_at=range(9)) as session:
+        for _ in state.epochs(2):
+            state.report(loss=1.0)
+        state.report(test=2.0)
+    assert session.iterations == [1, 2, 3] and not session.reports[2].savable
+
+
+def test_exploit_after_the_loop_enters_anew() -> None:
+    state = TrainState(model=network())
+    checkpoint = donor(2)
+    exploit = Exploit(checkpoint, 2, {"lr": 0.1})
+    with recording(exploit_at={2: exploit}) as session, pytest.raises(TrialRestarted):
+        for _ in state.epochs(1):
+            state.report(loss=1.0)
+        state.report(test=2.0)
+    assert "without a model" in session.restarts[0]
+
+
+def test_step_behind_the_report_is_noticed() -> None:
+    """Its checkpoint would lack that step."""
+    for behind in ("optimizer", "scheduler"):
+        model = network()
+        optimizer = sgd(model)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+        state = TrainState(model=model, optimizer=optimizer, scheduler=scheduler)
+        with RecordingSession(), pytest.raises(TuneError, match=r"end of epoch 0.*last statement"):
+            for _ in state.epochs(3):
+                step(model, optimizer)
+                state.report(loss=1.0)
+                scheduler.step() if behind == "scheduler" else step(model, optimizer)
+
+
+# --- how a loop ends
+
+
+def test_break_saves_what_was_reported() -> None:
+    state = TrainState(model=network())
+    with RecordingSession() as session:
+        for epoch in state.epochs(9):
+            state.report(loss=1.0)
+            if epoch == 2:
+                break
+    assert session.iterations == [1, 2, 3] and list(session.checkpoints) == [3] and session.finished == 1
+
+
+def test_break_in_the_middle_of_an_epoch_saves_nothing() -> None:
+    state = TrainState(model=network())
+    with RecordingSession() as session:
+        for epoch in state.epochs(9):
+            if epoch == 2:
+                break
+            state.report(loss=1.0)
+    assert session.iterations == [1, 2] and session.finished == 0
+
+
+def test_code_behind_the_report_runs_before_a_stop() -> None:
+    state, seen = TrainState(model=network()), []
+    with RecordingSession(stop_at=2) as session:
+        for epoch in state.epochs(9):
+            state.report(loss=1.0)
+            seen.append(epoch)
+        for _ in state.epochs(3):
+            raise AssertionError("the trial is stopped")
+        with pytest.raises(TrialStopped):
+            state.report(loss=1.0)
+    assert seen == [0, 1] and session.iterations == [1, 2]
+
+
+def test_no_checkpoint_at_the_end_if_not_wanted() -> None:
+    with recording() as session:
+        train({"lr": 0.1}, checkpoint_at_end=False)
+    assert not session.checkpoints and session.finished == 1
+
+
+def test_frequency_and_filename() -> None:
+    with recording() as session:
+        train({"lr": 0.1}, frequency=2, filename="all.pt")
+    assert list(session.checkpoints) == [2, 4, 6]
+    assert saved(session.checkpoints[2], "all.pt")["epoch"] == 2
+
+
+# --- what is saved
+
+
+def everything(seed: int) -> dict[str, Any]:
+    torch.manual_seed(seed)
+    first, second = network(), network(5)
+    optimizers = {"first": sgd(first), "second": torch.optim.AdamW(second.parameters(), amsgrad=True)}
+    return {
+        "model": [first, second],
+        "optimizer": optimizers,
+        "scheduler": [torch.optim.lr_scheduler.MultiStepLR(one, [1, 3]) for one in optimizers.values()],
+        "scaler": torch.amp.GradScaler("cpu", init_scale=8.0),
+        "ema": AveragedModel(first, use_buffers=True),
+        "generator": torch.Generator().manual_seed(seed),
+        "nothing": None,
+    }
+
+
+def states(things: dict[str, Any]) -> str:
+    whole = [*things["model"], *things["optimizer"].values(), *things["scheduler"], things["scaler"], things["ema"]]
+    with torch.random.fork_rng():
+        return repr([thing.state_dict() for thing in whole]) + repr(things["generator"].get_state().tolist())
+
+
+def test_all_objects_go_on() -> None:
+    things = everything(1)
+    with recording() as session:
+        state = TrainState(**things)
+        for _ in state.epochs(3):
+            for model, optimizer in zip(things["model"], things["optimizer"].values(), strict=True):
+                step(model, optimizer)
+            things["ema"].update_parameters(things["model"][0])
+            things["scaler"].scale(torch.ones(1)), things["scaler"].update(4.0)
+            torch.rand(3, generator=things["generator"])
+            for scheduler in things["scheduler"]:
+                scheduler.step()
+            state.report(loss=1.0)
+    assert set(saved(session.last_checkpoint)["objects"]) == {
+        *("model/0", "model/1", "optimizer/first", "optimizer/second", "scheduler/0", "scheduler/1"),
+        *("scaler", "ema", "generator"),
+    }
+    others = everything(2)
+    others["scaler"].scale(torch.ones(1))
+    assert states(others) != states(things)
+    with recording(start_checkpoint=session.last_checkpoint, start_iteration=3):
+        TrainState(**others).epochs(3)
+    assert states(others) == states(things)
+
+
+def test_random_generators_go_on() -> None:
+    def draw() -> list[float]:
+        return [random.random(), float(np.random.rand()), float(torch.rand(1))]
+
+    with recording(save_at={2}) as session:
+        state = TrainState(model=network())
+        for _ in state.epochs(3):
+            drawn = draw()
+            state.report(loss=1.0)
+    draw()
+    with recording(start_checkpoint=session.checkpoints[2], start_iteration=2):
+        for _ in TrainState(model=network()).epochs(3):
+            assert draw() == drawn
+
+
+def test_state_that_is_not_data_is_refused_when_it_is_saved() -> None:
+    class Sampler:
+        def state_dict(self) -> dict[str, Any]:
+            return {"order": np.arange(3), "path": Path("here")}
+
+        def load_state_dict(self, state: Any) -> None:
+            raise AssertionError
+
+    state = TrainState(model=network(), sampler=Sampler())
+    with recording(save_at={1}), pytest.raises(TuneError, match=r"sampler: its state_dict\(\) holds more than"):
+        for _ in state.epochs(2):
+            state.report(loss=1.0)
+
+
+def test_wrappers_are_not_saved() -> None:
+    model = network()
+    plain = set(model.state_dict())
+    for wrapped in (DataParallel(model), torch.compile(model), torch.compile(DataParallel(model))):
+        with recording() as session:
+            state = TrainState(model=wrapped)
+            for _ in state.epochs(1):
+                state.report(loss=1.0)
+        assert set(saved(session.last_checkpoint)["objects"]["model"]) == plain
+
+
+# --- going on
+
+
+def test_goes_on_under_a_new_rate() -> None:
+    checkpoint = donor(3)
+    with recording(0.01, start_checkpoint=checkpoint, start_iteration=3) as session:
+        model = train({"lr": 0.01})
+    plain = network()
+    optimizer = sgd(plain, 0.01)
+    state = saved(checkpoint)
+    plain.load_state_dict(state["objects"]["model"])
+    optimizer.load_state_dict(state["objects"]["optimizer"])
+    optimizer.param_groups[0]["lr"] = 0.01
+    torch.set_rng_state(state["random"][0]["torch"])
+    losses = [step(plain, optimizer) for _ in range(3)]
+    assert session.iterations == [4, 5, 6] and session.values("loss") == losses
+    assert weights(model) == weights(plain)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_several_loops_go_on_in_the_right_one(at: int) -> None:
+    def script(seen: list[Any]) -> None:
+        model = network()
+        optimizer = sgd(model)
+        state = TrainState(model=model, optimizer=optimizer)
+        for name, n in (("first", 3), ("second", 2)):
+            for epoch in state.epochs(n):
+                seen.append((name, epoch))
+                state.report(loss=step(model, optimizer))
+        seen.append(weights(model))
+
+    whole: list[Any] = []
+    with recording(save_at={at}) as before:
+        script(whole)
+    assert before.iterations == [1, 2, 3, 4, 5]
+    seen: list[Any] = []
+    with recording(start_checkpoint=before.checkpoints[at], start_iteration=at) as session:
+        script(seen)
+    assert session.iterations == list(range(at + 1, 6))
+    assert seen == whole[at:]
+
+
+def test_report_between_loops_is_not_repeated() -> None:
+    def script() -> None:
+        state = TrainState(model=network())
+        for _ in state.epochs(2):
+            state.report(loss=1.0)
+        state.report(between=1.0)
+        for _ in state.epochs(2):
+            state.report(loss=2.0)
+
+    with recording(save_at={4}) as before:
+        script()
+    assert before.iterations == [1, 2, 3, 4, 5]
+    with recording(start_checkpoint=before.checkpoints[4], start_iteration=4) as session:
+        script()
+    assert session.iterations == [5] and session.values("loss") == [2.0]
+
+
+def test_missing_file_and_missing_state_are_named(tmp_path: Path) -> None:
+    (tmp_path / "other.pt").touch()
+    with (
+        recording(start_checkpoint=Checkpoint(tmp_path), start_iteration=1),
+        pytest.raises(ArgumentError, match=r"no file 'state\.pt'; it has 'other\.pt'"),
+    ):
+        train({"lr": 0.1})
+    with (
+        recording(start_checkpoint=donor(1), start_iteration=1),
+        pytest.raises(ArgumentError, match=r"ema: .*no state of it; it has 'model', 'optimizer'"),
+    ):
+        train({"lr": 0.1}, ema=AveragedModel(network()))
+
+
+def test_checkpoint_with_code_is_not_loaded(tmp_path: Path) -> None:
+    torch.save({"objects": {"model": Path("code")}}, tmp_path / "state.pt")
+    start = Checkpoint(tmp_path)
+    with recording(start_checkpoint=start, start_iteration=1), pytest.raises(Exception, match="weights_only"):
+        train({"lr": 0.1})
+
+
+def test_second_state_of_a_trial_only_reports() -> None:
+    with recording(save_at=range(9)) as session:
+        train({"lr": 0.1}, epochs=2)
+        train({"lr": 0.1}, epochs=2)
+    assert session.iterations == [1, 2, 3, 4]
+    assert [report.savable for report in session.reports] == [True, True, False, False]
+
+
+def test_state_made_outside_of_the_function() -> None:
+    model = network()
+    optimizer = sgd(model)
+    state = TrainState(model=model, optimizer=optimizer)
+    for _ in range(2):
+        with recording(save_at={2}) as session:
+            for _ in state.epochs(2):
+                state.report(loss=step(model, optimizer))
+        assert session.iterations == [1, 2]
+    with recording(start_checkpoint=session.checkpoints[2], start_iteration=2) as session:
+        assert list(state.epochs(4)) == [2, 3]
+
+
+# --- exploits
+
+
+def exploit(at: int, new: Mapping[str, Any], donor_at: int = 2) -> dict[int, Exploit]:
+    return {at: Exploit(donor(donor_at), donor_at, new)}
+
+
+def test_rate_is_applied_in_place() -> None:
+    with recording(0.05, exploit_at=exploit(4, {"lr": 0.02})) as session:
+        train(session.context.config)
+    assert session.exploits == ["state of iteration 2 loaded, 'lr' applied"]
+    assert session.iterations == [1, 2, 3, 4, 3, 4, 5, 6]
+    assert saved(session.last_checkpoint)["objects"]["optimizer"]["param_groups"][0]["lr"] == 0.02
+
+
+def test_rate_that_the_script_transforms_enters_anew() -> None:
+    with recording(0.05, exploit_at=exploit(4, {"lr": 0.02})) as session, pytest.raises(TrialRestarted):
+        train({"lr": 2 * session.context.config["lr"]})
+    assert session.restarts == ["'lr' cannot be changed in a running training"]
+
+
+def test_schedule_that_cannot_be_rescaled_enters_anew() -> None:
+    def script(config: Mapping[str, Any]) -> list[float]:
+        model = network()
+        optimizer = sgd(model, config["lr"])
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, config["lr"], total_steps=8)
+        state, rates = TrainState(model=model, optimizer=optimizer, scheduler=scheduler), []
+        for _ in state.epochs(6):
+            step(model, optimizer)
+            scheduler.step()
+            rates.append(optimizer.param_groups[0]["lr"])
+            state.report(loss=1.0)
+        return rates
+
+    with recording(0.1, save_at={3}) as given:
+        script({"lr": 0.1})
+    exploits = {4: Exploit(given.checkpoints[3], 3, {"lr": 0.5})}
+    with recording(0.3, exploit_at=exploits) as session, pytest.raises(TrialRestarted):
+        script({"lr": 0.3})
+    assert "OneCycleLR" in session.restarts[0]
+    with recording(0.5, start_checkpoint=given.checkpoints[3], start_iteration=3):
+        resumed = script({"lr": 0.5})
+    assert resumed == script({"lr": 0.5})[3:], "the schedule as the script has built it, at the position"
+
+
+class Droppable(TrainState):
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        assert tune.get_context().config["dropout"] == 0.1, "still the old config"
+        return apply_dropout(self.network, changed)
+
+    network: nn.Sequential
+
+
+def apply_dropout(model: nn.Sequential, changed: Mapping[str, Any]) -> set[str]:
+    if "dropout" in changed:
+        model[1].p = changed["dropout"]
+    return {"dropout"} & changed.keys()
+
+
+@pytest.mark.parametrize("how", ["function", "method"])
+def test_other_hyperparameters_by_the_script(how: str) -> None:
+    context = TrialContext(config={"lr": 0.05, "dropout": 0.1})
+    exploits = exploit(2, {"lr": 0.02, "dropout": 0.5})
+    with RecordingSession(context=context, exploit_at=exploits) as session:
+        model = network(dropout=0.1)
+        optimizer = sgd(model, 0.05)
+        if how == "method":
+            state: TrainState = Droppable(model=model, optimizer=optimizer)
+            state.network = model  # type: ignore[attr-defined]
+        else:
+            state = TrainState(model=model, optimizer=optimizer, apply_config=lambda c: apply_dropout(model, c))
+        for _ in state.epochs(4):
+            state.report(loss=step(model, optimizer))
+    assert len(session.exploits) == 1
+    assert model[1].p == 0.5 and optimizer.param_groups[0]["lr"] == 0.02
+
+
+@pytest.mark.parametrize("returned", [None, "lr", {"width"}])
+def test_wrong_return_of_apply_config_is_named(returned: Any) -> None:
+    with (
+        recording(0.05, exploit_at=exploit(2, {"lr": 0.02})),
+        pytest.raises(TuneError, match=r"apply_config: expected"),
+    ):
+        train({"lr": 0.05}, apply_config=lambda changed: returned)
+
+
+def test_donor_of_another_shape_enters_anew_with_the_reason() -> None:
+    with recording() as session:
+        model = network(9)
+        state = TrainState(model=model, optimizer=sgd(model))
+        for _ in state.epochs(2):
+            state.report(loss=1.0)
+    exploits = {2: Exploit(session.checkpoints[2], 2, {"lr": 0.1})}
+    with recording(exploit_at=exploits) as session, pytest.raises(TrialRestarted):
+        train({"lr": 0.1})
+    assert "the donor's model does not fit into this one" in session.restarts[0]
+
+
+def test_donor_in_another_loop_enters_anew() -> None:
+    def script() -> None:
+        state = TrainState(model=network())
+        for _ in range(2):
+            for _ in state.epochs(2):
+                state.report(loss=1.0)
+
+    with recording(save_at={3}) as given:
+        script()
+    exploits = {2: Exploit(given.checkpoints[3], 3, {"lr": 0.1})}
+    with recording(exploit_at=exploits) as session, pytest.raises(TrialRestarted):
+        script()
+    assert session.restarts == ["the donor is in loop 2 over epochs, this one in 1"]
+
+
+# --- two ranks
+
+
+def rank_main(rank: int, directory: str, lr: float, epochs: int, start: str | None) -> None:
+    """The user's script in a rank; with `start` in plain PyTorch from that checkpoint."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    model = DistributedDataParallel(network(dropout=0.5))
+    optimizer = sgd(model, lr)
+    rows = slice(10 * rank, 10 * rank + 10)
+    losses, notes = [], []
+
+    def note() -> None:
+        momenta = [one["momentum_buffer"] for one in optimizer.state.values()]
+        notes.append(repr([optimizer.param_groups[0]["lr"], model.module.state_dict(), momenta]))
+
+    try:
+        if start is None:
+            state = TrainState(model=model, optimizer=optimizer)
+            for _ in state.epochs(epochs):
+                losses.append(step(model, optimizer, rows=rows))
+                note()
+                state.report(loss=losses[-1], rank=rank)
+        else:
+            begun = torch.load(f"{start}/state.pt", weights_only=True)
+            model.module.load_state_dict(begun["objects"]["model"])
+            optimizer.load_state_dict(begun["objects"]["optimizer"])
+            optimizer.param_groups[0]["lr"] = lr
+            torch.set_rng_state(begun["random"][rank]["torch"])
+            for _ in range(begun["epoch"], epochs):
+                losses.append(step(model, optimizer, rows=rows))
+                note()
+        ended = "after the loop"
+    except TrialUnwound as how:
+        ended = f"{type(how).__name__}: {how}"
+    Path(directory, f"rank{rank}").write_text(json.dumps({"ended": ended, "losses": losses, "notes": notes}))
+    distributed.destroy_process_group()
+
+
+Ranks = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    def run(lr: float = 0.1, epochs: int = 6, start: Checkpoint | None = None) -> Ranks:
+        directory = tmp_path_factory.mktemp("ranks")
+        multiprocessing.spawn(rank_main, (str(directory), lr, epochs, None if start is None else start.path), nprocs=2)
+        return [json.loads((directory / f"rank{rank}").read_text()) for rank in range(2)]
+
+    with children_may_report():
+        yield run
+
+
+@pytest.fixture(scope="module")
+def stopped(two_ranks: Any) -> tuple[RecordingSession, Ranks]:
+    with recording(0.1, save_at={2}, stop_at=2) as session:
+        ranks = two_ranks(0.1)
+    return session, ranks
+
+
+def test_ranks_stop_together(stopped: tuple[RecordingSession, Ranks]) -> None:
+    session, ranks = stopped
+    assert [rank["ended"] for rank in ranks] == ["after the loop"] * 2
+    assert session.iterations == [1, 2] and session.values("rank") == [0, 0]
+    assert session.values("loss") == ranks[0]["losses"] != ranks[1]["losses"] and len(ranks[1]["losses"]) == 2
+    state = saved(session.last_checkpoint)
+    assert set(state["objects"]["model"]) == set(network().state_dict()), "saved without the wrapper"
+    assert len(state["random"]) == 2
+
+
+def test_ranks_exploit_in_place_and_go_on_after_an_eviction(
+    two_ranks: Any, stopped: tuple[RecordingSession, Ranks]
+) -> None:
+    checkpoint = stopped[0].checkpoints[2]
+    exploits = {3: Exploit(checkpoint, 2, {"lr": 0.02})}
+    with recording(0.3, exploit_at=exploits, save_at={5}, raise_at={5: TrialEvicted("make room")}) as session:
+        evicted = two_ranks(0.3)
+    assert session.exploits == ["state of iteration 2 loaded, 'lr' applied"]
+    assert session.iterations == [1, 2, 3, 3, 4, 5]
+    assert [rank["ended"] for rank in evicted] == ["ChildEvicted: make room"] * 2
+    with recording(0.02, start_checkpoint=session.checkpoints[5], start_iteration=5) as session:
+        resumed = two_ranks(0.02)
+    assert session.iterations == [6]
+    plain = two_ranks(0.02, 6, checkpoint)
+    for before, after, expected in zip(evicted, resumed, plain, strict=True):
+        assert before["losses"][3:] + after["losses"] == expected["losses"]
+        assert before["notes"][3:] + after["notes"] == expected["notes"]
+
+
+def test_ranks_restart_together(two_ranks: Any, stopped: tuple[RecordingSession, Ranks]) -> None:
+    exploits = {2: Exploit(stopped[0].checkpoints[2], 2, {"lr": 0.1, "width": 8})}
+    with recording(0.1, exploit_at=exploits) as session:
+        ranks = two_ranks(0.1)
+    assert session.restarts == ["'width' cannot be changed in a running training"]
+    assert [rank["ended"] for rank in ranks] == [f"ChildRestarted: {session.restarts[0]}"] * 2
+
+
+def test_ranks_alone_do_nothing(two_ranks: Any) -> None:
+    ranks = two_ranks(epochs=2)
+    assert [len(rank["losses"]) for rank in ranks] == [2, 2]
