@@ -78,7 +78,7 @@ class WorkerPool:
     def take(self, shape: Shape, *, fresh: bool = False, beside: PooledWorker | None = None) -> PooledWorker:
         """A warm worker of this shape, or a new one; `beside`: one that shares the slot of that worker."""
         slot = None if beside is None else beside.slot
-        for worker in () if fresh else self._idle.get(shape, ()):
+        for worker in () if fresh else reversed(self._idle.get(shape, [])):  # the one that served last is warmest
             # One that shares its slot with a worker that serves a run is for that run, while the other waits.
             if worker.slot is slot or (slot is None and not worker.slot.serving):
                 self._idle[shape].remove(worker)
