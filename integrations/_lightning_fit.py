@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tune_plugins import session as tune_session
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, WarmRestartNeeded
 from tune_plugins.integrations import _lightning_state as state
 from tune_plugins.integrations._lightning_ranks import Ranks
@@ -76,16 +75,27 @@ class Fit:
         self._due = self._validated = self._ended = False
         self._inside_epoch = self._reported_last = False
         self._least: tuple[Any, Any] | None = None
+        self._to_resume: dict[str, Any] | None = None
         if self.saves:
             _refuse_own_format(trainer, callback)
             if session.start_checkpoint is not None:
-                self._resume(session.start_checkpoint)
+                with session.start_checkpoint.as_directory() as directory:
+                    self._to_resume = self._read(directory)
+                state.resume(trainer, self._to_resume)
 
     # ------------------------------------------------------------------------------ hooks of the fit
 
     def optimizers_built(self) -> None:
         """`on_fit_start`: before states are restored and before the first step."""
         self.built = hyperparameters(self.trainer.optimizers, state.schedulers(self.trainer))
+        if (checkpoint := self._to_resume) is not None:
+            self._to_resume = None
+
+            def resumed() -> None:
+                self.use.owned = True
+                state.put_back(self.trainer, checkpoint, self.built, self.ranks.rank, live=False)
+
+            state.follow_resume(self.trainer, checkpoint, resumed)
 
     def begin(self) -> None:
         """`on_train_start`."""
@@ -223,16 +233,6 @@ class Fit:
         if not path.is_file():
             raise ArgumentError(type(self.callback).__name__, [_missing_file(path)])
         return state.read(path)
-
-    def _resume(self, start: Checkpoint) -> None:
-        with start.as_directory() as directory:
-            checkpoint = self._read(directory)
-
-        def then() -> None:
-            self.use.owned = True
-            state.put_back(self.trainer, checkpoint, self.built, self.ranks.rank, live=False)
-
-        state.resume(self.trainer, checkpoint, then)
 
 
 @dataclass(frozen=True, slots=True)

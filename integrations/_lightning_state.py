@@ -63,26 +63,34 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def resume(trainer: Any, checkpoint: dict[str, Any], then: Callable[[], None]) -> None:
-    """Let the fit that is being set up restore `checkpoint`, as it does with `ckpt_path`; call `then` after that.
+def resume(trainer: Any, checkpoint: dict[str, Any]) -> None:
+    """Let the fit that is being set up restore `checkpoint`, as it does with `ckpt_path`.
 
     Lightning itself restores module, data module, callbacks, precision, loops, optimizers and schedulers, each when
     its turn comes. Whatever the script has passed as `ckpt_path` is where the trial began, and is not loaded again.
     """
     connector = trainer._checkpoint_connector
-    resume_end = connector.resume_end
 
     def start(*args: Any, **kwargs: Any) -> None:
         del connector.resume_start
         connector._ckpt_path = None
         connector._loaded_checkpoint = checkpoint
 
+    connector.resume_start = start
+
+
+def follow_resume(trainer: Any, checkpoint: dict[str, Any], then: Callable[[], None]) -> None:
+    """In `on_fit_start`, before optimizers are restored: call `then` when all is."""
+    connector = trainer._checkpoint_connector
+    connector._loaded_checkpoint = checkpoint  # a search for the learning rate, which comes first, restores another one
+    resume_end = connector.resume_end
+
     def end() -> None:
         del connector.resume_end
         resume_end()
         then()
 
-    connector.resume_start, connector.resume_end = start, end
+    connector.resume_end = end
 
 
 def forget_resume(trainer: Any) -> None:
@@ -95,6 +103,9 @@ def put_back(trainer: Any, checkpoint: Mapping[str, Any], built: Built, rank: in
     """After the states are restored: the script's own hyper-parameters, and the random state of this rank."""
     ours = checkpoint.get(OURS, {})
     restore_built(trainer.optimizers, schedulers(trainer), ours.get("built", []), built, live=live)
+    if not live and is_complete(checkpoint):
+        for _, loop in _loops(trainer.fit_loop, ""):
+            loop._restarting = False  # with max_steps, Lightning would go through the complete epoch once more
     states = ours.get("random", [])
     if len(states) == trainer.world_size:
         set_random_state(states[rank])
@@ -122,6 +133,12 @@ def load_in_place(trainer: Any, checkpoint: dict[str, Any]) -> None:
     _load_counters(trainer, checkpoint["loops"]["fit_loop"])
     trainer.lightning_module.zero_grad()
     trainer._logger_connector.reset_metrics()  # those of the training that is given up
+
+
+def is_complete(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether it was saved between two epochs."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return len({progress[name] for name in ("ready", "started", "processed", "completed")}) == 1
 
 
 def schedulers(trainer: Any) -> list[Any]:
@@ -159,8 +176,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def _refuse_in_place(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
-    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-    if len({progress[name] for name in ("ready", "started", "processed", "completed")}) > 1:
+    if not is_complete(checkpoint):
         raise WarmRestartNeeded("the donor's state was saved inside an epoch")
     if checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader"):
         raise WarmRestartNeeded("the data loader keeps a position of its own, which is restored at the start of a fit")

@@ -91,9 +91,9 @@ class TestLightning(AdapterConformance):
     adapters = (TuneReportCheckpointCallback, TuneReportCallback)
     framework, extra, label = "lightning", "lightning", "Lightning"
     iterations = 6
-    config = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "width": 8}
-    live = {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.003, "width": 8}
-    entering = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "width": 8, "batch_size": 4}
+    config: Mapping[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "width": 8}
+    live: Mapping[str, Any] = {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.003, "width": 8}
+    entering: Mapping[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "width": 8, "batch_size": 4}
     metrics = ("val_loss", "train_loss")
     always = ("epoch", "step")
 
