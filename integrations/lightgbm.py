@@ -216,21 +216,21 @@ class TuneReportCallback:
     def _after_round(self, env: CallbackEnv) -> None:
         fit = self._fit
         assert fit is not None
+        ended = True
         try:
-            ending = self._end_of_round(fit, env)
-        except BaseException:
-            self._leave(fit)
-            raise
-        if ending is not None:
-            self._leave(fit)
-            raise ending
+            ended = self._end_of_round(fit, env)
+        finally:
+            if ended:
+                self._fit = None
+                for data in fit.kept:
+                    data.free_raw_data, data.data = True, None
 
-    def _end_of_round(self, fit: _Fit, env: CallbackEnv) -> EarlyStopException | None:
-        """Report a round; returns the exception by which the training is to be ended."""
+    def _end_of_round(self, fit: _Fit, env: CallbackEnv) -> bool:
+        """Report a round; True if it is the last one of the loop, EarlyStopException to make it so."""
         results = env.evaluation_result_list or []
         if fit.before >= fit.end:
             del env.model.update
-            return EarlyStopException(-1, results)
+            raise EarlyStopException(-1, results)
         ending: EarlyStopException | None = None
         try:
             fit.tell(fit.last, env)
@@ -242,17 +242,14 @@ class TuneReportCallback:
         iteration = fit.before + fit.done if fit.counts_rounds else None
         stopped = self._send(fit, self._values(fit, results), iteration) is tune_session.Verdict.STOP
         if not (fit.over or stopped):
-            return None
+            return False
         self._finish(fit)
-        if ending is None and env.iteration + 1 < env.end_iteration:
+        if ending is not None:
+            raise ending
+        if env.iteration + 1 < env.end_iteration:
             # `lightgbm.cv` cuts its history to the best round; `lightgbm.train` has none, as after its last round.
-            ending = EarlyStopException(-1 if isinstance(env.model, Booster) else env.iteration, results)
-        return ending
-
-    def _leave(self, fit: _Fit) -> None:
-        self._fit = None
-        for data in fit.kept:
-            data.free_raw_data, data.data = True, None
+            raise EarlyStopException(-1 if isinstance(env.model, Booster) else env.iteration, results)
+        return True
 
     def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
         return fit.session.report(metrics, iteration=iteration)

@@ -1,0 +1,774 @@
+"""The LightGBM adapter against the real LightGBM."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+import tune_plugins.session as tune_session
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TuneError
+from tune_plugins.integrations.lightgbm import TuneReportCallback, TuneReportCheckpointCallback, _live
+from tune_plugins.session import TrialContext
+from tune_plugins.testing import RecordingSession
+from tune_plugins.testing.session import Exploit
+
+X, Y = load_breast_cancer(return_X_y=True)
+PARAMS: dict[str, Any] = {
+    "objective": "binary",
+    "metric": ["binary_logloss", "auc"],
+    "num_threads": 1,
+    "num_leaves": 7,
+    "learning_rate": 0.2,
+    "verbosity": -1,
+}
+SAMPLED: dict[str, Any] = {
+    **PARAMS,
+    "bagging_fraction": 0.5,
+    "bagging_freq": 1,
+    "feature_fraction": 0.5,
+    "feature_fraction_bynode": 0.5,
+    "seed": 7,
+}
+MODEL = "model.txt"
+
+
+def data_sets(**options: Any) -> tuple[lgb.Dataset, lgb.Dataset]:
+    training = lgb.Dataset(X[:300], Y[:300], **options)
+    return training, lgb.Dataset(X[300:], Y[300:], reference=training, **options)
+
+
+def fit(*callbacks: Any, params: Any = PARAMS, rounds: int = 6, evals: bool = True, **kwargs: Any) -> Any:
+    training, held_out = data_sets()
+    if evals:
+        kwargs = {"valid_sets": [training, held_out], "valid_names": ["train", "eval"], **kwargs}
+    return lgb.train(params, training, rounds, callbacks=list(callbacks), **kwargs)
+
+
+def text(model: Any) -> str:
+    """Trees, and the parameters that they were trained with."""
+    return str(model.model_to_string(num_iteration=-1))
+
+
+def trees(model: Any) -> str:
+    return text(model).partition("\nparameters:")[0]
+
+
+def load(checkpoint: Checkpoint | None, filename: str = MODEL) -> Any:
+    assert checkpoint is not None
+    return lgb.Booster(model_file=Path(checkpoint.path, filename))
+
+
+def checkpoint_of(model: Any, directory: Path, filename: str = MODEL) -> Checkpoint:
+    directory.mkdir(exist_ok=True)
+    model.save_model(directory / filename, num_iteration=-1)
+    return Checkpoint.from_directory(directory)
+
+
+class Recorder:
+    """A callback of the user's own: notes what it is told, and may end the training."""
+
+    def __init__(self, stop_after: int = -1, order: int | None = None, before: bool = False) -> None:
+        self.seen: list[tuple[int, int, int]] = []
+        self.models: list[Any] = []
+        self.stop_after, self.before_iteration = stop_after, before
+        if order is not None:
+            self.order = order
+
+    def __call__(self, env: Any) -> None:
+        self.seen.append((env.iteration, env.begin_iteration, env.end_iteration))
+        self.models.append(env.model)
+        if len(self.seen) == self.stop_after:
+            raise lgb.EarlyStopException(env.iteration, env.evaluation_result_list)
+
+
+# --- outside a trial
+
+
+def test_without_a_trial_the_callback_changes_nothing() -> None:
+    assert tune_session.current() is None
+    callback = TuneReportCheckpointCallback(metrics="no-such-metric", frequency=1)
+    early = {"early_stopping_round": 2, "learning_rate": 1.0}
+    for params in (SAMPLED, {**PARAMS, **early}):
+        model, bare = fit(callback, params=params, rounds=20), fit(params=params, rounds=20)
+        assert text(model) == text(bare) and model.best_iteration == bare.best_iteration
+
+
+def test_in_a_trial_the_model_is_the_same_too() -> None:
+    with RecordingSession():
+        model = fit(TuneReportCheckpointCallback(frequency=2), params=SAMPLED)
+    bare = fit(params=SAMPLED)
+    assert text(model) == text(bare)
+    assert model.best_score == bare.best_score and model.best_iteration == bare.best_iteration
+
+
+# --- what is reported
+
+
+def test_every_round_once_with_all_metrics_as_plain_floats() -> None:
+    log: dict[str, Any] = {}
+    with RecordingSession() as session:
+        fit(TuneReportCallback(), lgb.record_evaluation(log))
+    assert session.iterations == [1, 2, 3, 4, 5, 6]
+    names = {"train-binary_logloss", "train-auc", "eval-binary_logloss", "eval-auc"}
+    assert set(session.reports[0].metrics) == names
+    assert session.values("eval-binary_logloss") == log["eval"]["binary_logloss"]
+    assert session.values("train-auc") == log["train"]["auc"]
+    assert all(type(value) is float for report in session.reports for value in report.metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "names"),
+    [
+        ("eval-auc", {"eval-auc"}),
+        (["eval-auc", "train-binary_logloss"], {"eval-auc", "train-binary_logloss"}),
+        ({"score": "eval-auc"}, {"score"}),
+    ],
+)
+def test_selected_metrics(metrics: Any, names: set[str]) -> None:
+    with RecordingSession() as session:
+        fit(TuneReportCheckpointCallback(metrics), rounds=3)
+    assert all(set(report.metrics) == names for report in session.reports)
+
+
+def test_wrong_metric_lists_those_there_are() -> None:
+    with RecordingSession() as session, pytest.raises(ArgumentError, match="2 mistakes") as caught:
+        fit(TuneReportCallback(["eval-au", "test-auc"]))
+    assert "'test-auc'" in str(caught.value) and "Did you mean 'eval-auc'?" in str(caught.value)
+    assert session.reports == []
+
+
+def test_no_validation_set_reports_the_iterations_alone() -> None:
+    with RecordingSession() as session:
+        fit(TuneReportCallback(), evals=False, rounds=3)
+    assert session.iterations == [1, 2, 3] and all(report.metrics == {} for report in session.reports)
+    with RecordingSession(), pytest.raises(ArgumentError, match=r"no metrics at all\. .*valid_sets="):
+        fit(TuneReportCallback("eval-auc"), evals=False)
+
+
+def test_names_that_the_script_does_not_give() -> None:
+    training, held_out = data_sets()
+    with RecordingSession() as session:
+        lgb.train(PARAMS, training, 2, valid_sets=[training, held_out], callbacks=[TuneReportCallback()])
+    assert {"training-auc", "valid_1-auc"} <= set(session.reports[0].metrics)
+
+
+def test_custom_objective_and_metric(tmp_path: Path) -> None:
+    def squares(predictions: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        return predictions - data.get_label(), np.ones_like(predictions)
+
+    def half(predictions: np.ndarray, data: Any) -> tuple[str, np.floating[Any], bool]:
+        return "half", np.mean(predictions > 0.5), True
+
+    params = {**SAMPLED, "objective": squares, "metric": "None"}
+    with RecordingSession(save_at={3}) as session:
+        whole = fit(TuneReportCallback("eval-half"), params=params, feval=half)
+    assert len(session.values("eval-half")) == 6 and type(session.values("eval-half")[0]) is float
+    assert text(whole) == text(fit(params=params, feval=half))
+
+    donor = checkpoint_of(fit(params={**params, "learning_rate": 0.5}, rounds=3, feval=half), tmp_path)
+    new = {"learning_rate": 0.05}
+    plain = fit(params={**params, **new}, rounds=3, feval=half, init_model=tmp_path / MODEL)
+    verdict = {3: Exploit(donor, 3, new)}
+    with RecordingSession(exploit_at=verdict, context=TrialContext(config={"learning_rate": 0.2})) as session:
+        model = fit(TuneReportCheckpointCallback(), params=params, feval=half)
+    assert session.exploits and text(model) == text(plain)
+
+
+def test_postprocessing_gets_what_would_be_reported() -> None:
+    callback = TuneReportCallback({"a": "eval-auc"}, lambda metrics: {"double": np.float32(2 * metrics["a"])})
+    with RecordingSession() as session:
+        fit(callback, rounds=2)
+    assert all(1 < value < 2.1 and type(value) is float for value in session.values("double"))
+    with RecordingSession(), pytest.raises(ArgumentError, match="results_postprocessing_fn"):
+        fit(TuneReportCallback(results_postprocessing_fn=lambda metrics: None))  # type: ignore[arg-type,return-value]
+
+
+def test_all_wrong_arguments_at_once() -> None:
+    with pytest.raises(ArgumentError, match="4 mistakes") as caught:
+        TuneReportCheckpointCallback(metrics=[1], filename="model.ubj", frequency=-1, results_postprocessing_fn=3)  # type: ignore[list-item,arg-type]
+    for name in ("metrics", "filename", "frequency", "results_postprocessing_fn"):
+        assert any(mistake.startswith(f"{name}:") for mistake in caught.value.mistakes)
+
+
+def test_two_reporting_callbacks_are_refused() -> None:
+    with RecordingSession(), pytest.raises(ArgumentError, match="more than once"):
+        fit(TuneReportCallback(), TuneReportCheckpointCallback())
+
+
+def test_a_loop_that_is_not_lightgbms_is_refused() -> None:
+    env = lgb.callback.CallbackEnv(None, {}, 0, 0, 1, None)  # type: ignore[arg-type]
+    with RecordingSession(), pytest.raises(TuneError, match=r"lightgbm\.train"):
+        TuneReportCallback()(env)
+    assert TuneReportCallback().before_iteration is True
+
+
+# --- ending
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 6])
+@pytest.mark.parametrize("early", [False, True])
+def test_stop_leaves_a_model_of_all_rounds(stop_at: int, early: bool) -> None:
+    log: dict[str, Any] = {}
+    recorder = Recorder(order=1000)
+    params = {**SAMPLED, "early_stopping_round": 50} if early else SAMPLED
+    with RecordingSession(stop_at=stop_at) as session:
+        model = fit(TuneReportCheckpointCallback(), lgb.record_evaluation(log), recorder, params=params)
+    bare = fit(params=SAMPLED, rounds=stop_at)
+    assert session.iterations == list(range(1, stop_at + 1)) and session.finished == 1
+    assert trees(model) == trees(bare)
+    assert len(log["eval"]["auc"]) == stop_at  # the others have seen the last round
+    if stop_at < 6 or not early:
+        assert len(recorder.seen) == stop_at
+        assert model.best_iteration == bare.best_iteration and model.best_score == bare.best_score
+        assert np.array_equal(model.predict(X), bare.predict(X))
+    assert trees(load(session.checkpoints[stop_at])) == trees(bare)
+
+
+@pytest.mark.parametrize("order", [None, -5, 0, 25, 100])
+def test_another_callback_ends_the_training(order: int | None) -> None:
+    with RecordingSession() as session:
+        model = fit(Recorder(stop_after=3, order=order), TuneReportCheckpointCallback())
+    assert session.iterations == [1, 2, 3] and list(session.checkpoints) == [3] and session.finished == 1
+    assert model.best_iteration == 3 and load(session.last_checkpoint).current_iteration() == 3
+
+
+@pytest.mark.parametrize("where", ["params", "callback"])
+def test_early_stopping_leaves_the_last_checkpoint(where: str) -> None:
+    params = {**PARAMS, "learning_rate": 1.0, "metric": "binary_logloss"}
+    callbacks: list[Any] = []
+    if where == "params":
+        params["early_stopping_round"] = 2
+    else:
+        callbacks = [lgb.early_stopping(2, verbose=False)]
+    bare = fit(*[copy.copy(callback) for callback in callbacks], params=params, rounds=40)
+    full = bare.best_iteration + 2
+    with RecordingSession() as session:
+        model = fit(*callbacks, TuneReportCheckpointCallback(), params=params, rounds=40)
+    assert text(model) == text(bare) and model.best_iteration == bare.best_iteration
+    assert session.iterations == list(range(1, full + 1)) and session.finished == 1
+    last = load(session.last_checkpoint)  # all rounds, so that it can be gone on from
+    assert last.current_iteration() == full
+    assert trees(last) == trees(fit(params={**params, "early_stopping_round": 0}, rounds=full))
+
+
+def test_unwinding_leaves_the_training_at_once_and_everything_usable() -> None:
+    callback = TuneReportCheckpointCallback()
+    training, held_out = data_sets()
+    with RecordingSession(raise_at={3: TrialEvicted()}, save_at={3}) as session, pytest.raises(TrialEvicted):
+        lgb.train(PARAMS, training, 6, valid_sets=[held_out], callbacks=[callback])
+    assert session.iterations == [1, 2, 3] and load(session.last_checkpoint).current_iteration() == 3
+    assert training.free_raw_data and training.data is None and held_out.data is None
+    with RecordingSession() as again:
+        lgb.train(PARAMS, training, 2, valid_sets=[held_out], callbacks=[callback])
+    assert again.iterations == [1, 2]
+
+
+def test_data_sets_let_go_of_their_raw_data_as_they_would_alone() -> None:
+    for keep in (False, True):
+        training, held_out = data_sets(free_raw_data=not keep)
+        with RecordingSession():
+            lgb.train(PARAMS, training, 2, valid_sets=[held_out], callbacks=[TuneReportCheckpointCallback()])
+        for data in (training, held_out):
+            assert data.free_raw_data is not keep and (data.data is not None) is keep
+
+
+# --- cross-validation
+
+
+def test_cv_reports_mean_and_std_as_separate_numbers() -> None:
+    with RecordingSession(save_at={2}) as session:
+        callback = TuneReportCheckpointCallback(frequency=1)
+        history = lgb.cv(PARAMS, data_sets()[0], 5, nfold=3, callbacks=[callback], eval_train_metric=True)
+    assert session.iterations == [1, 2, 3, 4, 5]
+    assert session.values("valid-auc") == history["valid auc-mean"]
+    assert session.values("valid-auc-std") == history["valid auc-stdv"]
+    assert session.values("train-binary_logloss") == history["train binary_logloss-mean"]
+    assert len(session.reports[0].metrics) == 8
+    assert not any(report.savable for report in session.reports)
+    assert session.checkpoints == {} and session.finished == 0
+
+
+def test_cv_stopped() -> None:
+    with RecordingSession(stop_at=2) as session:
+        callback = TuneReportCallback({"loss": "valid-binary_logloss"})
+        history = lgb.cv(PARAMS, data_sets()[0], 5, nfold=3, callbacks=[callback], return_cvbooster=True)
+    assert [report.metrics for report in session.reports] == [
+        {"loss": value} for value in history["valid binary_logloss-mean"]
+    ]
+    assert session.iterations == [1, 2]
+    assert history["cvbooster"].best_iteration == 2  # type: ignore[union-attr]
+
+
+def test_cv_with_early_stopping_reports_the_round_that_ended_it() -> None:
+    params = {**PARAMS, "learning_rate": 1.0, "metric": "binary_logloss", "early_stopping_round": 2}
+    bare = lgb.cv(params, data_sets()[0], 30, nfold=3)
+    with RecordingSession() as session:
+        history = lgb.cv(params, data_sets()[0], 30, nfold=3, callbacks=[TuneReportCallback()])
+    assert history == bare
+    kept = history["valid binary_logloss-mean"]
+    assert len(kept) < 28 and session.values("valid-binary_logloss")[: len(kept)] == kept
+    assert len(session.reports) == len(kept) + 2
+
+
+def test_cv_has_no_model_to_exploit(tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(rounds=3), tmp_path)
+    session = RecordingSession(exploit_at={3: Exploit(donor, 3, {})})
+    with session, pytest.raises(TrialRestarted):
+        lgb.cv(PARAMS, data_sets()[0], 5, nfold=2, callbacks=[TuneReportCheckpointCallback()])
+    assert "without a model" in session.restarts[0]
+
+
+# --- checkpoints
+
+
+def test_checkpoints_are_written_when_asked_for() -> None:
+    with RecordingSession(save_at={2}) as session:
+        model = fit(TuneReportCheckpointCallback(filename="booster.txt", checkpoint_at_end=False))
+    assert list(session.checkpoints) == [2]
+    assert [path.name for path in Path(session.checkpoints[2].path).iterdir()] == ["booster.txt"]
+    saved = load(session.checkpoints[2], "booster.txt")
+    assert np.array_equal(saved.predict(X), model.predict(X, num_iteration=2))
+    with RecordingSession() as session:
+        fit(TuneReportCheckpointCallback(frequency=4), rounds=10)
+    assert list(session.checkpoints) == [4, 8, 10]
+    with RecordingSession(save_at={1, 2}, save_at_end=True) as session:
+        fit(TuneReportCallback(), rounds=2)
+    assert session.checkpoints == {} and session.finished == 0
+
+
+# --- going on from a checkpoint, and exploits
+
+WINE = load_wine(return_X_y=True)
+DIABETES = load_diabetes(return_X_y=True)
+REGRESSION = {**SAMPLED, "objective": "regression", "metric": ["l2", "l1"]}
+CONTINUED: dict[str, tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]] = {
+    "plain": (PARAMS, (X, Y)),
+    "sampled": (SAMPLED, (X, Y)),
+    "sampled-default-seed": ({k: v for k, v in SAMPLED.items() if k != "seed"}, (X, Y)),
+    "dart": ({**SAMPLED, "boosting": "dart", "drop_rate": 0.5}, (X, Y)),
+    "goss": ({**PARAMS, "data_sample_strategy": "goss"}, (X, Y)),
+    "extra-trees": ({**SAMPLED, "extra_trees": True}, (X, Y)),
+    "linear-trees": ({**REGRESSION, "linear_tree": True}, DIABETES),
+    "quantized": ({**SAMPLED, "use_quantized_grad": True}, (X, Y)),
+    "median": ({**REGRESSION, "objective": "regression_l1"}, DIABETES),
+    "classes": (
+        {**SAMPLED, "objective": "multiclass", "num_class": 3, "metric": "multi_logloss", "min_data_in_leaf": 5},
+        WINE,
+    ),
+}
+
+
+def fit_on(name: str, *callbacks: Any, rounds: int, change: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+    params, (features, target) = CONTINUED[name]
+    half = np.arange(len(target)) % 2 == 0
+    training = lgb.Dataset(features[half], target[half])
+    held_out = lgb.Dataset(features[~half], target[~half], reference=training)
+    options = {"valid_sets": [training, held_out], "valid_names": ["train", "eval"], "callbacks": list(callbacks)}
+    return lgb.train({**params, **(change or {})}, training, rounds, **options, **kwargs)
+
+
+def same(model: Any, plain: Any, name: str) -> None:
+    features, _ = CONTINUED[name][1]
+    assert text(model) == text(plain)
+    assert np.array_equal(model.predict(features), plain.predict(features))
+    assert model.best_iteration == plain.best_iteration and model.best_score == plain.best_score
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("name", list(CONTINUED))
+def test_continuation_is_that_of_init_model_to_the_last_bit(name: str, early: bool, tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(fit_on(name, rounds=5), tmp_path)
+    expected: dict[str, Any] = {}
+    change = {"early_stopping_round": 50} if early else {}
+    told = Recorder()
+    plain = fit_on(
+        *(name, lgb.record_evaluation(expected), told),
+        rounds=7,
+        change=change,
+        init_model=tmp_path / MODEL,
+    )
+    log: dict[str, Any] = {}
+    recorder, before = Recorder(), Recorder(before=True)
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=5) as session:
+        callback = TuneReportCheckpointCallback()
+        model = fit_on(name, callback, lgb.record_evaluation(log), recorder, before, rounds=12, change=change)
+    assert session.iterations == list(range(6, 13))
+    assert log == expected and recorder.seen == told.seen == before.seen
+    same(model, plain, name)
+    if not early:
+        assert text(load(session.checkpoints[12])) == text(model)
+    elif name != "dart":
+        assert model.best_iteration > 5
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("name", list(CONTINUED))
+def test_exploit_is_the_continuation_of_init_model_to_the_last_bit(name: str, early: bool, tmp_path: Path) -> None:
+    donor = checkpoint_of(fit_on(name, rounds=5, change={"learning_rate": 0.4, "lambda_l2": 2.0}), tmp_path)
+    new = {"learning_rate": 0.1, "num_leaves": 9}
+    early_stopping = {"early_stopping_round": 50} if early else {}
+    expected: dict[str, Any] = {}
+    told = Recorder()
+    plain = fit_on(
+        *(name, lgb.record_evaluation(expected), told),
+        rounds=7,
+        change={**new, **early_stopping},
+        init_model=tmp_path / MODEL,
+    )
+    config, log, recorder = {"learning_rate": 0.2, "num_leaves": 7}, {}, Recorder()  # type: ignore[var-annotated]
+    verdict = {5: Exploit(donor, 5, new)}
+    with RecordingSession(exploit_at=verdict, context=TrialContext(config=config)) as session:
+        callback = TuneReportCheckpointCallback()
+        change = {**early_stopping, **config}
+        model = fit_on(name, callback, recorder, lgb.record_evaluation(log), rounds=12, change=change)
+    assert session.exploits == ["state of iteration 5 loaded, 'learning_rate', 'num_leaves' applied"]
+    assert config == new and session.iterations == list(range(1, 13))
+    assert all(seen is model for seen in recorder.models)
+    same(model, plain, name)
+    # A continuation begins its history anew, and so does LightGBM's own record of it.
+    assert log == expected and recorder.seen[5:] == told.seen
+
+
+@pytest.mark.parametrize("name", sorted(_live(True)))
+def test_every_live_parameter_by_every_name(name: str, tmp_path: Path) -> None:
+    by_parameter: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "learning_rate": (0.2, 0.05, {}),
+        "num_leaves": (7, 4, {}),
+        "max_depth": (6, 2, {}),
+        "min_sum_hessian_in_leaf": (0.001, 10.0, {}),
+        "min_gain_to_split": (0.0, 5.0, {}),
+        "lambda_l1": (0.0, 3.0, {}),
+        "lambda_l2": (0.0, 9.0, {}),
+        "max_delta_step": (0.0, 0.1, {}),
+        "path_smooth": (0.0, 5.0, {}),
+        "bagging_fraction": (0.9, 0.4, {}),
+        "pos_bagging_fraction": (0.9, 0.4, {"neg_bagging_fraction": 0.7}),
+        "neg_bagging_fraction": (0.9, 0.4, {"pos_bagging_fraction": 0.7}),
+        "bagging_freq": (1, 3, {}),
+        "feature_fraction": (0.9, 0.4, {}),
+        "feature_fraction_bynode": (0.9, 0.4, {}),
+        "extra_trees": (False, True, {}),
+        "top_rate": (0.3, 0.1, {"data_sample_strategy": "goss", "learning_rate": 1.0}),
+        "other_rate": (0.3, 0.1, {"data_sample_strategy": "goss", "learning_rate": 1.0}),
+        "drop_rate": (0.9, 0.1, {"boosting": "dart"}),
+        "max_drop": (50, 1, {"boosting": "dart", "drop_rate": 0.9}),
+        "skip_drop": (0.0, 0.9, {"boosting": "dart", "drop_rate": 0.9}),
+        "uniform_drop": (False, True, {"boosting": "dart", "drop_rate": 0.5}),
+        "min_data_per_group": (5, 100, {}),
+        "max_cat_threshold": (32, 1, {}),
+        "max_cat_to_onehot": (4, 100, {}),
+        "cat_l2": (10.0, 0.1, {}),
+        "cat_smooth": (10.0, 0.1, {}),
+        "scale_pos_weight": (1.0, 3.0, {}),
+        "min_data_in_leaf": (20, 5, {}),
+    }
+    names = _live(True)[name]
+    ((before, after, more),) = [case for parameter, case in by_parameter.items() if parameter in names]
+    base = {**SAMPLED, "min_data_per_group": 5, "feature_pre_filter": False}
+    if "data_sample_strategy" in more:
+        base = {k: v for k, v in base.items() if not k.startswith("bagging")}
+    base = {k: v for k, v in {**base, **more}.items() if k not in names}
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.integers(0, 12, (400, 2)), rng.normal(size=(400, 6))])
+    target = (features[:, 0] % 3 + features[:, 1] % 2 + features[:, 2:].sum(axis=1) > 1.5).astype(float)
+
+    def train(value: Any, rounds: int, **options: Any) -> Any:
+        data = lgb.Dataset(features, target, categorical_feature=[0, 1])
+        return lgb.train({**base, name: value}, data, rounds, **options)
+
+    donor = checkpoint_of(train(before, 4), tmp_path)
+    plain = train(after, 8, init_model=tmp_path / MODEL)
+    verdict = {4: Exploit(donor, 4, {name: after})}
+    with RecordingSession(exploit_at=verdict, context=TrialContext(config={name: before})) as session:
+        model = train(before, 12, callbacks=[TuneReportCheckpointCallback()])
+    assert len(session.exploits) == 1 and text(model) == text(plain)
+    assert trees(plain) != trees(train(before, 8, init_model=tmp_path / MODEL)), "it has no effect"
+
+
+def test_resumed_training_exploits_a_donor_that_is_behind_or_ahead(tmp_path: Path) -> None:
+    start = checkpoint_of(fit(params=SAMPLED, rounds=6), tmp_path / "a")
+    for donor_at in (5, 9):
+        donor = checkpoint_of(fit(params=SAMPLED, rounds=donor_at), tmp_path / f"{donor_at}")
+        init = tmp_path / f"{donor_at}" / MODEL
+        told = Recorder()
+        plain = fit(told, params=SAMPLED, rounds=11 - donor_at, init_model=init)
+        verdict = {8: Exploit(donor, donor_at, {})}
+        recorder = Recorder()
+        with RecordingSession(start_checkpoint=start, start_iteration=6, exploit_at=verdict) as session:
+            model = fit(recorder, TuneReportCheckpointCallback(), params=SAMPLED, rounds=11)
+        assert session.iterations == [7, 8, *range(donor_at + 1, 12)]
+        assert text(model) == text(plain) and recorder.seen[2:] == told.seen
+        assert model.best_iteration == plain.best_iteration == 0
+
+
+def test_early_stopping_counts_anew_after_an_exploit(tmp_path: Path) -> None:
+    params = {**PARAMS, "learning_rate": 1.0, "metric": "binary_logloss", "early_stopping_round": 2}
+    donor = checkpoint_of(fit(params={**params, "learning_rate": 0.3}, rounds=5), tmp_path)
+    plain = fit(params=params, rounds=35, init_model=tmp_path / MODEL)
+    assert 5 < plain.best_iteration < 35
+    slow = {"learning_rate": 1e-3}
+    verdict = {5: Exploit(donor, 5, {"learning_rate": 1.0})}
+    with RecordingSession(exploit_at=verdict, context=TrialContext(config=slow)) as session:
+        model = fit(TuneReportCheckpointCallback(), params={**params, **slow}, rounds=40)
+    assert session.iterations == list(range(1, plain.best_iteration + 3))
+    assert text(model) == text(plain) and model.best_iteration == plain.best_iteration
+
+
+def test_a_changing_list_of_rates_goes_on_at_its_place(tmp_path: Path) -> None:
+    rates = [0.5, 0.4, 0.3, 0.2, 0.1, 0.05]
+
+    class Rates:
+        order = 50
+
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def __call__(self, env: Any) -> None:
+            self.seen.append(env.params["learning_rate"])
+
+    checkpoint = checkpoint_of(fit(rounds=3), tmp_path)
+    seen = Rates()
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=3):
+        fit(lgb.reset_parameter(learning_rate=rates), TuneReportCheckpointCallback(), seen, rounds=6)
+    assert seen.seen == rates[3:]
+
+
+def test_a_function_of_rates_begins_anew_as_with_init_model(tmp_path: Path) -> None:
+    def schedule() -> Any:
+        return lgb.reset_parameter(learning_rate=lambda i: 0.3 * 0.5**i)
+
+    checkpoint = checkpoint_of(fit(rounds=3), tmp_path)
+    plain = fit(schedule(), rounds=3, init_model=tmp_path / MODEL)
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=3):
+        model = fit(schedule(), TuneReportCheckpointCallback(), rounds=6)
+    assert text(model) == text(plain)
+
+
+@pytest.mark.parametrize("rounds", [4, 6])
+def test_complete_checkpoint_gets_no_further_round(rounds: int, tmp_path: Path) -> None:
+    whole = fit(rounds=6)
+    checkpoint = checkpoint_of(whole, tmp_path)
+    recorder = Recorder()
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=6) as session:
+        model = fit(TuneReportCheckpointCallback(), recorder, rounds=rounds)
+    assert trees(model) == trees(whole) and model.best_score == whole.best_score
+    assert np.array_equal(model.predict(X), whole.predict(X)) and model.best_iteration == 0
+    assert session.reports == [] and session.checkpoints == {} and recorder.seen == []
+
+
+def test_rounds_of_an_initial_model_come_on_top(tmp_path: Path) -> None:
+    base = fit(rounds=3)
+    base.save_model(tmp_path / "base.txt")
+    with RecordingSession(stop_at=5) as session:
+        fit(TuneReportCheckpointCallback(), rounds=6, init_model=tmp_path / "base.txt")
+    assert session.iterations == [4, 5]
+    with RecordingSession(start_checkpoint=session.last_checkpoint, start_iteration=5) as session:
+        model = fit(TuneReportCheckpointCallback(), rounds=6, init_model=tmp_path / "base.txt")
+    assert session.iterations == [6, 7, 8, 9]
+    assert np.allclose(model.predict(X), fit(rounds=6, init_model=tmp_path / "base.txt").predict(X))
+
+
+def test_script_that_loads_the_checkpoint_itself_is_left_to_do_so(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(fit(params=SAMPLED, rounds=4), tmp_path)
+    plain = fit(params=SAMPLED, rounds=2, init_model=tmp_path / MODEL)
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=4) as session:
+        callback = TuneReportCheckpointCallback()
+        model = fit(callback, params=SAMPLED, rounds=2, init_model=tmp_path / MODEL)
+    assert session.iterations == [5, 6] and text(model) == text(plain)
+
+
+def test_missing_file_names_those_there_are(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(fit(rounds=1), tmp_path, "other.txt")
+    session = RecordingSession(start_checkpoint=checkpoint, start_iteration=1)
+    with session, pytest.raises(ArgumentError, match=r"no file 'model\.txt'; it has 'other\.txt'"):
+        fit(TuneReportCheckpointCallback())
+
+
+def test_data_binned_before_without_raw_data_cannot_be_gone_on_with(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(fit(rounds=3), tmp_path)
+    training = data_sets()[0].construct()
+    callback = TuneReportCheckpointCallback()
+    with (
+        RecordingSession(start_checkpoint=checkpoint, start_iteration=3),
+        pytest.raises(TuneError, match="free_raw_data=False"),
+    ):
+        lgb.train(PARAMS, training, 6, callbacks=[callback])
+    session = RecordingSession(exploit_at={3: Exploit(checkpoint, 3, {})})
+    with session, pytest.raises(TrialRestarted, match="raw data"):
+        lgb.train(PARAMS, training, 6, callbacks=[callback])
+    plain = fit(rounds=3, evals=False, init_model=tmp_path / MODEL)
+    training = data_sets(free_raw_data=False)[0].construct()  # the same data set for one trial after another
+    for _ in range(2):
+        with RecordingSession(exploit_at={3: Exploit(checkpoint, 3, {})}) as session:
+            model = lgb.train(PARAMS, training, 6, callbacks=[callback])
+        assert session.exploits and trees(model) == trees(plain)
+
+
+def test_a_subset_of_the_data_goes_on(tmp_path: Path) -> None:
+    def train(rounds: int, **options: Any) -> Any:
+        whole = lgb.Dataset(X, Y, free_raw_data=False)
+        return lgb.train(SAMPLED, whole.subset(np.arange(0, 500, 2)), rounds, **options)
+
+    checkpoint = checkpoint_of(train(3), tmp_path)
+    plain = train(3, init_model=tmp_path / MODEL)
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=3):
+        assert text(train(6, callbacks=[TuneReportCheckpointCallback()])) == text(plain)
+    with RecordingSession(exploit_at={3: Exploit(checkpoint, 3, {})}) as session:
+        assert text(train(6, callbacks=[TuneReportCheckpointCallback()])) == text(plain)
+    assert session.exploits
+
+
+def test_rounds_that_add_no_tree_count_too() -> None:
+    stuck = {**PARAMS, "learning_rate": 1.0, "min_gain_to_split": 5.0}
+    rounds = fit(params=stuck, rounds=20).current_iteration()
+    assert rounds < 8
+    with RecordingSession(stop_at=10) as session:
+        fit(TuneReportCheckpointCallback(), params=stuck, rounds=20)
+    checkpoint = session.checkpoints[10]
+    assert json.loads(Path(checkpoint.path, "rounds.json").read_text()) == {"rounds": 10}
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=10) as session:
+        model = fit(TuneReportCheckpointCallback(), params=stuck, rounds=20)
+    assert session.iterations == list(range(11, 21)) and model.current_iteration() == rounds
+    verdict = {10: Exploit(checkpoint, 10, {})}
+    with RecordingSession(exploit_at=verdict) as session:
+        fit(TuneReportCheckpointCallback(), rounds=20)
+    assert session.exploits and session.iterations == list(range(1, 21))
+
+
+def test_what_cannot_be_done_in_place_says_why(tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(rounds=3), tmp_path)
+
+    def why(*more: Any, params: Any = PARAMS, config: Any = None, new: Any = None, at: int = 3) -> str:
+        own = config or {}
+        verdict = {at: Exploit(donor, at, own if new is None else new)}
+        session = RecordingSession(exploit_at=verdict, context=TrialContext(config=own))
+        with session, pytest.raises(TrialRestarted):
+            fit(TuneReportCheckpointCallback(), *more, params=params)
+        (reason,) = session.restarts
+        return reason
+
+    assert "reset_parameter" in why(lgb.reset_parameter(learning_rate=lambda i: 0.1))
+    assert "the donor's model has 3 rounds and needs 3 more; lightgbm.train has 2 left" in why(at=4)
+    assert why(at=6) == "lightgbm.train has done its last round"
+    rate = {"learning_rate": 0.2}
+    assert why(config={"learning_rate": 0.4}, new=rate) == "'learning_rate' cannot be changed in a running training"
+    assert why(config={**rate, "max_bin": 255}, new={**rate, "max_bin": 63}).startswith("'max_bin' cannot")
+    assert why(config={"rate": 0.2}, new={"rate": 0.1}).startswith("'rate' cannot")
+    leaf = {"min_child_samples": 20}
+    leaf_params = {**PARAMS, **leaf}
+    assert why(params=leaf_params, config=leaf, new={"min_child_samples": 5}).startswith("'min_child_samples' cannot")
+
+
+# --- scikit-learn
+
+
+@pytest.mark.parametrize("make", [lgb.LGBMClassifier, lgb.LGBMRegressor])
+def test_sklearn_estimators(make: Any, tmp_path: Path) -> None:
+    settings = {"n_jobs": 1, "num_leaves": 7, "subsample": 0.5, "subsample_freq": 1, "random_state": 3, "verbosity": -1}
+
+    def fitted(n: int, callback: Any = None, **options: Any) -> Any:
+        rate = options.pop("learning_rate", 0.2)
+        model = make(n_estimators=n, learning_rate=rate, **settings)
+        return model.fit(X, Y, eval_set=[(X, Y)], callbacks=[callback] if callback else None, **options)
+
+    with RecordingSession(stop_at=4) as session:
+        model = fitted(9, TuneReportCheckpointCallback())
+    (metric,) = session.reports[0].metrics
+    (values,) = model.evals_result_["training"].values()
+    assert session.iterations == [1, 2, 3, 4] and session.values(metric) == values
+    assert metric.startswith("training-")
+    assert model.booster_.current_iteration() == 4
+    assert np.array_equal(model.predict(X), fitted(4).predict(X))
+
+    checkpoint = session.last_checkpoint
+    file = str(Path(checkpoint.path, MODEL))  # type: ignore[union-attr]
+    plain = fitted(5, init_model=file)
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=4) as session:
+        model = fitted(9, TuneReportCheckpointCallback())
+    assert session.iterations == [5, 6, 7, 8, 9] and text(model.booster_) == text(plain.booster_)
+
+    plain = fitted(5, init_model=file, learning_rate=0.05)
+    config = {"learning_rate": 0.5, "max_depth": -1}
+    verdict = {4: Exploit(checkpoint, 4, {"learning_rate": 0.05, "max_depth": -1})}  # type: ignore[arg-type]
+    with RecordingSession(exploit_at=verdict, context=TrialContext(config=config)) as session:
+        model = fitted(9, TuneReportCheckpointCallback(), learning_rate=0.5)
+    assert len(session.exploits) == 1 and text(model.booster_) == text(plain.booster_)
+    assert np.array_equal(model.predict(X), plain.predict(X))
+
+
+def test_sklearn_early_stopping() -> None:
+    def fitted(*callbacks: Any) -> Any:
+        model = lgb.LGBMClassifier(n_estimators=60, learning_rate=1.0, n_jobs=1, verbosity=-1)
+        early = lgb.early_stopping(3, verbose=False)
+        return model.fit(X[:300], Y[:300], eval_set=[(X[300:], Y[300:])], callbacks=[early, *callbacks])
+
+    with RecordingSession() as session:
+        model = fitted(TuneReportCheckpointCallback({"loss": "valid_0-binary_logloss"}))
+    bare = fitted()
+    assert model.best_iteration_ == bare.best_iteration_ < 57
+    assert session.values("loss") == bare.evals_result_["valid_0"]["binary_logloss"]
+    assert np.array_equal(model.predict_proba(X), bare.predict_proba(X))
+
+
+# --- several fits in a trial
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_later_fits_count_on_and_leave_the_checkpoints_alone(shared: bool) -> None:
+    callback = TuneReportCheckpointCallback(frequency=2)
+    with RecordingSession() as session:
+        first = fit(callback, rounds=4)
+        fit(callback if shared else TuneReportCheckpointCallback(frequency=2), rounds=3)
+    assert session.iterations == [1, 2, 3, 4, 5, 6, 7] and list(session.checkpoints) == [2, 4]
+    assert text(load(session.last_checkpoint)) == text(first)
+
+
+def test_start_checkpoint_is_for_the_first_fit_only() -> None:
+    with RecordingSession(stop_at=3) as session:
+        fit(TuneReportCheckpointCallback(), rounds=5)
+    with RecordingSession(start_checkpoint=session.last_checkpoint, start_iteration=3) as session:
+        callback = TuneReportCheckpointCallback()
+        assert fit(callback, rounds=5).current_iteration() == 5
+        second = fit(callback, rounds=2)
+    assert session.iterations == [4, 5, 6, 7] and text(second) == text(fit(rounds=2))
+
+
+def test_fit_after_the_stop_is_refused() -> None:
+    with RecordingSession(stop_at=2) as session:
+        fit(TuneReportCallback(), rounds=5)
+        with pytest.raises(TrialStopped):
+            fit(TuneReportCallback(), rounds=5)
+    assert session.iterations == [1, 2]
+
+
+def test_cv_and_then_train_has_the_checkpoints_of_train() -> None:
+    with RecordingSession() as session:
+        lgb.cv(PARAMS, data_sets()[0], 3, nfold=2, callbacks=[TuneReportCallback({"auc": "valid-auc"})])
+        fit(TuneReportCheckpointCallback({"auc": "eval-auc"}), rounds=2)
+    assert session.iterations == [1, 2, 3, 4, 5] and load(session.checkpoints[5]).current_iteration() == 2
+
+
+def test_report_callback_in_a_resumed_trial_counts_on(tmp_path: Path) -> None:
+    checkpoint = checkpoint_of(fit(rounds=4), tmp_path)
+    with RecordingSession(start_checkpoint=checkpoint, start_iteration=4) as session:
+        fit(TuneReportCallback(), rounds=2)
+    assert session.iterations == [5, 6]
+
+
+def test_callback_can_be_copied_and_pickled() -> None:
+    callback = TuneReportCheckpointCallback({"auc": "eval-auc"}, frequency=2)
+    with RecordingSession():
+        fit(callback, rounds=2)
+    for other in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
+        with RecordingSession() as session:
+            fit(other, rounds=2)
+        assert list(session.reports[0].metrics) == ["auc"] and list(session.checkpoints) == [2]
