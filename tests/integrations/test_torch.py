@@ -631,6 +631,7 @@ def test_ranks_stop_together(stopped: tuple[RecordingSession, Ranks]) -> None:
     assert len(state["random"]) == 2
 
 
+@pytest.mark.slow
 def test_ranks_exploit_in_place_and_go_on_after_an_eviction(
     two_ranks: Any, stopped: tuple[RecordingSession, Ranks]
 ) -> None:
@@ -650,6 +651,7 @@ def test_ranks_exploit_in_place_and_go_on_after_an_eviction(
         assert before["notes"][3:] + after["notes"] == expected["notes"]
 
 
+@pytest.mark.slow
 def test_ranks_restart_together(two_ranks: Any, stopped: tuple[RecordingSession, Ranks]) -> None:
     exploits = {2: Exploit(stopped[0].checkpoints[2], 2, {"lr": 0.1, "width": 8})}
     with recording(0.1, exploit_at=exploits) as session:
@@ -658,6 +660,7 @@ def test_ranks_restart_together(two_ranks: Any, stopped: tuple[RecordingSession,
     assert [rank["ended"] for rank in ranks] == [f"ChildRestarted: {session.restarts[0]}"] * 2
 
 
+@pytest.mark.slow
 def test_ranks_alone_do_nothing(two_ranks: Any) -> None:
     ranks = two_ranks(epochs=2)
     assert [len(rank["losses"]) for rank in ranks] == [2, 2]
