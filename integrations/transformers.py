@@ -63,7 +63,7 @@ class _Fit:
     finished: bool = False
 
 
-class TuneReportCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class TuneReportCallback(TrainerCallback):
     """Reports the evaluations of a `Trainer` to the tuning run; saves no checkpoints.
 
     Reported are the newest values that the Trainer has logged (``eval_loss``, ``eval_accuracy``, ``loss``,

@@ -1,0 +1,568 @@
+"""The adapter for the Trainer of transformers: against the real Trainer with a tiny model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers_task as task
+from transformers import (
+    BertForSequenceClassification,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from tune_plugins import session as tune_session
+from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TuneError
+from tune_plugins.integrations.transformers import TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.session import TrialContext
+from tune_plugins.testing import Exploit, RecordingSession
+
+CONFIG = task.CONFIG
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
+
+
+def recording(config: Mapping[str, Any] = CONFIG, **options: Any) -> RecordingSession:
+    return RecordingSession(context=TrialContext(config=dict(config)), **options)
+
+
+def go_on(session: RecordingSession, at: int, config: Mapping[str, Any] = CONFIG, **options: Any) -> RecordingSession:
+    return recording(config, start_checkpoint=session.checkpoints[at], start_iteration=at, **options)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    np.testing.assert_equal(task.state(one), task.state(other))
+
+
+def trained(trainer: Trainer, *args: Any, **kwargs: Any) -> Trainer:
+    trainer.train(*args, **kwargs)
+    return trainer
+
+
+# --- outside a trial
+
+
+def test_alone_the_trainer_is_left_as_it_is(output: Path) -> None:
+    assert tune_session.current() is None
+    trainer = task.make(CONFIG, output, TuneReportCheckpointCallback("no such metric", on="log"), epochs=2)
+    assert "train" not in vars(trainer) and "_maybe_log_save_evaluate" not in vars(trainer)
+    trainer.train()
+    assert_same(trained(task.make(CONFIG, output, epochs=2)), trainer)
+
+
+def test_a_second_training_alone_follows_one_in_a_trial(output: Path) -> None:
+    callback = TuneReportCheckpointCallback()
+    with recording() as session:
+        trained(task.make(CONFIG, output, callback, epochs=1))
+    trained(task.make(CONFIG, output, callback, epochs=2))
+    assert session.iterations == [1]
+
+
+# --- arguments
+
+
+def test_wrong_arguments_are_all_named() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        TuneReportCheckpointCallback(metrics=[], on="epoch", frequency=-1)
+    assert len(caught.value.mistakes) == 3
+    for name in ("metrics:", "on: expected 'evaluate', 'epoch_end' or 'log', got 'epoch'", "frequency:"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("on", "option"), [("evaluate", "eval_strategy"), ("log", "logging_strategy")])
+def test_nothing_to_report_is_a_mistake(output: Path, on: str, option: str) -> None:
+    trainer_options = {option: "no"}
+    with recording(), pytest.raises(ArgumentError, match=f"{option}='no'.*Set {option}='epoch'"):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(on=on), **trainer_options))
+
+
+def test_two_reporters_are_refused(output: Path) -> None:
+    with recording() as session, pytest.raises(ArgumentError, match="Keep one of them"):
+        trained(task.make(CONFIG, output, TuneReportCallback(), TuneReportCheckpointCallback()))
+    assert session.reports == []
+
+
+def test_several_processes_are_refused(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recording(), pytest.raises(TuneError, match=r"2 processes.*TrainState"):
+        trainer = task.make(CONFIG, output, TuneReportCheckpointCallback())
+        monkeypatch.setattr(TrainingArguments, "world_size", 2)
+        trainer.train()
+
+
+# --- what is reported
+
+
+def test_epoch_and_step_are_reported(output: Path) -> None:
+    with recording() as session:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback("eval_loss"), epochs=2))
+    assert [set(report.metrics) for report in session.reports] == [{"eval_loss", "epoch", "global_step"}] * 2
+    assert session.values("epoch") == [1.0, 2.0] and session.values("global_step") == [3, 6]
+
+
+def test_evaluations_by_steps_are_reported_once(output: Path) -> None:
+    with recording() as session:
+        trainer = task.make(
+            CONFIG, output, TuneReportCheckpointCallback(), epochs=2, eval_strategy="steps", eval_steps=2
+        )
+        trainer.evaluate()  # not in `train`
+        trainer.train()
+        trainer.evaluate()
+    assert session.values("global_step") == [2, 4, 6]
+    assert session.values("eval_loss") == task.history(trainer)["eval_loss"][-4:-1]
+
+
+def test_evaluation_on_start_is_not_reported(output: Path) -> None:
+    with recording() as session:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=2, eval_on_start=True))
+    assert session.values("global_step") == [3, 6]
+
+
+def test_several_evaluation_sets_are_one_report(output: Path) -> None:
+    with recording() as session:
+        trainer = task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=2)
+        trainer.eval_dataset = {"near": task.VALID, "far": task.TRAIN}
+        trainer.train()
+    assert session.iterations == [1, 2]
+    assert {"eval_near_loss", "eval_far_loss"} <= set(session.reports[0].metrics)
+
+
+def test_epochs_without_an_evaluation(output: Path) -> None:
+    with recording(save_at={1}) as session:
+        trainer = task.make(CONFIG, output, TuneReportCallback(on="epoch_end"), epochs=3, eval_strategy="no")
+        trainer.train()
+    assert session.values("epoch") == [1.0, 2.0, 3.0]
+    assert session.values("loss") == task.history(trainer)["loss"]
+
+
+def test_logs(output: Path) -> None:
+    with recording() as session:
+        trainer = task.make(
+            CONFIG, output, TuneReportCallback(on="log"), epochs=2, logging_strategy="steps", logging_steps=2
+        )
+        trainer.train()
+    assert session.values("global_step") == [2, 4, 6]
+    assert session.values("loss") == task.history(trainer)["loss"]
+
+
+def test_a_metric_logged_before_the_checkpoint_is_still_known(output: Path) -> None:
+    def script() -> None:
+        # The loss is logged at step 2 and not again before the report that follows the resume.
+        callback = TuneReportCheckpointCallback(["loss", "eval_loss"])
+        trained(task.make(CONFIG, output, callback, epochs=2, logging_strategy="steps", logging_steps=2))
+
+    with recording(save_at={1}, raise_at={1: TrialEvicted()}) as first, pytest.raises(TrialEvicted):
+        script()
+    with go_on(first, 1) as second:
+        script()
+    assert len(second.reports) == 1 and "loss" in second.reports[0].metrics
+
+
+def test_the_class_may_be_given_instead_of_an_object(output: Path) -> None:
+    with recording(save_at={1}) as session:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback, epochs=1))
+    assert session.iterations == [1] and 1 in session.checkpoints
+
+
+def test_added_after_the_trainer_was_made(output: Path) -> None:
+    with recording() as session:
+        trainer = task.make(CONFIG, output, epochs=2)
+        trainer.add_callback(TuneReportCallback())
+        trainer.train()
+        trainer.train()
+        assert session.iterations == [1, 2, 3, 4]
+        late = task.make(CONFIG, output, epochs=2)
+        late.add_callback(TuneReportCheckpointCallback())
+        with pytest.raises(TuneError, match=r"callbacks=\[TuneReportCheckpointCallback\(\)\]"):
+            late.train()
+
+
+# --- checkpoints
+
+
+def test_checkpoint_is_one_of_the_trainer_without_code_and_without_noise(
+    output: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with recording(save_at={1}) as session:
+        trainer = task.make(CONFIG, output, TuneReportCheckpointCallback(checkpoint_at_end=False), epochs=1)
+        capfd.readouterr()
+        trainer.train()
+    assert capfd.readouterr() == ("", "")
+    assert not any(output.iterdir())
+    directory = Path(session.checkpoints[1].path)
+    files = {path.name for path in directory.iterdir()}
+    assert files == {
+        *("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
+        *("trainer_state.json", "tune_plugins.pt"),
+    }
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "tune_plugins.pt"):
+        torch.load(directory / name, weights_only=True)
+    loaded = BertForSequenceClassification.from_pretrained(directory)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_frequency_and_end(output: Path) -> None:
+    with recording() as session:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(frequency=2), epochs=5))
+    assert list(session.checkpoints) == [2, 4, 5] and session.finished == 1
+
+
+def test_own_checkpoints_of_the_script_stay_its_own(output: Path) -> None:
+    with recording(save_at={1, 2}):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=2, save_strategy="epoch"))
+    assert {path.name for path in output.iterdir()} == {"checkpoint-3", "checkpoint-6"}
+
+
+def test_last_checkpoint_has_the_newest_weights_not_the_best(output: Path) -> None:
+    calls = 0
+
+    def worse(prediction: Any) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        return {"score": -float(calls)}
+
+    options = {"load_best_model_at_end": True, "metric_for_best_model": "score", "greater_is_better": True}
+    with recording() as session:
+        best = trained(
+            task.make(
+                CONFIG,
+                output,
+                TuneReportCheckpointCallback(),
+                epochs=2,
+                metrics=worse,
+                save_strategy="epoch",
+                **options,
+            )
+        )
+    assert session.last_checkpoint is not None
+    last = BertForSequenceClassification.from_pretrained(session.last_checkpoint.path).state_dict()
+    newest = BertForSequenceClassification.from_pretrained(output / "checkpoint-6").state_dict()
+    name = "classifier.weight"
+    assert torch.equal(last[name], newest[name]) and not torch.equal(last[name], best.model.state_dict()[name])
+
+
+def test_resume_in_the_middle_of_an_epoch(output: Path) -> None:
+    options = {"epochs": 2, "eval_strategy": "steps", "eval_steps": 2}
+    with recording(save_at={2}, raise_at={2: TrialEvicted()}) as first, pytest.raises(TrialEvicted):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), **options))
+    with go_on(first, 2) as second:
+        resumed = trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), **options))
+    assert second.values("global_step") == [6]
+    assert_same(trained(task.make(CONFIG, output, **options), first.checkpoints[2].path), resumed)
+    assert_same(trained(task.make(CONFIG, output, **options)), resumed)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_script_that_resumes_by_itself_too(output: Path, given: bool) -> None:
+    with recording(save_at={1}) as first:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=2))
+    path = first.checkpoints[1].path if given else None
+    with go_on(first, 1) as second:
+        resumed = trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=2), path)
+    assert second.iterations == [2]
+    assert_same(trained(task.make(CONFIG, output, epochs=2)), resumed)
+
+
+def test_model_init(output: Path) -> None:
+    def script() -> Trainer:
+        trainer = Trainer(
+            model_init=lambda: task.model_of(CONFIG),
+            args=task.make(CONFIG, output, epochs=2).args,
+            train_dataset=task.TRAIN,
+            eval_dataset=task.VALID,
+            callbacks=[TuneReportCheckpointCallback()],
+        )
+        trainer.train()
+        return trainer
+
+    alone = script()
+    with recording(save_at={1}, raise_at={1: TrialEvicted()}) as first, pytest.raises(TrialEvicted):
+        script()
+    with go_on(first, 1):
+        assert_same(alone, script())
+
+
+def test_plateau_schedule_is_saved_after_its_step(output: Path) -> None:
+    class Rising(TrainerCallback):
+        """Makes every evaluation worse than the one before."""
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+            metrics["eval_loss"] = state.epoch
+
+    options = {
+        "epochs": 4,
+        "lr_scheduler_type": "reduce_lr_on_plateau",
+        "lr_scheduler_kwargs": {"patience": 0, "factor": 0.5},
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+        "warmup_steps": 0,
+    }
+    config = {k: v for k, v in CONFIG.items() if k != "adam_beta1"}
+    with recording(save_at={2}, raise_at={2: TrialEvicted()}) as first, pytest.raises(TrialEvicted):
+        trained(task.make(config, output, Rising(), TuneReportCheckpointCallback(), **options))
+    with go_on(first, 2):
+        resumed = task.make(config, output, Rising(), TuneReportCheckpointCallback(), **options)
+        resumed.train()
+    alone = task.make(config, output, Rising(), **options)
+    alone.train()
+    rates = [task.history(trainer)["learning_rate"] for trainer in (alone, resumed)]
+    assert rates[0] == rates[1] == [0.02, 0.02, 0.01, 0.005]
+    assert alone.state.best_metric == resumed.state.best_metric == 1.0
+
+
+def test_new_rate_under_a_fixed_least_rate(output: Path) -> None:
+    options = {
+        "epochs": 3,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr": 0.004},
+        "warmup_steps": 0,
+    }
+    new = {**CONFIG, "learning_rate": 0.01}
+    with recording(save_at={1}, raise_at={1: TrialEvicted()}) as first, pytest.raises(TrialEvicted):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), **options))
+    with go_on(first, 1, new):
+        resumed = trained(task.make(new, output, TuneReportCheckpointCallback(), **options))
+    alone = trained(task.make(new, output, **options))
+    assert task.history(resumed)["learning_rate"][1:] == task.history(alone)["learning_rate"][1:]
+    with recording(exploit_at={1: Exploit(first.checkpoints[1], 1, new)}) as session, pytest.raises(TrialRestarted):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), **options))
+    assert "fixed min_lr" in session.restarts[0]
+
+
+def test_a_foreign_checkpoint_is_named(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "state.pt").write_text("")
+    start = Checkpoint.from_directory(tmp_path / "other")
+    with recording(start_checkpoint=start), pytest.raises(ArgumentError, match=r"no 'trainer_state.json'; it has 'st"):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback()))
+
+
+def test_a_checkpoint_with_other_batches_is_refused(output: Path) -> None:
+    with recording(save_at={1}) as first:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=1))
+    with go_on(first, 1), pytest.raises(ArgumentError, match=r"per_device_train_batch_size.*with 8, this .* has 4"):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), per_device_train_batch_size=4))
+
+
+def test_checkpoint_of_the_trainer_itself(output: Path) -> None:
+    trained(task.make(CONFIG, output, epochs=2, save_strategy="epoch"))
+    start = Checkpoint.from_directory(output / "checkpoint-3")
+    (output / "checkpoint-3" / "training_args.bin").unlink()
+    new = {**CONFIG, "learning_rate": 0.01}
+    with recording(new, start_checkpoint=start, start_iteration=1) as session:
+        resumed = trained(task.make(new, output, TuneReportCheckpointCallback(), epochs=2))
+    assert session.iterations == [2] and resumed.lr_scheduler.base_lrs == [0.01, 0.01]
+
+
+def test_a_second_training_in_a_trial_only_reports(output: Path) -> None:
+    def script() -> None:
+        for _ in range(2):
+            trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), epochs=2))
+
+    with recording(save_at={1}) as first:
+        script()
+    assert first.iterations == [1, 2, 3, 4] and first.finished == 1
+    assert [report.savable for report in first.reports] == [True, True, False, False]
+    with go_on(first, 1) as second:
+        script()
+    assert second.iterations == [2, 3, 4]
+
+
+# --- stopping
+
+
+def test_stop_in_the_middle_of_an_epoch(output: Path) -> None:
+    with recording(stop_at=2) as session:
+        trainer = task.make(
+            CONFIG, output, TuneReportCheckpointCallback(), epochs=3, eval_strategy="steps", eval_steps=2
+        )
+        trainer.train()
+    assert session.values("global_step") == [2, 4] and trainer.state.global_step == 4
+    assert list(session.checkpoints) == [2]
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_early_stopping_of_the_script(output: Path, ours_first: bool) -> None:
+    early = EarlyStoppingCallback(early_stopping_patience=1)
+    ours = TuneReportCheckpointCallback()
+    callbacks = [ours, early] if ours_first else [early, ours]
+    options = {"metric_for_best_model": "score", "greater_is_better": True}
+    with recording() as session, warnings.catch_warnings():
+        trained(task.make(CONFIG, output, *callbacks, epochs=5, metrics=lambda _: {"score": 1.0}, **options))
+    assert session.iterations == [1, 2] and list(session.checkpoints) == [2]
+
+
+# --- exploits
+
+
+def donor(output: Path, at: int, config: Mapping[str, Any] = CONFIG, **options: Any) -> Checkpoint:
+    with recording(config, save_at={at}) as session:
+        trained(task.make(config, output, TuneReportCheckpointCallback(), **{"epochs": 4, **options}))
+    return session.checkpoints[at]
+
+
+def exploiting(
+    output: Path, at: int, given: Checkpoint, new: Mapping[str, Any], *callbacks: Any, **options: Any
+) -> tuple[RecordingSession, Trainer]:
+    with recording(exploit_at={at: Exploit(given, at, dict(new))}) as session:
+        trainer = task.make(
+            options.pop("config", CONFIG),
+            output,
+            *(callbacks or (TuneReportCheckpointCallback(),)),
+            **{"epochs": 4, **options},
+        )
+        trainer.train()
+    return session, trainer
+
+
+def test_arguments_follow_what_is_applied(output: Path) -> None:
+    given = donor(output, 2)
+    session, trainer = exploiting(output, 2, given, task.LIVE)
+    assert session.exploits and not session.restarts
+    for name in ("learning_rate", "weight_decay", "adam_beta1", "max_grad_norm"):
+        assert getattr(trainer.args, name) == task.LIVE[name]
+
+
+def test_a_value_that_the_script_transforms_is_not_applied(output: Path) -> None:
+    given = donor(output, 2)
+    halved = {**CONFIG, "max_grad_norm": CONFIG["max_grad_norm"] / 2}
+    new = {**CONFIG, "max_grad_norm": 0.7}
+    with pytest.raises(TrialRestarted, match="'max_grad_norm' cannot be changed in a running training"):
+        exploiting(output, 2, given, new, config=halved)
+
+
+def test_logged_losses_are_those_of_the_continuation(output: Path) -> None:
+    # Logged every fourth step: of two of them the exploit at step 6 throws the losses away.
+    options = {"logging_strategy": "steps", "logging_steps": 4}
+    given = donor(output, 2, task.LIVE, **options)
+    _, trainer = exploiting(output, 2, given, CONFIG, config=task.LIVE, **options)
+    alone = trained(task.make(task.LIVE, output, epochs=4, **options), given.path)
+    logged = [[logs for logs in each.state.log_history if "loss" in logs] for each in (trainer, alone)]
+    assert logged[0] == logged[1] and [logs["step"] for logs in logged[0]] == [4, 8, 12]
+
+
+def test_in_the_middle_of_an_epoch_the_function_is_entered_anew(output: Path) -> None:
+    options = {"eval_strategy": "steps", "eval_steps": 2}
+    given = donor(output, 1, **options)
+    with pytest.raises(TrialRestarted, match="in the middle of an epoch"):
+        exploiting(output, 1, given, CONFIG, **options)
+
+
+def test_steps_that_end_an_epoch(output: Path) -> None:
+    options = {"eval_strategy": "steps", "eval_steps": 3}
+    given = donor(output, 2, task.LIVE, **options)
+    session, trainer = exploiting(output, 2, given, task.LIVE, **options)
+    assert session.exploits and session.values("global_step") == [3, 6, 9, 12]
+    with recording(task.LIVE, start_checkpoint=given, start_iteration=2):
+        resumed = trained(task.make(task.LIVE, output, TuneReportCheckpointCallback(), epochs=4, **options))
+    assert_same(resumed, trainer)
+
+
+def test_schedule_that_depends_on_its_rate(output: Path) -> None:
+    options = {"lr_scheduler_type": "polynomial"}
+    given = donor(output, 2, **options)
+    with pytest.raises(TrialRestarted, match="makes use of the learning rate itself"):
+        exploiting(output, 2, given, {**CONFIG, "learning_rate": 0.01}, **options)
+
+
+def test_count_of_early_stopping_begins_anew(output: Path) -> None:
+    options = {"metric_for_best_model": "score", "greater_is_better": True, "metrics": lambda _: {"score": 1.0}}
+    given = donor(output, 2, **options)
+    early = EarlyStoppingCallback(early_stopping_patience=2)
+    session, _ = exploiting(output, 2, given, CONFIG, TuneReportCheckpointCallback(), early, **options)
+    # Without the exploit it would have stopped after the third evaluation.
+    assert session.exploits and session.iterations == [1, 2, 3, 4]
+
+
+def test_a_training_that_stops_by_itself_is_entered_anew(output: Path) -> None:
+    class StopAt(TrainerCallback):
+        def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = True
+
+    given = donor(output, 1)
+    with pytest.raises(TrialRestarted, match="another callback has told the Trainer to stop"):
+        exploiting(output, 1, given, CONFIG, TuneReportCheckpointCallback(), StopAt())
+
+
+def test_apply_config_may_be_overridden(output: Path) -> None:
+    class WithDropout(TuneReportCheckpointCallback):
+        def apply_config(self, trainer: Any, changed: Mapping[str, Any]) -> Collection[str]:
+            for module in trainer.model.modules():
+                if isinstance(module, torch.nn.Dropout) and module.p == 0.1 and "dropout" in changed:
+                    module.p = changed["dropout"]
+            return {"dropout"} & set(changed)
+
+    given, new = donor(output, 2), {**CONFIG, "dropout": 0.3, "learning_rate": 0.01}
+    session, trainer = exploiting(output, 2, given, new, WithDropout())
+    assert session.exploits == ["state of iteration 2 loaded, 'learning_rate', 'dropout' applied"]
+    assert {m.p for m in trainer.model.modules() if isinstance(m, torch.nn.Dropout)} >= {0.3}
+
+
+class Plain(torch.nn.Module):
+    """A model that is none of transformers'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.embedding, self.dropout, self.head = (
+            torch.nn.Embedding(20, 4),
+            torch.nn.Dropout(0.2),
+            torch.nn.Linear(4, 2),
+        )
+
+    def forward(self, input_ids: Any, labels: Any = None) -> Any:
+        logits = self.head(self.dropout(self.embedding(input_ids).mean(1)))
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def own_parts(config: Mapping[str, Any], output: Path, *callbacks: Any) -> Trainer:
+    """A script with a model, an optimizer and a schedule of its own."""
+    model = Plain()
+    optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"], momentum=config["momentum"])
+    trainer = Trainer(
+        model=model,
+        args=task.make({}, output, epochs=4).args,
+        train_dataset=task.TRAIN,
+        eval_dataset=task.VALID,
+        optimizers=(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)),
+        callbacks=list(callbacks),
+    )
+    trainer.train()
+    return trainer
+
+
+def test_model_optimizer_and_schedule_of_the_script(output: Path) -> None:
+    old, new = {"lr": 0.5, "momentum": 0.9}, {"lr": 0.25, "momentum": 0.5}
+    with recording(old, save_at={2}) as session:
+        own_parts(old, output, TuneReportCheckpointCallback())
+    given = session.checkpoints[2]
+    with recording(new, start_checkpoint=given, start_iteration=2):
+        resumed = own_parts(new, output, TuneReportCheckpointCallback())
+    with recording(old, exploit_at={2: Exploit(given, 2, new)}) as session:
+        exploited = own_parts(old, output, TuneReportCheckpointCallback())
+    assert session.exploits and session.iterations == [1, 2, 3, 4]
+    for trainer in (resumed, exploited):
+        (group,) = trainer.optimizer.param_groups
+        assert (group["initial_lr"], group["momentum"]) == (0.25, 0.5)
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, exploited.model.state_dict()[name])
