@@ -1,4 +1,4 @@
-"""The XGBoost adapter on the real engine: an unchanged script is stopped, killed, and goes on by itself."""
+"""The XGBoost adapter on the real engine: an unchanged script is stopped, killed, goes on by itself, and exploits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sklearn.datasets import load_breast_cancer
 import tune_plugins as tune
 from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
 from tune_plugins.results import ResultGrid
-from tune_plugins.schedulers import ASHAScheduler
+from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
-ROUNDS = 24
+ROUNDS, HALF = 24, 13
 PARAMS = {
     "objective": "binary:logistic",
     "eval_metric": ["logloss", "auc"],
@@ -119,3 +119,51 @@ def test_asha_works_on_the_script_as_it_is(fit: Fit, variant: str) -> None:
     assert max(reached) == ROUNDS and min(reached) < ROUNDS
     assert grid.get_best_result().config["eta"] >= 0.1
     assert all(decision.reason for decision in grid.decisions)
+
+
+@pytest.mark.parametrize("with_bins", [False, True])
+def test_population_goes_on_from_its_donors_bit_by_bit(fit: Fit, tmp_path: Path, with_bins: bool) -> None:
+    def counted(config: dict[str, Any]) -> None:
+        with open(tmp_path / tune.get_context().get_trial_id(), "a") as entries:
+            entries.write("entered\n")
+        training, held_out = matrices()
+        xgb.train(
+            {**PARAMS, **config},
+            training,
+            num_boost_round=ROUNDS,
+            evals=[(held_out, "eval")],
+            verbose_eval=False,
+            callbacks=[TuneReportCheckpointCallback()],
+        )
+
+    mutations: dict[str, Any] = {"eta": tune.loguniform(0.01, 0.5), "max_depth": tune.randint(2, 6)}
+    if with_bins:
+        mutations["max_bin"] = tune.randint(16, 64)  # the data are binned by it: only a new entry can change it
+    grid = fit(
+        counted,
+        {"eta": {"grid_search": [1e-4, 0.3]}, "max_depth": 3, "max_bin": 32},
+        metric="eval-logloss",
+        mode="min",
+        seed=3,
+        scheduler=PopulationBasedTraining(
+            "training_iteration", perturbation_interval=HALF, hyperparam_mutations=mutations, synch=True
+        ),
+    )
+    assert not grid.errors and [r.metrics["training_iteration"] for r in grid] == [ROUNDS] * 2
+    (done,) = [d for d in grid.decisions if d.action in ("IN_PLACE", "RESTART")]
+    assert done.action == ("RESTART" if with_bins else "IN_PLACE"), done
+    assert "'max_bin' cannot" in done.reason if with_bins else "'eta'" in done.reason
+    with ExperimentStore.open(grid.experiment_path) as store:
+        (exploit,) = store.exploits()
+        saved = {(c.trial_id, c.record.iteration): c.record.path for c in store.checkpoints()}
+    (result,) = [r for r in grid if r.trial_id == exploit.trial_id]
+    assert (tmp_path / result.trial_id).read_text() == "entered\n" * (2 if with_bins else 1)
+    assert exploit.iteration == exploit.source_iteration == HALF and result.config == exploit.config
+
+    training, held_out = matrices()
+    donor = Path(saved[exploit.source_id, HALF], "model.ubj")
+    plain = xgb.train({**PARAMS, **exploit.config}, training, ROUNDS - HALF, xgb_model=donor)
+    assert result.checkpoint is not None
+    model = xgb.Booster(model_file=Path(result.checkpoint.path) / "model.ubj")
+    assert bytes(model.save_raw("ubj")) == bytes(plain.save_raw("ubj"))
+    assert (model.predict(held_out) == plain.predict(held_out)).all()
