@@ -129,7 +129,9 @@ def _generators() -> dict[str, Any]:
 def _set_generators(states: dict[str, Any]) -> None:
     if "keras" in states:
         generator = _global_seed_generator(make=True)
-        generator.state.assign(np.asarray(states["keras"], dtype=keras.backend.standardize_dtype(generator.state.dtype)))
+        generator.state.assign(
+            np.asarray(states["keras"], dtype=keras.backend.standardize_dtype(generator.state.dtype))
+        )
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, cached = states["numpy"]

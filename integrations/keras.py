@@ -270,8 +270,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     the one in the checkpoint; where a callback has changed it in the course of training, it goes on in proportion.
 
     A checkpoint is Keras' own weights file, with the optimizer in it, and ``training_state.json``. A directory
-    that has the weights file alone is fine as a start: its weights are loaded (the optimizer too, if it is in the file),
-    and the training begins with the first epoch.
+    that has the weights file alone is fine as a start: its weights are loaded (the optimizer too, if it is in the
+    file), and the training begins with the first epoch.
 
     Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. With several fits
     in a trial they belong to the first one; later fits are reported with iterations that count on, and are
@@ -417,7 +417,9 @@ class _Port:
         if saved is None:
             raise WarmRestartNeeded("the checkpoint holds weights alone: the training begins with its first epoch")
         if saved.batch or fit.batch:
-            raise WarmRestartNeeded("Keras begins an epoch anew that was interrupted, and this state is from within one")
+            raise WarmRestartNeeded(
+                "Keras begins an epoch anew that was interrupted, and this state is from within one"
+            )
         if saved.epoch != fit.epoch:
             raise WarmRestartNeeded(
                 f"Keras' loop counter cannot be set: this training has completed {fit.epoch} epochs, the state that "

@@ -85,8 +85,8 @@ class KerasConformance(AdapterConformance):
     entering: ClassVar[dict[str, Any]] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "units": 8, "batch": 16}
     metrics = ("loss", "accuracy", "val_loss", "val_accuracy")
     declared: ClassVar[dict[str, str]] = {
-        "exploit_from_another_iteration": "Keras' loop counter cannot be set: a state of another epoch than that of the "
-        "running training is gone on from by entering the function anew."
+        "exploit_from_another_iteration": "Keras' loop counter cannot be set: from the state of another epoch a "
+        "training goes on by entering the function anew."
     }
 
     def train(self, script: Script) -> Any:

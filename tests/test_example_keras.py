@@ -1,0 +1,56 @@
+"""The Keras example runs as it is and inside a tuning run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # each run imports Keras and PyTorch
+
+SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "keras_digits.py"
+
+
+def run_script(*options: str) -> subprocess.CompletedProcess[str]:
+    # Wide, so that no line of the output is wrapped.
+    env = {**os.environ, "COLUMNS": "200", "KERAS_BACKEND": "torch"}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=280, env=env, check=False
+    )
+
+
+def test_help_and_bad_options() -> None:
+    assert "--num-samples" in run_script("--help").stdout
+    done = run_script("--epochs", "0")
+    assert done.returncode == 2 and "--epochs: expected at least 1, got 0" in done.stderr
+
+
+def test_the_training_alone() -> None:
+    done = run_script("--alone", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"validation loss and accuracy: \[\d\.\d+, 0\.\d+\]", done.stdout)
+
+
+def test_the_whole_example_at_small_size(tmp_path: Path) -> None:
+    done = run_script("--num-samples", "4", "--epochs", "3", "--storage-path", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    epochs = re.search(r"^Epochs trained: (\d+) of 12$", done.stdout, re.MULTILINE)
+    assert epochs and 3 <= int(epochs[1]) < 12, done.stdout
+    result = re.search(r"^Test loss (\d\.\d{4}), test accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
+    assert result and float(result[2]) > 0.3, done.stdout
+    for name in ("lr", "momentum", "filters", "dropout"):
+        assert name in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_change_to_the_training_function_is_as_small_as_it_says() -> None:
+    text = SCRIPT.read_text()
+    shown = re.findall(r"^    \+(.*)$", text, re.MULTILINE)
+    code = text.split('"""', 2)[2].replace("epochs=epochs, batch_size=32", "epochs=EPOCHS")
+    assert len(shown) == 3 and all(line.strip() in code for line in shown)
+    body = code[code.index("def train_digits") : code.index("def make_model")]
+    assert [line for line in body.splitlines() if "tune" in line.lower()] == [shown[1].replace("+", "")]
