@@ -32,7 +32,6 @@ class Ranks:
     def __init__(self, rank: int, size: int, methods: Methods) -> None:
         self.rank, self.size, self._methods = rank, size, methods
         self._sent = 0
-        self._old: list[str] = []
 
     def conduct(self, call: Callable[[], T]) -> T:
         """Do `call` on rank 0 and return its result on every rank; an exception of it is raised on every rank.
@@ -44,10 +43,6 @@ class Ranks:
         if self.rank:
             result: T = self._follow()
             return result
-        # Between two reports the ranks have met (they train together): what was sent in the last one is read.
-        for key in self._old:
-            _store().delete_key(key)
-        self._old = []
         try:
             result = call()
         except BaseException as error:
@@ -105,9 +100,7 @@ class Ranks:
         return result
 
     def _send(self, message: Any) -> None:
-        key = self._key()
-        _store().set(key, pickle.dumps(message))
-        self._old.append(key)
+        _store().set(self._key(), pickle.dumps(message))
 
     def _receive(self) -> Any:
         key, store = self._key(), _store()
@@ -118,7 +111,11 @@ class Ranks:
                 if "timeout" in str(error).lower():
                     continue
                 raise
-            return pickle.loads(store.get(key))  # written by rank 0 of this very training
+            message = store.get(key)
+            if store.add(f"{key}/read", 1) == self.size - 1:  # by all the others: rank 0 may be further already
+                store.delete_key(key)
+                store.delete_key(f"{key}/read")
+            return pickle.loads(message)  # written by rank 0 of this very training
 
     def _key(self) -> str:
         self._sent += 1
