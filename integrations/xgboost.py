@@ -67,8 +67,6 @@ class _Fit:
     """The last round is done: all that can follow is its report."""
     params: dict[str, Any] | None = None
     """Parameters that the model has been given by exploits, as changes to those of the call."""
-    donor: str = ""
-    """Model file of the last exploit, while that lasts."""
     port: _Port | None = None
     model: Any = None
     evals_log: Any = None
@@ -87,7 +85,8 @@ class TuneReportCallback(TrainingCallback):
 
     A round is reported when the next one is about to begin, or at the end of the training: by then
     every other callback has seen it, whatever the order in the list, and none of them, such as early
-    stopping, can hide the last one. Told to stop, the callback returns True from `before_iteration`.
+    stopping, can hide the last one. Told to stop, the callback returns True from `before_iteration`. An exploit happens
+    there, too: it is that of `after_iteration`, after all other callbacks.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
@@ -228,6 +227,10 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     of its own to begin with, its rounds come on top, as they do without a checkpoint. A script that
     passes the checkpoint as `xgb_model` itself is left to do so.
 
+    An exploit is carried out inside `xgboost.train`: the Booster becomes what it would be in a training that goes on
+    from the donor's checkpoint as `xgb_model`, and parameters such as `eta`, `max_depth` and `subsample` are changed
+    if the script passes them as they stand in the config. Other changes make the engine enter the function anew.
+
     Checkpoints are saved when the tuning run needs one, every `frequency` rounds, and at the end. They hold
     all rounds; after early stopping the best iteration is noted in the model (``booster.best_iteration``).
     With several fits in a trial, checkpoints belong to the first call of `xgboost.train`; later fits
@@ -315,31 +318,27 @@ class _Port:
         if reason := _bound_to_its_loop(params):
             raise WarmRestartNeeded(reason)
         end = fit.start + call.num_boost_round if fit.end is None else fit.end
-        given = call.booster(path, fit.params)
-        rounds = given.num_boosted_rounds()
+        # To ask the model itself would make XGBoost look at its parameters: gblinear takes no others after that.
+        rounds = iteration if fit.counts_rounds else Booster(model_file=path).num_boosted_rounds()
         Course(end, call.num_boost_round - fit.done, fit.over).check(rounds, "xgboost.train")
         start = rounds - fit.done
         _begin_anew(_callbacks(), start, moved=start != fit.start)
-        fit.start, fit.end, fit.donor = start, end, path
-        self._become(given)
+        fit.start, fit.end = start, end
+        # The Booster that the user, `xgboost.train` and all callbacks hold becomes the one that `xgboost.train` makes
+        # for `xgb_model`: random generator, parameters and cached predictions begin anew. `load_model` would leave
+        # the generator as it is, and take the parameters away.
+        live, given = fit.model, call.booster(path, fit.params)
+        live.handle, given.handle = given.handle, live.handle
 
     def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
         fit = self.fit
         used = {**dict(_TrainCall.running().params), **(fit.params or {})}
         found = live_parameters(changed, fit.session.context.config, used, _LIVE)
         if len(found) == len(changed):
-            fit.params = {**(fit.params or {}), **dict(found.values())}
-            # Made again: once XGBoost has looked at its parameters, which the question for the number of rounds
-            # makes it do, gblinear takes no others.
-            self._become(_TrainCall.running().booster(fit.donor, fit.params))
+            new = dict(found.values())
+            fit.model.set_param(new)
+            fit.params = {**(fit.params or {}), **new}
         return found
-
-    def _become(self, given: Booster) -> None:
-        """Make the Booster that the user, `xgboost.train` and all callbacks hold the given one."""
-        # `given` is what `xgboost.train` makes for `xgb_model`: random generator, parameters and cached predictions
-        # begin anew. `load_model` would leave the generator as it is, and take the parameters away.
-        live = self.fit.model
-        live.handle, given.handle = given.handle, live.handle
 
 
 _FORMATS = (".ubj", ".json")

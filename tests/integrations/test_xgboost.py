@@ -598,8 +598,8 @@ def exploit(
 def refused(
     script: Any, donor: Checkpoint, config: dict[str, Any], new: dict[str, Any] | None = None, at: int = 3
 ) -> str:
-    """The reason for which an exploit is not carried out in place."""
-    verdict = Exploit(donor, at, config if new is None else new)
+    """The reason for which an exploit of a donor of 3 rounds is not carried out in place."""
+    verdict = Exploit(donor, 3, config if new is None else new)
     session = RecordingSession(exploit_at={at: verdict}, context=TrialContext(config=config))
     with session, pytest.raises(TrialRestarted):
         script()
@@ -937,6 +937,18 @@ def test_a_later_fit_is_not_the_one_to_exploit(tmp_path: Path) -> None:
         fit(TuneReportCheckpointCallback(), rounds=4)
 
     assert "without a model" in refused(script, donor, {}, at=6)
+
+
+def test_a_training_behind_a_cross_validation_exploits_in_place(tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(params=SAMPLED, rounds=4), tmp_path)
+    plain = fit(params={**SAMPLED, "eta": 0.1}, rounds=3, xgb_model=str(tmp_path / "model.ubj"))
+
+    def script() -> Any:
+        xgb.cv(PARAMS, matrix(), 3, nfold=2, callbacks=[TuneReportCallback({"loss": "test-logloss"})])
+        return fit(TuneReportCheckpointCallback({"loss": "eval-logloss"}), params=SAMPLED, rounds=7)
+
+    session, model = exploit(script, {"eta": 0.2}, donor, {"eta": 0.1}, at=7)
+    assert session.exploits and session.iterations == list(range(1, 11)) and raw(model) == raw(plain)
 
 
 def test_a_donor_without_the_file_is_named(tmp_path: Path) -> None:
