@@ -276,7 +276,7 @@ def _follow(hparams: MutableMapping[str, Any], name: str, old: Any, new: Any) ->
 
 
 def _refuse_own_format(trainer: Any, callback: Any) -> None:
-    strategy = type(trainer.strategy)
+    strategy: Any = type(trainer.strategy)
     base = next((b for b in strategy.__mro__ if b.__name__ == "Strategy" and "save_checkpoint" in vars(b)), None)
     if base is None or strategy.save_checkpoint is base.save_checkpoint:
         return
