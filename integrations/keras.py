@@ -85,7 +85,7 @@ class _Fit:
     finished: bool = False
 
 
-class TuneReportCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class TuneReportCallback(keras.callbacks.Callback):
     """Reports every epoch to the tuning run; saves no checkpoints.
 
     The names are those of Keras' own logs, e.g. ``loss``, ``accuracy``, ``val_loss``. `training_iteration` is the
@@ -227,7 +227,8 @@ class TuneReportCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if wanted is None:
             return {name: _plain(value) for name, value in logs.items()}
         if missing := [source for source in wanted.values() if source not in logs]:
-            later = fit is not None and fit.call.validates_later(fit.epoch)
+            by_epoch = self._report_on == "epoch_end"
+            later = by_epoch and fit is not None and fit.call.validates_later(fit.epoch)
             if not (later and all(source.startswith("val_") for source in missing)):
                 select_metrics(
                     wanted,

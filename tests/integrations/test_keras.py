@@ -161,13 +161,15 @@ def test_metric_of_validation_that_is_not_in_every_epoch() -> None:
     assert [set(report.metrics) for report in session.reports] == [{"loss"}, {"loss", "val_loss"}] * 2
     with RecordingSession(), pytest.raises(ArgumentError, match="'val_accuracy'; there are 'loss', 'val_loss'"):
         fit(build(), TuneReportCallback(["val_accuracy"]), validation_freq=2, **VALIDATION)
-    with RecordingSession() as session, pytest.raises(ArgumentError, match="'val_loss'"):
-        fit(build(), TuneReportCallback("val_loss"))
-    assert session.reports == []
+    for callback in (TuneReportCallback("val_loss"), TuneReportCallback("val_loss", "train_batch_end")):
+        options = VALIDATION if callback._report_on == "train_batch_end" else {}
+        with RecordingSession() as session, pytest.raises(ArgumentError, match="'val_loss'"):
+            fit(build(), callback, validation_freq=2, **options)
+        assert session.reports == []
 
 
 def test_metric_of_several_values() -> None:
-    model = build(metrics=[keras.metrics.F1Score(average=None)])
+    model = build()
     with RecordingSession() as session:
         targets = keras.utils.to_categorical(Y[:16], 2)
         model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(average=None)])
@@ -501,7 +503,12 @@ def test_learning_rate_is_changed_in_place() -> None:
             "not known which",
         ),
         (lambda: keras.optimizers.SGD(0.05), {"width": 3}, {"width": 4}, "'width' cannot be changed"),
-        (lambda: keras.optimizers.SGD(0.05, momentum=0.0), {"momentum": 0.0}, {"momentum": 0.5}, "switched on|compiled"),
+        (
+            lambda: keras.optimizers.SGD(0.05, momentum=0.0),
+            {"momentum": 0.0},
+            {"momentum": 0.5},
+            "switched on|compiled",
+        ),
         (lambda: keras.optimizers.Adam(0.05, beta_1=0.8), {"beta_1": 0.9}, {"beta_1": 0.5}, "uses 0.8|compiled"),
         (lambda: keras.optimizers.SGD(0.05), {"rho": 0.9}, {"rho": 0.5}, "'rho' cannot be changed"),
     ],
@@ -518,10 +525,15 @@ def test_what_cannot_be_changed_enters_anew_with_the_reason(
     [
         (lambda c: keras.optimizers.SGD(0.05, momentum=c["momentum"]), {"momentum": (0.9, 0.5)}),
         (
-            lambda c: keras.optimizers.AdamW(0.05, weight_decay=c["weight_decay"], beta_1=c["beta_1"], clipnorm=c["clipnorm"]),
+            lambda c: keras.optimizers.AdamW(
+                0.05, weight_decay=c["weight_decay"], beta_1=c["beta_1"], clipnorm=c["clipnorm"]
+            ),
             {"weight_decay": (0.1, 0.2), "beta_1": (0.9, 0.7), "clipnorm": (1.0, 0.1)},
         ),
-        (lambda c: keras.optimizers.RMSprop(0.05, rho=c["rho"], epsilon=c["epsilon"]), {"rho": (0.9, 0.5), "epsilon": (1e-7, 1e-2)}),
+        (
+            lambda c: keras.optimizers.RMSprop(0.05, rho=c["rho"], epsilon=c["epsilon"]),
+            {"rho": (0.9, 0.5), "epsilon": (1e-7, 1e-2)},
+        ),
     ],
 )
 @pytest.mark.parametrize("eagerly", [False, True])
@@ -578,7 +590,9 @@ def test_a_reduced_learning_rate_goes_on_in_proportion() -> None:
         assert rate(model) == np.float32(expected)
     # In place the same, from a donor that is reduced and by a training that is not.
     model = build()
-    session = exploit(model, {"lr": 0.2}, keras.callbacks.ReduceLROnPlateau("loss", patience=99), donor_callbacks=[plateau()])
+    session = exploit(
+        model, {"lr": 0.2}, keras.callbacks.ReduceLROnPlateau("loss", patience=99), donor_callbacks=[plateau()]
+    )
     assert session.exploits and rate(model) == np.float32(0.1)
 
 
@@ -604,10 +618,6 @@ def test_data_that_run_on_enter_anew() -> None:
     def batches() -> Any:
         while True:
             yield X[:4], Y[:4]
-
-    class Endless:
-        def __iter__(self) -> Any:
-            return batches()
 
     with pytest.raises(TrialRestarted, match="steps_per_epoch"):
         exploit(build(), {"lr": 0.02}, data=batches(), steps_per_epoch=2)
