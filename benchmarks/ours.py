@@ -9,5 +9,5 @@ if __name__ == "__main__":
     run_job(
         OURS,
         adapters={framework: f"tune_plugins.integrations.{framework}" for framework in FRAMEWORKS},
-        distributions=("tune-plugins", "ray", "xgboost", "numpy", "pandas"),
+        distributions=("tune-plugins", "ray", "xgboost", "torch", "lightning", "keras", "numpy", "pandas"),
     )

@@ -114,7 +114,7 @@ BENCHMARK = Benchmark(
     module=__name__,
     jobs=(
         Job(BARE, Side.BARE, "bare", {"epochs": EPOCHS}, quick={"epochs": 4}),
-        Job("ours", Side.OURS, "population", {"epochs": EPOCHS, "options": {}}, quick={"epochs": 4}),
+        Job("ours", Side.OURS, "population", {"epochs": EPOCHS, "options": {}}, quick={"epochs": 4}, timeout_s=600.0),
         Job(
             DEFAULT,
             Side.RAY_TUNE,
