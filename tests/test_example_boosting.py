@@ -1,0 +1,70 @@
+"""The examples of XGBoost and LightGBM run as they are and inside a tuning run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run_script(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    # Wide, so that no line of the output is wrapped.
+    env = {**os.environ, "COLUMNS": "200"}
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=env, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "said", "printed"),
+    [
+        ("xgboost_pbt", "--population", "--population: expected at least 2, got 0", r"eval-error:0\.\d+"),
+        ("lightgbm_digits", "--rounds", "--rounds: expected at least 1, got 0", r"validation error: 0\.\d+"),
+    ],
+)
+def test_options_and_the_training_alone(name: str, bad: str, said: str, printed: str) -> None:
+    assert "--storage-path" in run_script(name, "--help").stdout
+    done = run_script(name, bad, "0")
+    assert done.returncode == 2 and said in done.stderr
+    done = run_script(name, "--alone", "--rounds", "4")
+    assert done.returncode == 0, done.stderr
+    assert re.search(printed, done.stdout), done.stdout
+
+
+def test_population_of_xgboost_at_small_size(tmp_path: Path) -> None:
+    options = ("--population", "4", "--rounds", "12", "--interval", "5", "--storage-path", str(tmp_path))
+    done = run_script("xgboost_pbt", *options)
+    assert done.returncode == 0, done.stderr
+    exploits = re.search(r"running training: (\d+), by a new entry: (\d+)$", done.stdout, re.MULTILINE)
+    assert exploits and int(exploits[1]) >= 1 and int(exploits[2]) == 0, done.stdout
+    result = re.search(r"^Validation loss 0\.\d{4}, test accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
+    assert result and float(result[1]) > 0.85, done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_asha_with_lightgbm_at_small_size(tmp_path: Path) -> None:
+    options = ("--num-samples", "4", "--rounds", "12", "--storage-path", str(tmp_path))
+    done = run_script("lightgbm_digits", *options)
+    assert done.returncode == 0, done.stderr
+    rounds = re.search(r"^Rounds trained: (\d+) of 48$", done.stdout, re.MULTILINE)
+    assert rounds and 20 <= int(rounds[1]) < 48, done.stdout
+    result = re.search(r"^Validation loss \d\.\d{4}, test accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
+    assert result and float(result[1]) > 0.7, done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "function"), [("xgboost_pbt", "train_cancer"), ("lightgbm_digits", "train_digits")])
+def test_the_change_to_the_training_function_is_as_small_as_it_says(name: str, function: str) -> None:
+    _, intro, code = (EXAMPLES / f"{name}.py").read_text().split('"""', 2)
+    added, removed = (re.findall(rf"^    \{sign}(.*)$", intro, re.MULTILINE) for sign in "+-")
+    assert len(added) == 3 and len(removed) == 1 and all(f"\n{line}\n" in code for line in added)
+    assert removed[0] == added[2].replace(", callbacks=callbacks", "")
+    body = code[code.index(f"def {function}") :].split("\ndef ")[0]
+    assert [line for line in body.splitlines() if "tune" in line.lower()] == [added[1]]
