@@ -13,4 +13,8 @@ ADAPTERS = {
 }
 
 if __name__ == "__main__":
-    run_job("ray.tune", adapters=ADAPTERS, distributions=("ray", "xgboost", "torch", "lightning", "numpy", "pandas", "pyarrow"))
+    run_job(
+        "ray.tune",
+        adapters=ADAPTERS,
+        distributions=("ray", "xgboost", "torch", "lightning", "numpy", "pandas", "pyarrow"),
+    )
