@@ -26,6 +26,7 @@ from tune_plugins.integrations.keras import TuneReportCallback, TuneReportCheckp
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2
 BACKEND = keras.backend.backend()
 OTHER = "jax" if BACKEND == "torch" else "torch"
 EPOCHS = 4

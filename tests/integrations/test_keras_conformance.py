@@ -26,6 +26,7 @@ import pytest
 from tune_plugins.integrations.keras import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2
 HERE = keras.backend.backend()
 
 _random = np.random.default_rng(0)
