@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault(
+    "KERAS_BACKEND", "torch"
+)  # fixed when Keras is imported; the tests start the other one themselves
+
 import hypothesis
 import pytest
 
