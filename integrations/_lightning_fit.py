@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,6 +274,27 @@ def _follow(hparams: MutableMapping[str, Any], name: str, old: Any, new: Any) ->
         if isinstance(where, MutableMapping) and last in where and where[last] == old:
             where[last] = new
             return
+
+
+def refuse_started_scripts(trainer: Any, where: str) -> None:
+    """In a trial: ``strategy="ddp"`` starts the program anew for each rank, and this one is a worker of the engine.
+
+    Raises:
+        ArgumentError: it has; what was started is ended, and nobody waits for it.
+    """
+    launcher = trainer.strategy.launcher
+    if not any(base.__name__ == "_SubprocessScriptLauncher" for base in type(launcher).__mro__):
+        return
+    if launcher.cluster_environment.creates_processes_externally:  # e.g. by torchrun
+        return
+    launcher.kill(signal.SIGKILL)
+    raise ArgumentError(
+        where,
+        [
+            "strategy: 'ddp' starts the running program once more for each process, which a trial cannot do. "
+            "Write strategy='ddp_spawn', or 'ddp_fork'."
+        ],
+    )
 
 
 def _refuse_own_format(trainer: Any, callback: Any) -> None:

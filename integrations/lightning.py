@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 else:
     Callback = type("Callback", tuple(_callback_classes()), {"__module__": __name__})
 
-from tune_plugins.integrations._lightning_fit import Fit  # noqa: E402  (needs torch)
+from tune_plugins.integrations._lightning_fit import Fit, refuse_started_scripts  # noqa: E402  (needs torch)
 
 
 class TuneReportCallback(Callback):
@@ -82,6 +82,18 @@ class TuneReportCallback(Callback):
         self._on = _check_on(on, mistakes)
         self._filename: str | None = None
         self._fit: Fit | None = None
+        self._log: Any = None
+
+    @property
+    def log(self) -> Any:
+        """`LightningModule.log` of the module that is trained; Lightning sets it before the processes of a fit meet."""
+        return self._log
+
+    @log.setter
+    def log(self, function: Any) -> None:
+        self._log = function
+        if tune_session.current() is not None:
+            refuse_started_scripts(function.__self__.trainer, type(self).__name__)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Begin a fit; in a trial that is to go on from a checkpoint, let Lightning restore that."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,3 +209,29 @@ def test_outside_a_tuning_run_the_ranks_train_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TUNE_PLUGINS_PARENT")
     assert fit("fork", None, None, TuneReportCheckpointCallback()) == fit("fork")
     assert "RANK" not in os.environ
+
+
+def test_a_strategy_that_starts_the_program_again_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+            import os, sys
+            from pathlib import Path
+            from lightning.pytorch import Trainer
+            from lightning.pytorch.demos.boring_classes import BoringModel
+            from tune_plugins.errors import ArgumentError
+            from tune_plugins.integrations.lightning import TuneReportCallback
+            from tune_plugins.testing import RecordingSession
+
+            with RecordingSession() as session:
+                trainer = Trainer(strategy="ddp", devices=2, accelerator="cpu", callbacks=[TuneReportCallback()])
+                try:
+                    trainer.fit(BoringModel())
+                except ArgumentError as error:
+                    print("ArgumentError", error)
+            assert [process.wait(20) for process in trainer.strategy.launcher.procs] == [-9]
+        """)
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=80, check=False)
+    assert "ArgumentError" in done.stdout and "Write strategy='ddp_spawn'" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
