@@ -12,8 +12,14 @@ MODULES = {
     "tune_plugins.search": "Which configurations are tried.",
     "tune_plugins.stoppers": "Rules that end a trial or the whole experiment.",
     "tune_plugins.callbacks": "Hooks around a run.",
+    "tune_plugins.integrations.lightning": "The Lightning adapter; needs the extra `lightning`.",
+    "tune_plugins.integrations.keras": "The Keras adapter; needs the extra `keras`.",
+    "tune_plugins.integrations.torch": "For PyTorch loops written by hand; needs the extra `torch`.",
     "tune_plugins.integrations.xgboost": "The XGBoost adapter; needs the extra `xgboost`.",
+    "tune_plugins.integrations.lightgbm": "The LightGBM adapter; needs the extra `lightgbm`.",
+    "tune_plugins.integrations.transformers": "The adapter of Hugging Face's Trainer; needs the extra `transformers`.",
     "tune_plugins.errors": "Everything that is raised.",
+    "tune_plugins.model_port": "How the engine reaches a running training.",
     "tune_plugins.session": "What adapters talk to inside a trial.",
     "tune_plugins.trial": "What schedulers and callbacks see of a trial.",
     "tune_plugins.experiment": "The pure core, for those who write a runtime of their own.",
@@ -21,6 +27,7 @@ MODULES = {
     "tune_plugins.trial_function": "What `with_resources` and `with_parameters` make of a function.",
     "tune_plugins.store_reader": "The durable record, read while an experiment runs or after it.",
     "tune_plugins.testing.schedulers": "What every scheduler must hold to; needs pytest and hypothesis.",
+    "tune_plugins.testing.adapters": "What every adapter must hold to; needs pytest.",
     "tune_plugins.testing": "Suites and tools for the tests of adapters, also of those outside this project.",
 }
 

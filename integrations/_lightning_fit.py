@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,9 +284,14 @@ def refuse_started_scripts(trainer: Any, where: str) -> None:
     launcher = trainer.strategy.launcher
     if not any(base.__name__ == "_SubprocessScriptLauncher" for base in type(launcher).__mro__):
         return
-    if launcher.cluster_environment.creates_processes_externally:  # e.g. by torchrun
+    if not launcher.procs:  # they were started by others, e.g. torchrun
         return
-    launcher.kill(signal.SIGKILL)
+    # Lightning watches this very list, and kills the whole worker when a process in it fails.
+    started = launcher.procs.copy()
+    launcher.procs.clear()
+    for process in started:
+        process.kill()
+        process.wait()
     raise ArgumentError(
         where,
         [

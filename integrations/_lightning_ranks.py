@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import random
+import socket
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,6 +17,7 @@ from tune_plugins.errors import TrialUnwound, TuneError, WarmRestartNeeded
 T = TypeVar("T")
 Methods = Mapping[str, Callable[..., Any]]
 
+_random = random.SystemRandom()  # not the generator that the trial is seeded with
 _PATIENCE = timedelta(minutes=5)  # of one look at the store, of which there may be any number
 
 
@@ -120,6 +124,26 @@ class Ranks:
     def _key(self) -> str:
         self._sent += 1
         return f"tune-plugins/{self._sent}"
+
+
+def reserve_port() -> None:
+    """Choose the port at which the processes of a training meet, unless the environment names one.
+
+    Lightning would take one that is free at that moment and bind it much later, when another trial or any connection
+    of this machine may have it. Those below the range of which systems give away ports (from 32768 on in Linux) stay
+    free.
+    """
+    if "MASTER_PORT" in os.environ:
+        return
+    for _ in range(100):
+        port = _random.randrange(20000, 32768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        os.environ["MASTER_PORT"] = str(port)  # for this trial; the worker's environment is put back behind it
+        return
 
 
 def _store() -> Any:

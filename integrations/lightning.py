@@ -45,6 +45,7 @@ else:
     Callback = type("Callback", tuple(_callback_classes()), {"__module__": __name__})
 
 from tune_plugins.integrations._lightning_fit import Fit, refuse_started_scripts  # noqa: E402  (needs torch)
+from tune_plugins.integrations._lightning_ranks import reserve_port  # noqa: E402
 
 
 class TuneReportCallback(Callback):
@@ -83,6 +84,8 @@ class TuneReportCallback(Callback):
         self._filename: str | None = None
         self._fit: Fit | None = None
         self._log: Any = None
+        if tune_session.current() is not None:
+            reserve_port()
 
     @property
     def log(self) -> Any:

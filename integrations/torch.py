@@ -520,6 +520,10 @@ def _unwrapped(thing: Any) -> Any:
             thing = thing.module
         elif isinstance(thing, torch.nn.Module) and isinstance(getattr(thing, "_orig_mod", None), torch.nn.Module):
             thing = thing._orig_mod  # torch.compile
+        elif type(thing).__module__ == "accelerate.optimizer":  # what accelerator.prepare makes of it
+            thing = thing.optimizer
+        elif type(thing).__module__ == "accelerate.scheduler":
+            thing = thing.scheduler
         else:
             return thing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def test_code_in_the_pages_runs(repository: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "run_pages.py", *map(str, pages)],
         cwd=tmp_path,
+        env=os.environ | {"KERAS_BACKEND": "torch"},  # as the page of Keras says: before the run is started
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,16 @@ from tune_plugins.testing.adapters import AdapterConformance, conformance_table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks" / "conformance.md"
 BEGIN, END = "<!-- table from the test run: begin -->\n", "<!-- table from the test run: end -->\n"
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_put_back() -> Iterator[None]:
+    """As a worker does it behind each trial."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
 
 suites: dict[str, type[AdapterConformance]] = {}
 outcomes: dict[tuple[str, str], str] = {}

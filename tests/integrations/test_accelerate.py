@@ -37,19 +37,25 @@ def _fresh() -> Any:
         state._reset_state()
 
 
-def train(config: Mapping[str, Any], tuned: bool = True, epochs: int = EPOCHS) -> dict[str, Any]:
-    """A user's script; `tuned`: with the two lines. Everything that is random is in it: shuffling and dropout."""
+def train(config: Mapping[str, Any], tuned: bool = True, epochs: int = EPOCHS, late: bool = False) -> dict[str, Any]:
+    """A user's script; `tuned`: with the two lines. Everything that is random is in it: shuffling and dropout.
+
+    `late`: the state is made of what `prepare` returns.
+    """
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
     torch.manual_seed(3)
     model = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 2))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"], weight_decay=config["weight_decay"])
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5 * EPOCHS)
     loop: Any = range(epochs)
-    if tuned:
+    if tuned and not late:
         state = TrainState(model=model, optimizer=optimizer, scheduler=scheduler)
         loop = state.epochs(epochs)
     loader = DataLoader(TensorDataset(X, Y), batch_size=8, shuffle=True)
     prepared, stepper, loader, schedule = accelerator.prepare(model, optimizer, loader, scheduler)
+    if tuned and late:
+        state = TrainState(model=prepared, optimizer=stepper, scheduler=schedule)
+        loop = state.epochs(epochs)
     for _ in loop:
         total = 0.0
         for inputs, labels in loader:
@@ -100,15 +106,16 @@ def test_goes_on_by_itself_as_if_never_interrupted() -> None:
     assert_same(train(CONFIG, tuned=False), resumed)
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["objects given to prepare", "objects it returns"])
 @pytest.mark.parametrize("at", [1, 3])  # the donor's epoch is 2
-def test_exploit_in_place_is_the_continuation(at: int) -> None:
+def test_exploit_in_place_is_the_continuation(at: int, late: bool) -> None:
     with recording(save_at={2}) as donor:
         train(CONFIG)
     given = donor.checkpoints[2]
     with recording(NEW, start_checkpoint=given, start_iteration=2):
         continuation = train(NEW)
     with recording(exploit_at={at: Exploit(given, 2, NEW)}) as session:
-        exploited = train(CONFIG)
+        exploited = train(CONFIG, late=late)
     assert session.exploits == ["state of iteration 2 loaded, 'lr', 'weight_decay' applied"]
     assert session.iterations == [*range(1, at + 1), 3, 4]
     assert_same(continuation, exploited)
