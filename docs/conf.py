@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tune_plugins._version import __version__
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+os.environ.setdefault("KERAS_BACKEND", "torch")  # the one that is installed here; read when Keras is imported
 
 project = "tune-plugins"
 author = "the tune-plugins contributors"
