@@ -148,3 +148,14 @@ def test_an_exploit_that_cannot_be_done_in_place_unwinds(
         session.report({}, model=model)
     assert not session.exploits and why in session.restarts[0]
     assert before == {"lr": 0.1, "net": {"width": 8}}
+
+
+@pytest.mark.parametrize("write", [{"lr": 0.4}, {"device": "cpu"}], ids=["other value", "other name"])
+def test_a_script_that_writes_into_its_config_is_entered_anew(tmp_path: Path, write: dict[str, Any]) -> None:
+    config = {"lr": 0.1, "net": {"width": 8}}
+    exploit = exploit_of(tmp_path, {"lr": 0.2, "net": {"width": 8}})
+    session = RecordingSession(exploit_at={1: exploit}, context=TrialContext(config=config))
+    config.update(write)
+    with pytest.raises(TrialRestarted, match=f"changed '{next(iter(write))}' in its own config"):
+        session.report({}, model=Model())
+    assert session.restarts and not session.exploits

@@ -73,7 +73,12 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
 
 
 def exploit_in_place(
-    model: ModelPort | None, directory: Path, iteration: int, before: Mapping[str, Any], after: Mapping[str, Any]
+    model: ModelPort | None,
+    directory: Path,
+    iteration: int,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    own: Mapping[str, Any],
 ) -> str:
     """Carry out an exploit inside the running training.
 
@@ -83,6 +88,8 @@ def exploit_in_place(
         iteration: `training_iteration` of it.
         before: config of the running training.
         after: the mutated one.
+        own: the object that the training function was given as its config. Where the function has written into it,
+            what it would make of the new one is not known.
 
     Returns:
         What was done, in words.
@@ -92,6 +99,9 @@ def exploit_in_place(
     """
     if model is None:
         raise WarmRestartNeeded("report() was called without a model that the engine could reach")
+    written, taken = config_changes(before, own)
+    if written or taken:
+        raise WarmRestartNeeded(f"the training function has changed {_names([*written, *taken])} in its own config")
     changed, gone = config_changes(before, after)
     if gone:
         raise WarmRestartNeeded(f"{_names(gone)} no longer exists in the new config")

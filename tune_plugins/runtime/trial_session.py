@@ -175,7 +175,9 @@ class TrialSession:
         donor = exploit.checkpoint
         assert donor.path is not None
         try:
-            done = exploit_in_place(model, Path(donor.path), donor.iteration, self.job.config, exploit.config)
+            done = exploit_in_place(
+                model, Path(donor.path), donor.iteration, self.job.config, exploit.config, own=self.config
+            )
         except WarmRestartNeeded as reason:
             self.exploit = exploit
             why = str(reason)

@@ -15,6 +15,7 @@ from tune_plugins import session as tune_session
 from tune_plugins.checkpoint import Checkpoint, copy_into
 from tune_plugins.errors import Mistakes, TrialRestarted, TrialStopped, TuneError, WarmRestartNeeded
 from tune_plugins.model_port import ModelPort, exploit_in_place
+from tune_plugins.schedulers.explore import copy_of
 from tune_plugins.session import TrialContext, Verdict
 
 
@@ -125,6 +126,7 @@ class RecordingSession:
             # Not with this object: its checkpoints are what the next session starts from.
             atexit.register(shutil.rmtree, directory, ignore_errors=True)
         self.context = TrialContext() if context is None else context
+        self._config = copy_of(self.context.config)  # user code may write into its own
         self.start_checkpoint = start_checkpoint
         self.reports: list[RecordedReport] = []
         self.checkpoints: dict[int, Checkpoint] = {}
@@ -210,18 +212,19 @@ class RecordingSession:
         return verdict
 
     def _exploit(self, exploit: Exploit, model: ModelPort | None) -> None:
-        config = self.context.config
+        directory, own = Path(exploit.checkpoint.path), self.context.config
         try:
-            done = exploit_in_place(model, Path(exploit.checkpoint.path), exploit.iteration, config, exploit.config)
+            done = exploit_in_place(model, directory, exploit.iteration, self._config, exploit.config, own)
         except WarmRestartNeeded as reason:
             self.restarts.append(str(reason))
             raise TrialRestarted(str(reason)) from None
         self.exploits.append(done)
         self._iteration = self._saved_iteration = exploit.iteration
         self._unsaved_reports = 0
-        if isinstance(config, dict):
-            config.clear()
-            config.update(exploit.config)
+        self._config = copy_of(exploit.config)
+        if isinstance(own, dict):
+            own.clear()
+            own.update(exploit.config)
 
     def finish(self, model: ModelPort, *, at_end: bool) -> None:
         """Record the end of the training; see `tune_plugins.session.Session.finish`."""
