@@ -78,16 +78,20 @@ class Notes(keras.callbacks.Callback):
             logs[self.metric] = float("nan")
 
 
+NO_COUNTER = "Keras' loop counter cannot be set: from the state of another epoch a training goes on by entering the function anew."
+
+
 class KerasConformance(AdapterConformance):
     module = "tune_plugins.integrations.keras"
     adapters = (TuneReportCheckpointCallback, TuneReportCallback)
     framework, extra = "keras", "keras"
     config: ClassVar[dict[str, Any]] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "units": 8}
     entering: ClassVar[dict[str, Any]] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "units": 8, "batch": 16}
+    reshaped: ClassVar[dict[str, Any]] = {**config, "units": 12}
     metrics = ("loss", "accuracy", "val_loss", "val_accuracy")
     declared: ClassVar[dict[str, str]] = {
-        "exploit_from_another_iteration": "Keras' loop counter cannot be set: from the state of another epoch a "
-        "training goes on by entering the function anew."
+        "exploit_from_another_iteration": NO_COUNTER,
+        "exploit_from_a_donor_ahead": NO_COUNTER,
     }
 
     def train(self, script: Script) -> Any:

@@ -57,6 +57,7 @@ class TestLightGBM(AdapterConformance):
         "max_bin": 63,
     }
     entering: ClassVar[Mapping[str, Any]] = {**config, "max_bin": 31}
+    reshaped: ClassVar[Mapping[str, Any]] = {**config, "boosting": "dart"}
     metrics = ("eval-binary_logloss", "eval-auc")
     declared: ClassVar[Mapping[str, str]] = {
         "exploit_from_another_iteration": "`lightgbm.train` fixes its number of rounds when it begins: a donor that "

@@ -94,6 +94,7 @@ class TestLightning(AdapterConformance):
     config: Mapping[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "width": 8}
     live: Mapping[str, Any] = {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.003, "width": 8}
     entering: Mapping[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "width": 8, "batch_size": 4}
+    reshaped: Mapping[str, Any] = {**config, "width": 12}
     metrics = ("val_loss", "train_loss")
     always = ("epoch", "step")
 

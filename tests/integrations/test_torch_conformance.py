@@ -24,7 +24,8 @@ class Training:
     def __init__(self, config: Mapping[str, Any]) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(7)
-        self.model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+        hidden = config.get("hidden", 8)
+        self.model = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, 2))
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=config["lr"],
@@ -71,6 +72,7 @@ class TestTorch(AdapterConformance):
         "nesterov": False,
         "gamma": 0.1,
     }
+    reshaped: ClassVar[dict[str, Any]] = {**config, "hidden": 12}
     metrics = ("loss", "accuracy")
 
     def train(self, script: Script) -> Any:

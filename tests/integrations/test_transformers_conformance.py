@@ -34,6 +34,12 @@ class PutBack(TrainerCallback):
         lr_scheduler.base_lrs = [new for _ in optimizer.param_groups]
 
 
+NO_COUNTER = (
+    "The Trainer's loop counter cannot be set: from the state of another epoch a training goes on by entering the "
+    "function anew."
+)
+
+
 class TestTransformers(AdapterConformance):
     module = "tune_plugins.integrations.transformers"
     adapters = (TuneReportCheckpointCallback, TuneReportCallback)
@@ -41,11 +47,12 @@ class TestTransformers(AdapterConformance):
     config: ClassVar[dict[str, Any]] = task.CONFIG
     live: ClassVar[dict[str, Any]] = task.LIVE
     entering: ClassVar[dict[str, Any]] = {**task.CONFIG, "dropout": 0.3}
+    reshaped: ClassVar[dict[str, Any]] = {**task.CONFIG, "intermediate_size": 24}
     metrics = ("eval_accuracy", "eval_loss", "loss", "grad_norm", "learning_rate")
     always = ("epoch", "global_step")
     declared: ClassVar[dict[str, str]] = {
-        "exploit_from_another_iteration": "The Trainer's loop counter cannot be set: a state of another epoch than "
-        "that of the running training is gone on from by entering the function anew."
+        "exploit_from_another_iteration": NO_COUNTER,
+        "exploit_from_a_donor_ahead": NO_COUNTER,
     }
 
     @pytest.fixture(autouse=True)

@@ -68,6 +68,7 @@ class TestXGBoost(AdapterConformance):
         "tree_method": "hist",
     }
     entering: ClassVar[Mapping[str, Any]] = {**config, "tree_method": "approx"}
+    reshaped: ClassVar[Mapping[str, Any]] = {**config, "booster": "dart"}
     metrics = ("eval-logloss", "eval-auc")
     declared: ClassVar[Mapping[str, Any]] = {
         "exploit_from_another_iteration": "`xgboost.train` fixes its number of rounds when it begins: a donor that "

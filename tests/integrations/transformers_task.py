@@ -39,7 +39,7 @@ def model_of(config: Mapping[str, Any]) -> Any:
             hidden_size=8,
             num_hidden_layers=1,
             num_attention_heads=2,
-            intermediate_size=16,
+            intermediate_size=config.get("intermediate_size", 16),
             max_position_embeddings=8,
             hidden_dropout_prob=config.get("dropout", 0.1),
             attn_implementation="eager",
@@ -61,8 +61,8 @@ def make(
     model: Any = None,
     **options: Any,
 ) -> Trainer:
-    """A user's script up to the call of `train`; `config` has names of TrainingArguments, and `dropout`."""
-    own = {name: value for name, value in config.items() if name != "dropout"}
+    """A user's script up to the call of `train`; `config` has names of TrainingArguments and of the model."""
+    own = {name: value for name, value in config.items() if name not in ("dropout", "intermediate_size")}
     arguments = {
         "output_dir": str(output),
         "num_train_epochs": epochs,

@@ -19,6 +19,13 @@ from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, Tri
 from tune_plugins.session import TrialContext
 from tune_plugins.testing.session import Exploit, RecordingSession
 
+# Cases that are done by warm restarts where exploits in place are declared to be impossible.
+_IN_PLACE = frozenset(
+    (
+        *("exploit_twice", "goes_on_after_an_exploit_and_an_eviction"),
+        *("exploit_from_another_iteration", "exploit_from_a_donor_ahead"),
+    )
+)
 _PICKLE = b"\x80"  # every pickle of protocol 2 and later begins with it
 
 
@@ -62,6 +69,7 @@ class AdapterConformance:
         config: hyper-parameters.
         live: the same, all of which differ that can be changed in a running training.
         entering: the same, with a change that needs a new entry into the training function.
+        reshaped: the same, for a model whose state that of `config` cannot take (more units, other layers, ...).
         metrics: names of what is reported if nothing is said; at least one.
         always: names that are reported whatever is asked for.
         declared: {case: why the framework cannot}, for the cases of `MAY_BE_DECLARED`.
@@ -70,6 +78,7 @@ class AdapterConformance:
     MAY_BE_DECLARED: ClassVar[tuple[str, ...]] = (
         "exploit_in_place",
         "exploit_from_another_iteration",
+        "exploit_from_a_donor_ahead",
         "reports_only",
     )
 
@@ -82,6 +91,7 @@ class AdapterConformance:
     config: Mapping[str, Any]
     live: Mapping[str, Any]
     entering: Mapping[str, Any]
+    reshaped: Mapping[str, Any]
     metrics: tuple[str, ...]
     always: tuple[str, ...] = ()
     declared: ClassVar[Mapping[str, str]] = {}
@@ -145,12 +155,20 @@ class AdapterConformance:
         assert len(values) >= 2
 
     def test_reports_only(self) -> None:
-        """The callback that only reports saves nothing, whoever asks for it."""
+        """The callback that only reports saves nothing, whoever asks for it; it stops, unwinds and is inert as well."""
         if self._declares("reports_only"):
             return
         _, session, _ = self._run(saves=False, save_at=range(1, 100), save_at_end=True)
         assert session.iterations == list(range(1, self.iterations + 1))
         assert not session.checkpoints and not any(report.savable for report in session.reports)
+        script, session, _ = self._run(saves=False, stop_at=3)
+        assert session.iterations == [1, 2, 3] and script.ended == 1
+        script = self._script(saves=False)
+        with RecordingSession(raise_at={2: TrialEvicted()}), pytest.raises(TrialEvicted):
+            self.train(script)
+        assert script.ended == 0
+        model = self.train(self._script(saves=False))
+        self._assert_same(self.train_alone(self.config, self.iterations), model)
 
     # ------------------------------------------------------------------------------------- ending
 
@@ -241,32 +259,36 @@ class AdapterConformance:
 
     def test_exploit_twice(self) -> None:
         """A second exploit, of a training that has exploited before."""
-        if reason := self._declares("exploit_in_place"):
-            assert reason
-            return
         first, second = self._evicted_at(2, self.config), self._evicted_at(4, self.live)
         exploits = {
             2: Exploit(first.checkpoints[2], 2, dict(self.live)),
             4: Exploit(second.checkpoints[4], 4, dict(self.config)),
         }
-        script, session, model = self._run(exploit_at=exploits)
-        assert len(session.exploits) == 2 and not session.restarts
-        assert session.iterations == list(range(1, self.iterations + 1)) and script.ended == 1
+        if self._declares("exploit_in_place"):
+            self._restarted(self.config, exploits)
+            self._restarted(self.live, exploits, start=(first, 2))
+            _, session, model = self._run(self.config, start=(second, 4))
+            assert session.iterations == list(range(5, self.iterations + 1))
+        else:
+            script, session, model = self._run(exploit_at=exploits)
+            assert len(session.exploits) == 2 and not session.restarts
+            assert session.iterations == list(range(1, self.iterations + 1)) and script.ended == 1
         directory = self._directory(second, 4)
         self._assert_same(self.go_on_alone(self.config, self.iterations, directory, 4), model)
 
     def test_goes_on_after_an_exploit_and_an_eviction(self) -> None:
         """A checkpoint saved after an exploit is one to go on from."""
-        if reason := self._declares("exploit_in_place"):
-            assert reason
-            return
         donor = self._evicted_at(2, self.config)
-        script = self._script(self.live)
         exploits = {2: Exploit(donor.checkpoints[2], 2, dict(self.live))}
-        session = self._session(script, exploit_at=exploits, save_at={4}, raise_at={4: TrialEvicted()})
+        evicted: dict[str, Any] = {"save_at": {4}, "raise_at": {4: TrialEvicted()}}
+        script = self._script(self.live)
+        if self._declares("exploit_in_place"):
+            self._restarted(self.live, exploits)
+            session = self._session(script, start=(donor, 2), **evicted)
+        else:
+            session = self._session(script, exploit_at=exploits, **evicted)
         with session, pytest.raises(TrialEvicted):
             self.train(script)
-        assert len(session.exploits) == 1
         _, after, model = self._run(self.live, start=(session, 4))
         assert after.iterations == list(range(5, self.iterations + 1))
         directory = self._directory(session, 4)
@@ -278,6 +300,19 @@ class AdapterConformance:
         given = self._evicted_at(half - 1, self.config)
         declared = self._declares("exploit_in_place") or self._declares("exploit_from_another_iteration")
         self._exploit(self.live, self.live, given, half - 1, at=half, declared=declared)
+
+    def test_exploit_from_a_donor_ahead(self) -> None:
+        """A donor that is ahead: iterations between are left out; in place if the framework's counter can be set."""
+        half = self.iterations // 2
+        given = self._evicted_at(half + 1, self.config)
+        declared = self._declares("exploit_in_place") or self._declares("exploit_from_a_donor_ahead")
+        self._exploit(self.live, self.live, given, half + 1, at=half, declared=declared)
+
+    def test_exploit_of_another_architecture(self) -> None:
+        """A donor whose state the model cannot take (other layers): the function is entered anew, with the reason."""
+        half = self.iterations // 2
+        given = self._evicted_at(half, self.reshaped)
+        self._exploit(self.config, self.reshaped, given, half, at=half, declared="no model takes another's shape")
 
     def test_exploit_by_a_new_entry(self) -> None:
         """A change that the running training cannot take: the function is entered anew, with the reason on record."""
@@ -342,6 +377,19 @@ class AdapterConformance:
             self.train(script)
         return session
 
+    def _restarted(
+        self,
+        config: Mapping[str, Any],
+        exploits: Mapping[int, Exploit],
+        start: tuple[RecordingSession, int] | None = None,
+    ) -> None:
+        """The script is left by the first exploit that it comes to."""
+        script = self._script(config)
+        session = self._session(script, start, exploit_at=exploits)
+        with session, pytest.raises(TrialRestarted):
+            self.train(script)
+        assert script.ended == 0 and not session.exploits and session.restarts[0]
+
     def _directory(self, session: RecordingSession, iteration: int) -> Path:
         return Path(session.checkpoints[iteration].path)
 
@@ -356,19 +404,13 @@ class AdapterConformance:
         declared: str,
     ) -> None:
         """Train under `own`, exploit at iteration `at`, and compare with a continuation from the donor under `new`."""
-        script = self._script(own)
         exploit = Exploit(given.checkpoints[donor_at], donor_at, dict(new))
-        session = self._session(script, exploit_at={at: exploit})
         if declared:
-            with session, pytest.raises(TrialRestarted):
-                self.train(script)
-            assert script.ended == 0 and not session.exploits
-            assert len(session.restarts) == 1 and session.restarts[0]
+            self._restarted(own, {at: exploit})
             _, after, model = self._run(new, start=(given, donor_at))
             assert after.iterations == list(range(donor_at + 1, self.iterations + 1))
         else:
-            with session:
-                model = self.train(script)
+            script, session, model = self._run(own, exploit_at={at: exploit})
             assert session.restarts == [] and len(session.exploits) == 1
             assert script.ended == 1
             expected = [*range(1, at + 1), *range(donor_at + 1, self.iterations + 1)]
@@ -396,9 +438,8 @@ def conformance_table(suites: Iterable[type[AdapterConformance]], outcomes: Mapp
 
     def cell(suite: type[AdapterConformance], name: str) -> str:
         outcome = outcomes.get((suite.label, name), "not run")
-        needs = {"exploit_twice": "exploit_in_place", "goes_on_after_an_exploit_and_an_eviction": "exploit_in_place"}
-        reason = suite.declared.get(needs.get(name, name), "")
-        if name == "exploit_from_another_iteration" and not reason:
+        reason = suite.declared.get(name, "")
+        if not reason and name in _IN_PLACE:
             reason = suite.declared.get("exploit_in_place", "")
         if not reason:
             return outcome
