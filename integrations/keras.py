@@ -21,7 +21,7 @@ from typing import Any
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
 from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.errors import ArgumentError, Mistakes, WarmRestartNeeded
+from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 
 require("keras", extra="keras", needed_by="tune_plugins.integrations.keras")
@@ -431,7 +431,11 @@ class _Port:
         _sync(fit.model)
         own = hyper.learning_rates(fit.model)
         fit.moved_learning_rate = own != fit.base_learning_rates or saved.learning_rates != saved.base_learning_rates
-        self.callback._load(fit, directory)
+        try:
+            self.callback._load(fit, directory)
+        except (TuneError, ValueError, KeyError) as error:  # Keras: ValueError, KeyError where a variable is missing
+            first_line = str(error).strip().partition("\n")[0]
+            raise WarmRestartNeeded(f"the donor's state does not fit the running model: {first_line}") from None
         fit.model.stop_training = False  # e.g. EarlyStopping had given up the state that is left behind
         fit.counts_epochs = False  # the session knows the iteration of the adopted state
         fit.call.forget_the_past()

@@ -639,6 +639,29 @@ def test_a_checkpoint_of_weights_alone_enters_anew(tmp_path: Path) -> None:
         fit(build(), TuneReportCheckpointCallback())
 
 
+def other_architecture(units: int = 4, depth: int = 1, dropout: bool = True) -> Any:
+    keras.utils.set_random_seed(5)
+    hidden = [keras.layers.Dense(units, activation="tanh") for _ in range(depth)]
+    layers = [*hidden, *([keras.layers.Dropout(0.4)] if dropout else []), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([keras.layers.Input((5,)), *layers])
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"units": 8}, "A total of 3 objects could not be loaded"),
+        ({"depth": 2}, "objects could not be loaded"),
+        ({"dropout": False}, "0 seed generators"),
+    ],
+)
+def test_a_donor_of_another_architecture_enters_anew(changed: dict[str, Any], reason: str) -> None:
+    config = {"units": 4, "depth": 1, "dropout": True}
+    with pytest.raises(TrialRestarted, match=f"the donor's state does not fit the running model: .*{reason}"):
+        exploit(build(), changed, config=config, donor=other_architecture(**changed))
+
+
 def test_a_script_says_what_else_can_be_changed() -> None:
     class Own(TuneReportCheckpointCallback):
         def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
