@@ -22,7 +22,7 @@ import inspect
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -47,6 +47,9 @@ _ALIASES = {
     "adam_epsilon": "eps",
 }
 _PART = {"beta1": 0, "adam_beta1": 0, "beta2": 1, "adam_beta2": 1}  # of `betas`
+
+# Names that mean other things as well: with the value that an optimizer has by default anyway, nothing is proved.
+_AMBIGUOUS = frozenset(["alpha", "rho", "lambd", "etas", "l2", "eps", "epsilon"])
 
 # What may change between two steps of an optimizer. Others (amsgrad, centered, ...) decide what its state holds.
 _CHANGEABLE = frozenset(
@@ -159,6 +162,8 @@ def apply(
             continue
         found = _groups_built_with(optimizers, schedulers, built, key, part, _number(old[name]))
         new = _number(value)
+        if name.rpartition("/")[2] in _AMBIGUOUS and any(_is_default(o, key, own[key]) for o, _, _, own in found):
+            continue
         if not found or new is None or not _same_kind(new, _number(old[name])):
             continue
         for optimizer, index, group, own in found:
@@ -362,6 +367,11 @@ def _groups_built_with(
     return found
 
 
+def _is_default(optimizer: Optimizer, key: str, value: Any) -> bool:
+    parameter = inspect.signature(type(optimizer).__init__).parameters.get(key)
+    return parameter is None or bool(_part_of(parameter.default, None) == _part_of(value, None))
+
+
 def _meaning(name: str) -> tuple[str, int | None]:
     last = name.rpartition("/")[2]
     return _ALIASES.get(last, last), _PART.get(last)
@@ -372,10 +382,10 @@ def _number(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         numbers = [_number(item) for item in value]
         return None if None in numbers else tuple(numbers)
-    if isinstance(value, (bool, int, float)):
-        return value
     item = getattr(value, "item", None)
-    return item() if item is not None and getattr(value, "shape", None) == () else None
+    if item is not None:  # also of NumPy's float64, which is a float
+        return item() if getattr(value, "shape", None) == () else None
+    return value if isinstance(value, (bool, int, float)) else None
 
 
 def _same_kind(new: Any, old: Any) -> bool:
@@ -425,6 +435,27 @@ def _plain(value: Any) -> Iterator[Any]:
         yield tuple(items) if isinstance(value, tuple) else items
     elif (number := _number(value)) is not None:
         yield number
+
+
+def without_numpy(state: Any) -> Any:
+    """A state with NumPy's numbers as Python's, which ``torch.load(weights_only=True)`` takes.
+
+    A learning rate from `numpy.logspace` or `numpy.sqrt` is such a number, and goes into the states of optimizers and
+    schedulers. Containers that hold none are returned as they are.
+    """
+    if type(state).__module__ == "numpy" and getattr(state, "shape", None) == () and hasattr(state, "item"):
+        return state.item()
+    if isinstance(state, dict):
+        changed = {key: new for key, value in state.items() if (new := without_numpy(value)) is not value}
+        if not changed:
+            return state
+        state = copy(state)
+        state.update(changed)
+        return state
+    if type(state) in (list, tuple):
+        items = [without_numpy(value) for value in state]
+        return state if all(a is b for a, b in zip(items, state, strict=True)) else type(state)(items)
+    return state
 
 
 def _equal(mine: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:

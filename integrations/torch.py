@@ -37,7 +37,12 @@ from torch import distributed  # noqa: E402
 from torch.nn.parallel import DataParallel, DistributedDataParallel  # noqa: E402
 from torch.optim import Optimizer  # noqa: E402
 
-from tune_plugins.integrations._torch_optimizers import Built, hyperparameters, restore_built  # noqa: E402
+from tune_plugins.integrations._torch_optimizers import (  # noqa: E402
+    Built,
+    hyperparameters,
+    restore_built,
+    without_numpy,
+)
 from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimizers  # noqa: E402
 
 __all__ = ["TrainState"]
@@ -319,10 +324,9 @@ class TrainState:
     # ------------------------------------------------------------------------------ checkpoints
 
     def _save(self, directory: Path) -> None:
+        self._check_order()
         run = self._run
-        states = {name: _state_of(thing) for name, thing in self._objects.items()}
-        for name, state in states.items():
-            _refuse_code(name, state)
+        states = {name: _as_data(name, _state_of(thing)) for name, thing in self._objects.items()}
         torch.save(
             {
                 "format": _FORMAT,
@@ -353,7 +357,11 @@ class TrainState:
                 _load_into(thing, states[name])
             except (RuntimeError, ValueError, KeyError) as error:
                 if not live:
-                    raise
+                    raise TuneError(
+                        f"{name}: its state in the checkpoint to go on from does not fit: {error}\nBuild it before "
+                        "TrainState.epochs() as it was when the checkpoint was saved, with all its layers and groups "
+                        "of parameters; what differs belongs into the config."
+                    ) from error
                 reason = f"{error}".partition("\n")[0]
                 raise WarmRestartNeeded(f"the donor's {name} does not fit into this one: {reason}") from error
         restore_built(self._optimizers, self._schedulers, saved["built"], run.built, live=live)
@@ -369,6 +377,15 @@ class TrainState:
         if saved["loop"] != self._run.loop:
             raise WarmRestartNeeded(f"the donor is in loop {saved['loop']} over epochs, this one in {self._run.loop}")
         self._load(saved, live=True)
+        for parameter in self._parameters():
+            parameter.grad = None  # left over from steps of the state that is given up
+
+    def _parameters(self) -> Iterator[torch.Tensor]:
+        for thing in self._objects.values():
+            if isinstance(thing, torch.nn.Module):
+                yield from thing.parameters()
+            elif isinstance(thing, Optimizer):
+                yield from (parameter for group in thing.param_groups for parameter in group["params"])
 
     def _change(self, changed: dict[str, Any], before: dict[str, Any]) -> set[str]:
         names = self.apply_config(changed)
@@ -565,10 +582,11 @@ def _read(directory: Path, filename: str) -> Any:
 _DATA = frozenset({type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.nn.Parameter})
 
 
-def _refuse_code(name: str, state: Any) -> None:
-    """A state that can be saved but not loaded with ``weights_only=True`` is to be noticed now."""
+def _as_data(name: str, state: Any) -> Any:
+    """The state as what can be loaded with ``weights_only=True``; that it cannot is to be noticed when it is saved."""
     if _is_data(state):
-        return
+        return state
+    state = without_numpy(state)
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -582,6 +600,7 @@ def _refuse_code(name: str, state: Any) -> None:
             f"{name}: its state_dict() holds more than tensors, numbers and text, so a checkpoint of it would not be "
             f"safe to load ({reason or type(error).__name__}). Make state_dict() return plain data."
         ) from error
+    return state
 
 
 def _is_data(state: Any) -> bool:
@@ -623,6 +642,11 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             numbers[str(name)] = _numbers(value)
         else:
+            if isinstance(value, torch.Tensor) and value.numel() != 1:
+                raise TuneError(
+                    f"TrainState.report(): expected one number for {str(name)!r}, got a tensor of shape "
+                    f"{tuple(value.shape)}. Write e.g. {name}.mean()."
+                )
             numbers[str(name)] = value.item() if hasattr(value, "item") else value
     return numbers
 

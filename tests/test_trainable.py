@@ -221,6 +221,35 @@ def test_false_from_reset_config_asks_for_a_new_object(tmp_path: Path) -> None:
     assert config == {"lr": 0.25, "width": 8}
 
 
+def test_no_answer_of_reset_config_is_false(tmp_path: Path) -> None:
+    class Silent(Resettable):
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(TrialRestarted, match=r"Silent\.reset_config returned False"):
+        run(Silent, {"lr": 0.25}, exploit_at={2: Exploit(donor(tmp_path), 3, {"lr": 0.3})})
+
+
+def test_a_donor_that_the_object_cannot_load_asks_for_a_new_object(tmp_path: Path) -> None:
+    class Sized(Resettable):
+        def save_checkpoint(self, checkpoint_dir: str) -> Any:
+            Path(checkpoint_dir, "weights").write_text("x" * self.config["width"])
+            return Path(checkpoint_dir)
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            if len(Path(checkpoint, "weights").read_text()) != self.config["width"]:
+                raise RuntimeError("size mismatch\nfor layer 0")
+
+    first = run(Sized, {"lr": 0.5, "width": 8}, save_at={3}, directory=tmp_path / "donor")
+    exploit = Exploit(first.checkpoints[3], 3, {"lr": 0.5, "width": 8})
+    session = RecordingSession(context=TrialContext(config={"lr": 0.5, "width": 4}), exploit_at={2: exploit})
+    with session, pytest.raises(TrialRestarted, match=r"Sized\.load_checkpoint\(\) failed .*: size mismatch$"):
+        run_class(Sized, session.context.config)
+    assert run(Sized, {"lr": 0.5, "width": 8}, start_checkpoint=first.checkpoints[3], start_iteration=3).iterations
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        run(Sized, {"lr": 0.5, "width": 4}, start_checkpoint=first.checkpoints[3], start_iteration=3)
+
+
 def test_without_changes_no_reset_config_is_needed(tmp_path: Path) -> None:
     session = run(Descent, {"lr": 0.5}, exploit_at={1: Exploit(donor(tmp_path), 3, {"lr": 0.5})})
     assert session.iterations == [1, 4, 5, 6] and not session.restarts
@@ -338,7 +367,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     ("method", "returned", "told"),
     [
         ("step", None, r"step\(\) must return a dict of metrics, got NoneType"),
-        ("reset_config", None, r"reset_config\(\) must return True .* or False .*, got None"),
+        ("reset_config", "yes", r"reset_config\(\) must return True .* or False .*, got 'yes'"),
     ],
 )
 def test_what_a_method_must_return(tmp_path: Path, method: str, returned: Any, told: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,14 @@ import tune_plugins as tune
 from tune_plugins import session as tune_session
 from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, TuneError
+from tune_plugins.events import TrialFinished
 from tune_plugins.integrations.torch import TrainState
 from tune_plugins.runtime.children import children_may_report
+from tune_plugins.runtime.job import Job
+from tune_plugins.runtime.trial_session import TrialSession
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
+from tune_plugins.trial import FREE
 
 FEATURES = torch.linspace(-1, 1, 60).reshape(20, 3)
 LABELS = (FEATURES.sum(1) > 0).long()
@@ -221,6 +227,41 @@ def test_break_saves_what_was_reported() -> None:
     assert session.iterations == [1, 2, 3] and list(session.checkpoints) == [3] and session.finished == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("behind", ["a step behind the report", "a state that cannot be saved"])
+def test_what_goes_wrong_at_a_break_is_on_record(tmp_path: Path, behind: str) -> None:
+    """Python swallows what is raised while a `for` loop is left by break."""
+
+    class Events:
+        def result(self, result: Any) -> None: ...
+        def event(self, event: Any) -> None: ...
+        def stop_wanted(self) -> None: ...
+
+    job = Job("trial", "trial", "trial", {}, FREE, "experiment", str(tmp_path))
+    model = network()
+    optimizer = sgd(model)
+    others = {} if "step" in behind else {"other": SimpleNamespace(state_dict=object, load_state_dict=None)}
+    if others:
+        others["other"].load_state_dict = others["other"].state_dict
+    with ThreadPoolExecutor(1) as background:
+        session = TrialSession(job, Events(), background)  # type: ignore[arg-type]
+        tune_session.activate(session)
+        try:
+            state = TrainState(model=model, optimizer=optimizer, **others)
+            for _ in state.epochs(3):
+                step(model, optimizer)
+                state.report(loss=1.0)
+                if not others:
+                    step(model, optimizer)
+                break
+        finally:
+            tune_session.activate(None)
+        error = session.close(TrialFinished(0.0, "trial", ""))
+    assert isinstance(error, TuneError)
+    assert ("Make state_dict() return plain data" if others else "last statement of the loop") in str(error)
+    assert not list(tmp_path.rglob("state.pt"))
+
+
 def test_break_in_the_middle_of_an_epoch_saves_nothing() -> None:
     state = TrainState(model=network())
     with RecordingSession() as session:
@@ -333,6 +374,25 @@ def test_state_that_is_not_data_is_refused_when_it_is_saved() -> None:
     with recording(save_at={1}), pytest.raises(TuneError, match=r"sampler: its state_dict\(\) holds more than"):
         for _ in state.epochs(2):
             state.report(loss=1.0)
+
+
+@pytest.mark.parametrize(
+    "rate", [np.float64(0.1), np.sqrt(0.01), np.float32(0.1)], ids=lambda rate: type(rate).__name__
+)
+def test_rates_of_numpy_are_saved_as_numbers(rate: Any) -> None:
+    with recording(rate, save_at={2}) as first:
+        train({"lr": rate})
+    with recording(rate, start_checkpoint=first.checkpoints[2], start_iteration=2) as second:
+        train({"lr": rate})
+    assert second.values("loss") == first.values("loss")[2:]
+    assert type(saved(first.checkpoints[2])["objects"]["optimizer"]["param_groups"][0]["lr"]) is float
+
+
+def test_a_metric_of_several_elements_is_named() -> None:
+    state = TrainState(model=network())
+    with recording(), pytest.raises(TuneError, match=r"one number for 'loss', got a tensor of shape \(3,\)"):
+        for _ in state.epochs(1):
+            state.report(loss=torch.ones(3))
 
 
 def test_wrappers_are_not_saved() -> None:
@@ -460,6 +520,52 @@ def test_rate_is_applied_in_place() -> None:
     assert session.exploits == ["state of iteration 2 loaded, 'lr' applied"]
     assert session.iterations == [1, 2, 3, 4, 3, 4, 5, 6]
     assert saved(session.last_checkpoint)["objects"]["optimizer"]["param_groups"][0]["lr"] == 0.02
+
+
+def test_gradients_that_are_left_over_do_not_go_into_the_donor_s_state() -> None:
+    """Gradient accumulation whose last batch makes no step."""
+
+    def accumulate(config: Mapping[str, Any]) -> list[float]:
+        model = network()
+        optimizer = sgd(model, config["lr"])
+        state = TrainState(model=model, optimizer=optimizer)
+        losses = []
+        for _ in state.epochs(6):
+            for number in range(3):
+                loss = model(torch.full((4, 3), float(number))).square().mean()
+                loss.backward()
+                if number % 2:
+                    optimizer.step()
+                    optimizer.zero_grad()
+            losses.append(loss.item())
+            state.report(loss=loss)
+        return losses
+
+    with recording(save_at={2}) as first:
+        accumulate({"lr": 0.1})
+    given = first.checkpoints[2]
+    with recording(0.05, start_checkpoint=given, start_iteration=2):
+        expected = accumulate({"lr": 0.05})
+    with recording(0.05, exploit_at={4: Exploit(given, 2, {"lr": 0.05})}) as session:
+        losses = accumulate(session.context.config)
+    assert session.exploits and losses[4:] == expected
+
+
+def test_group_that_the_script_adds_later_is_named() -> None:
+    def unfreeze(epochs: int) -> None:
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        optimizer = sgd(model[1])
+        state = TrainState(model=model, optimizer=optimizer)
+        for epoch in state.epochs(epochs):
+            if epoch == 1:
+                optimizer.add_param_group({"params": model[0].parameters()})
+            state.report(loss=1.0)
+
+    with recording(save_at={3}) as first:
+        unfreeze(3)
+    start = {"start_checkpoint": first.checkpoints[3], "start_iteration": 3}
+    with recording(**start), pytest.raises(TuneError, match=r"(?s)^optimizer: its state .*groups of parameters"):
+        unfreeze(5)
 
 
 def test_rate_that_the_script_transforms_enters_anew() -> None:

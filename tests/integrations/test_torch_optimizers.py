@@ -397,3 +397,18 @@ def test_reasons() -> None:
     assert why_not_linear(LINEAR["SequentialLR"](sgd(), 0.1), [0.1]) is None
     reason = why_not_linear(BENT["SequentialLR"](sgd(), 0.1), [0.1])
     assert reason == "CosineAnnealingLR goes down to a fixed eta_min=0.001"
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [(torch.optim.RMSprop, "alpha", 0.99), (torch.optim.AdamW, "l2", 0.01), (torch.optim.Adadelta, "rho", 0.9)],
+)
+def test_what_only_looks_like_the_setting_of_an_optimizer_is_left_out(make: Any, name: str, value: float) -> None:
+    """The script uses the name for something of its own, and the optimizer has the same number by default."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = make([parameter], lr=0.1)
+    built = hyperparameters([optimizer])
+    assert apply([optimizer], [], {name: value / 2}, {name: value}, built) == set()
+    chosen = make([parameter], lr=0.1, **{"weight_decay" if name == "l2" else name: value / 3})
+    built = hyperparameters([chosen])
+    assert apply([chosen], [], {name: value / 2}, {name: value / 3}, built) == {name}

@@ -97,7 +97,7 @@ class _Running:
     def save_state(self, directory: Path) -> None:
         returned: Any = self.trainable.save_checkpoint(str(directory))
         name = f"{type(self.trainable).__name__}.save_checkpoint()"
-        if returned == str(directory):
+        if isinstance(returned, (str, Path)) and Path(returned) == directory:
             returned = None
         if returned is not None and not isinstance(returned, dict):
             raise TypeError(
@@ -123,7 +123,14 @@ class _Running:
                 f"Trainable: it has no {STATE_FILE!r}. Give a checkpoint of a trial of the same class."
             ) from None
         state = noted["state"]
-        self.trainable.load_checkpoint(str(directory) if state is None else state)
+        try:
+            self.trainable.load_checkpoint(str(directory) if state is None else state)
+        except Exception as error:
+            if iteration is None:
+                raise
+            # E.g. the donor's layers have another size: a new object is made for its config, and loads it.
+            text = f"{type(self.trainable).__name__}.load_checkpoint() failed in the running object: {error}"
+            raise WarmRestartNeeded(text.partition("\n")[0]) from error
         self.trainable._iteration = noted["iteration"] if iteration is None else iteration
         self.done = noted["done"]
 
@@ -142,10 +149,10 @@ class _Running:
         """Show `config` to `reset_config`; True if the training has it now."""
         self.trainable.config = config
         answer: Any = self.trainable.reset_config(_replaced(config, {}))
-        if answer not in (True, False):
+        if answer not in (True, False, None):
             raise TypeError(
                 f"{type(self.trainable).__name__}.reset_config() must return True (the training now runs with the new "
-                f"config) or False (make a new object), got {answer!r}."
+                f"config) or False (make a new object; None is the same), got {answer!r}."
             )
         return bool(answer)
 

@@ -207,7 +207,11 @@ class TrialSession:
         """See `tune_plugins.session.Session.finish`."""
         wanted = self.job.policy.at_end
         if (at_end if wanted is None else wanted) and self._saved_at != self.iteration and self._last:
-            self._write(model.save_state, wait=False)
+            try:
+                self._write(model.save_state, wait=False)
+            except Exception as error:
+                self._save_error = error  # should nobody see it raised, as in a generator that is being closed
+                raise
 
     def _checkpoint_due(self, result: dict[str, Any], save_every: int, *, asked: bool) -> bool:
         self._reports_since_save += 1
