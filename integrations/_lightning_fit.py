@@ -71,6 +71,7 @@ class Fit:
             trainer.global_rank, trainer.world_size, {"save": self._save, "load": self._load, "apply": self._apply}
         )
         self.built: Built = []
+        self.settings = state.settings_of(trainer.callbacks)
         self.config: Mapping[str, Any] = session.context.config
         self._due = self._validated = self._ended = False
         self._inside_epoch = self._reported_last = False
@@ -93,7 +94,7 @@ class Fit:
 
             def resumed() -> None:
                 self.use.owned = True
-                state.put_back(self.trainer, checkpoint, self.built, self.ranks.rank, live=False)
+                self._put_back(checkpoint, live=False)
 
             state.follow_resume(self.trainer, checkpoint, resumed)
 
@@ -197,7 +198,7 @@ class Fit:
     def _save(self, directory: Path) -> None:
         import torch
 
-        checkpoint = state.take(self.trainer, self.built, self.ranks.gather)
+        checkpoint = state.take(self.trainer, self.built, self.settings, self.ranks.gather)
         if self.ranks.rank == 0:
             assert self.filename is not None
             torch.save(checkpoint, directory / self.filename)
@@ -209,8 +210,11 @@ class Fit:
             raise WarmRestartNeeded("the training is inside an epoch, where its data cannot be set to a position")
         checkpoint = self._read(directory)
         state.load_in_place(self.trainer, checkpoint)
-        state.put_back(self.trainer, checkpoint, self.built, self.ranks.rank, live=True)
+        self._put_back(checkpoint, live=True)
         self._validated = False
+
+    def _put_back(self, checkpoint: dict[str, Any], *, live: bool) -> None:
+        state.put_back(self.trainer, checkpoint, self.built, self.settings, self.ranks.rank, live=live)
 
     def _apply(self, changed: dict[str, Any], before: Mapping[str, Any]) -> set[str]:
         self.config = before

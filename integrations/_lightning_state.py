@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import random
 import sys
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,29 @@ OURS = "tune_plugins"
 # Resuming with one of these needs its `on_fit_start` or `setup`, which a running fit does not enter again.
 _SET_UP_ON_START = frozenset(["StochasticWeightAveraging", "WeightAveraging", "BaseFinetuning", "ModelPruning"])
 
+# Keys of an array of NumPy in a checkpoint, which stands there as a tensor and the name of its type.
+_ARRAY, _ARRAY_TYPE = "tune_plugins/numpy", "dtype"
+
 _HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 _DATA: tuple[type, ...] = (
     *(type(None), bool, int, float, complex, str, bytes, bytearray),
     *(torch.Tensor, torch.nn.Parameter, torch.Size, torch.dtype, torch.device),
 )
+_SETTING = frozenset((type(None), bool, int, float, str))
 _GROUPS: tuple[type, ...] = (list, tuple, set)
 _MAPPINGS: tuple[type, ...] = (dict, OrderedDict, Counter)
 
 
-def take(trainer: Any, built: Built, gather: Callable[[Any], list[Any]]) -> dict[str, Any]:
+Settings = dict[str, dict[str, Any]]
+"""{`state_key` of a callback: {argument: value}} of what the script has given it."""
+
+
+def take(trainer: Any, built: Built, settings: Settings, gather: Callable[[Any], list[Any]]) -> dict[str, Any]:
     """Everything from which the training can go on, as plain data; to be called on all ranks.
 
-    This is what `trainer.save_checkpoint` writes, and `OURS`. Hyper-parameters that are no plain data are left out:
-    they are there for `load_from_checkpoint`, which is then to be given them.
+    This is what `trainer.save_checkpoint` writes, and `OURS`; an array of NumPy becomes a tensor that `read` knows.
+    Hyper-parameters that are no plain data are left out: they are there for `load_from_checkpoint`, which is then to
+    be given them.
 
     Raises:
         TuneError: a module, callback or data module keeps something else than data in its state; names it.
@@ -43,9 +54,10 @@ def take(trainer: Any, built: Built, gather: Callable[[Any], list[Any]]) -> dict
         del checkpoint[key]  # a class
     for key in _HYPERPARAMETERS:
         if key in checkpoint:
-            values = {str(name): _as_data(value, [], "") for name, value in dict(checkpoint[key]).items()}
+            values = {str(name): _as_data(value, [], "", arrays=False) for name, value in dict(checkpoint[key]).items()}
             checkpoint[key] = {name: value for name, value in values.items() if value is not _NO_DATA}
-    checkpoint[OURS] = {"built": built, "random": gather(random_state())}
+    random_states = gather({**random_state(), "loaders": _loader_states(trainer)})
+    checkpoint[OURS] = {"built": built, "callbacks": settings, "random": random_states}
     wrong: list[str] = []
     data: dict[str, Any] = _as_data(checkpoint, wrong, "checkpoint")
     if wrong:
@@ -59,8 +71,19 @@ def take(trainer: Any, built: Built, gather: Callable[[Any], list[Any]]) -> dict
 
 def read(path: Path) -> dict[str, Any]:
     """Load a checkpoint file; nothing in it is executed."""
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    loaded: dict[str, Any] = _with_arrays(torch.load(path, map_location="cpu", weights_only=True))
     return loaded
+
+
+def settings_of(callbacks: Iterable[Any]) -> Settings:
+    """What the script has given its callbacks, e.g. `patience`: to be called before any state is loaded."""
+    found: Settings = {}
+    for callback in callbacks:
+        own = vars(callback)
+        names = {name for base in type(callback).__mro__ for name in _parameters(base)}
+        if kept := {name: own[name] for name in sorted(names & own.keys()) if type(own[name]) in _SETTING}:
+            found[callback.state_key] = kept
+    return found
 
 
 def resume(trainer: Any, checkpoint: dict[str, Any]) -> None:
@@ -97,18 +120,35 @@ def forget_resume(trainer: Any) -> None:
     """Undo `resume` where the fit did not come that far."""
     for name in ("resume_start", "resume_end"):
         vars(trainer._checkpoint_connector).pop(name, None)
+    for name in ("_load_combined_loader_states", "on_run_start"):
+        vars(trainer.fit_loop).pop(name, None)
+    vars(_val(trainer.fit_loop)).pop("setup_data", None)
 
 
-def put_back(trainer: Any, checkpoint: Mapping[str, Any], built: Built, rank: int, *, live: bool) -> None:
+def put_back(
+    trainer: Any, checkpoint: Mapping[str, Any], built: Built, settings: Settings, rank: int, *, live: bool
+) -> None:
     """After the states are restored: the script's own hyper-parameters, and the random state of this rank."""
     ours = checkpoint.get(OURS, {})
     restore_built(trainer.optimizers, schedulers(trainer), ours.get("built", []), built, live=live)
+    _put_settings_back(trainer.callbacks, ours.get("callbacks", {}), settings)
     if not live and is_complete(checkpoint):
         for _, loop in _loops(trainer.fit_loop, ""):
             loop._restarting = False  # with max_steps, Lightning would go through the complete epoch once more
     states = ours.get("random", [])
     if len(states) == trainer.world_size:
         set_random_state(states[rank])
+        loaders = states[rank].get("loaders", {})
+        if live:
+            for stage, loop in _loader_loops(trainer):
+                _set_generators(loop, loaders.get(stage, []))
+        else:
+            _set_generators_when_made(trainer, loaders)
+    if not live and any(
+        value.dtype == torch.float64 for value in checkpoint["state_dict"].values() if _is_tensor(value)
+    ):
+        # Lightning loads a module while it is in single precision, and makes it a double one (64-true) behind that.
+        trainer.strategy.load_model_state_dict(checkpoint, strict=trainer.lightning_module.strict_loading)
 
 
 def load_in_place(trainer: Any, checkpoint: dict[str, Any]) -> None:
@@ -126,13 +166,22 @@ def load_in_place(trainer: Any, checkpoint: dict[str, Any]) -> None:
         connector.restore_callbacks()
         connector.restore_precision_plugin_state()
         connector.restore_optimizers_and_schedulers()
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise WarmRestartNeeded(f"the donor's state does not fit: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of whatever kind: code of the script loads states of its own
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise WarmRestartNeeded(f"the donor's state does not fit: {reason}") from error
     finally:
         connector._loaded_checkpoint = {}
     _load_counters(trainer, checkpoint["loops"]["fit_loop"])
     trainer.lightning_module.zero_grad()
     trainer._logger_connector.reset_metrics()  # those of the training that is given up
+    trainer.should_stop = False  # as at the start of a fit
+    for callback in trainer.callbacks:
+        kinds = {base.__name__ for base in type(callback).__mro__}
+        if "ModelCheckpoint" in kinds:
+            callback._last_global_step_saved = 0  # the count of steps may come by the same number again
+        if "Timer" in kinds:  # counts from the donor's time on, and ends the training if that is used up
+            callback.on_train_start(trainer, trainer.lightning_module)
+            callback.on_fit_start(trainer, trainer.lightning_module)
 
 
 def is_complete(checkpoint: Mapping[str, Any]) -> bool:
@@ -180,6 +229,14 @@ def _refuse_in_place(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
         raise WarmRestartNeeded("the donor's state was saved inside an epoch")
     if checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader"):
         raise WarmRestartNeeded("the data loader keeps a position of its own, which is restored at the start of a fit")
+    if trainer.reload_dataloaders_every_n_epochs:
+        raise WarmRestartNeeded("reload_dataloaders_every_n_epochs counts from the start of a fit")
+    for _, loop in _loader_loops(trainer):
+        for loader in _loaders(loop):
+            if getattr(loader, "persistent_workers", False):
+                raise WarmRestartNeeded(
+                    "the workers of a data loader with persistent_workers=True have a random state of their own"
+                )
     for callback in trainer.callbacks:
         if found := _SET_UP_ON_START.intersection(base.__name__ for base in type(callback).__mro__):
             raise WarmRestartNeeded(f"{sorted(found)[0]} restores its state at the start of a fit only")
@@ -199,15 +256,9 @@ def _refuse_in_place(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
 
 
 def _load_counters(trainer: Any, state: Mapping[str, Any]) -> None:
-    loop = trainer.fit_loop
-    before = trainer.current_epoch
     # Not `load_state_dict`, which also marks the loops as being restarted.
-    for prefix, part in _loops(loop, ""):
+    for prefix, part in _loops(trainer.fit_loop, ""):
         part._load_from_state_dict(state, prefix)
-    if trainer.current_epoch != before:
-        for reloading, name in ((loop, "_last_train_dl_reload_epoch"), (_val(loop), "_last_val_dl_reload_epoch")):
-            if hasattr(reloading, name):
-                setattr(reloading, name, float("-inf"))  # with reload_dataloaders_every_n_epochs: as a new fit does
 
 
 def _val(loop: Any) -> Any:
@@ -221,17 +272,120 @@ def _loops(loop: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _loops(value, f"{prefix}{name}.")
 
 
+def _parameters(kind: type) -> Iterable[str]:
+    return inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else ()  # type: ignore[misc]
+
+
+def _put_settings_back(callbacks: Iterable[Any], stored: Settings, own: Settings) -> None:
+    """Where the run that saved the state had given a callback other arguments, those of the script hold."""
+    for callback in callbacks:
+        theirs = stored.get(callback.state_key, {})
+        for name, value in own.get(callback.state_key, {}).items():
+            if name in theirs and theirs[name] != value:
+                setattr(callback, name, value)
+
+
+# Data loaders and samplers with a generator of their own (`DataLoader(generator=...)`) go on where it was.
+
+
+def _loader_loops(trainer: Any) -> tuple[tuple[str, Any], ...]:
+    return ("train", trainer.fit_loop), ("val", _val(trainer.fit_loop))
+
+
+def _loaders(loop: Any) -> list[Any]:
+    return [] if loop._combined_loader is None else list(loop._combined_loader.flattened)
+
+
+def _generators(loader: Any) -> list[torch.Generator]:
+    """Of a loader, its samplers, and the samplers inside these; each once."""
+    owners = [loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler"))]
+    for owner in owners:
+        inner = getattr(owner, "sampler", None)
+        if inner is not None and not any(inner is known for known in owners):
+            owners.append(inner)
+    found = {id(value): value for owner in owners for value in getattr(owner, "__dict__", {}).values()}
+    return [value for value in found.values() if isinstance(value, torch.Generator)]
+
+
+def _loader_states(trainer: Any) -> dict[str, list[list[Any]]]:
+    if trainer.reload_dataloaders_every_n_epochs:
+        return {}  # they are made anew, with all that is in them
+    return {
+        stage: [[generator.get_state() for generator in _generators(loader)] for loader in _loaders(loop)]
+        for stage, loop in _loader_loops(trainer)
+    }
+
+
+def _set_generators(loop: Any, states: Sequence[Sequence[Any]]) -> None:
+    for loader, given in zip(_loaders(loop), states, strict=False):
+        for generator, state in zip(_generators(loader), given, strict=False):
+            generator.set_state(state)
+
+
+def _set_generators_when_made(trainer: Any, states: Mapping[str, list[list[Any]]]) -> None:
+    """The loaders come after all states are restored; the first iterator of a training draws as soon as it is there."""
+    fit, val = trainer.fit_loop, _val(trainer.fit_loop)
+    for_val = functools.partial(_set_generators, val, states.get("val", []))
+
+    def behind_the_sanity_check() -> None:
+        if val._combined_loader is None:
+            _once_after(val, "setup_data", for_val)
+        else:
+            for_val()
+
+    _once_after(fit, "_load_combined_loader_states", lambda: _set_generators(fit, states.get("train", [])))
+    _once_after(fit, "on_run_start", behind_the_sanity_check)
+
+
+def _once_after(loop: Any, method: str, call: Callable[[], None]) -> None:
+    original = getattr(loop, method)
+
+    def both() -> None:
+        vars(loop).pop(method, None)
+        original()
+        call()
+
+    setattr(loop, method, both)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _with_arrays(value: Any) -> Any:
+    """The tensors that stand for arrays of NumPy as such again; containers are changed where they are."""
+    if isinstance(value, dict):
+        if value.keys() == {_ARRAY, _ARRAY_TYPE}:
+            array = value[_ARRAY].numpy()
+            return array.view(value[_ARRAY_TYPE]).reshape(array.shape[:-1])
+        for key, item in value.items():
+            value[key] = _with_arrays(item)
+    elif isinstance(value, list):
+        value[:] = map(_with_arrays, value)
+    elif type(value) is tuple:
+        return tuple(map(_with_arrays, value))
+    return value
+
+
+def _as_tensor(array: Any) -> dict[str, Any] | None:
+    """An array of numbers as a tensor of its bits, which keeps every type; None for any other array."""
+    if array.dtype.kind not in "biufc" or array.dtype.hasobject:
+        return None
+    bits = array.copy().reshape(*array.shape, 1).view("uint8")
+    return {_ARRAY: torch.from_numpy(bits), _ARRAY_TYPE: array.dtype.str}
+
+
 _NO_DATA: Any = object()
 
 
-def _as_data(value: Any, wrong: list[str], where: str) -> Any:
+def _as_data(value: Any, wrong: list[str], where: str, *, arrays: bool = True) -> Any:
     """A copy of containers in which all is data; notes in `wrong` what is not, and returns `_NO_DATA` for it."""
     kind = type(value)
     if kind in _DATA:
         return value
     if kind in _MAPPINGS or kind is defaultdict:
         items = {
-            _as_data(key, wrong, f"{where}, a key"): _as_data(item, wrong, f"{where}[{key!r}]")
+            _as_data(key, wrong, f"{where}, a key"): _as_data(item, wrong, f"{where}[{key!r}]", arrays=arrays)
             for key, item in value.items()
         }
         if any(item is _NO_DATA for pair in items.items() for item in pair):
@@ -242,17 +396,21 @@ def _as_data(value: Any, wrong: list[str], where: str) -> Any:
         vars(copy).update(vars(value))  # state_dict() keeps the versions of its modules there
         return copy
     if kind in _GROUPS:
-        parts = [_as_data(item, wrong, f"{where}[{index}]") for index, item in enumerate(value)]
+        parts = [_as_data(item, wrong, f"{where}[{index}]", arrays=arrays) for index, item in enumerate(value)]
         return _NO_DATA if any(part is _NO_DATA for part in parts) else kind(parts)
     if isinstance(value, torch.Tensor) and kind.__module__.startswith("torch."):
         return value.detach()
     if isinstance(value, Path):
         return str(value)
-    if kind.__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return value.item()
+    if kind.__module__ == "numpy":
+        if kind.__name__ == "ndarray":
+            if arrays and (tagged := _as_tensor(value)) is not None:
+                return tagged
+        elif getattr(value, "shape", None) == () and type(value.item()) in _DATA:
+            return value.item()
     if kind in torch.serialization.get_safe_globals():
         return value
     if isinstance(value, Mapping):  # Lightning's own mappings of hyper-parameters, with attributes
-        return _as_data(dict(value), wrong, where)
+        return _as_data(dict(value), wrong, where, arrays=arrays)
     wrong.append(f"{where} is a {kind.__module__}.{kind.__qualname__}")
     return _NO_DATA

@@ -1,0 +1,262 @@
+"""What the Lightning adapter saves and gives back beyond Lightning's own state, and what it refuses in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from test_lightning import CONFIG, Data, Net, _quiet, evicted_at, fit, make_trainer, resumed, session_of, state, tensors
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TuneError
+from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
+from tune_plugins.testing import Exploit, RecordingSession
+
+__all__ = ["_quiet"]  # the fixture
+
+
+def fit_on(data: Any, *callbacks: Any, seed: int = 1, **options: Any) -> Any:
+    """A user's script with other data: its trainer, after the fit."""
+    model = Net(dict(CONFIG))
+    torch.manual_seed(seed)
+    trainer = make_trainer(*callbacks, **options)
+    trainer.fit(model, data)
+    return trainer
+
+
+def exploit(donor: RecordingSession, at: int = 2, own: int = 2) -> RecordingSession:
+    return session_of(exploit_at={own: Exploit(donor.checkpoints[at], at, dict(CONFIG))})
+
+
+def saved_at(iteration: int, script: Callable[..., Any]) -> RecordingSession:
+    session = session_of(save_at={iteration}, raise_at={iteration: TrialEvicted()})
+    with session, pytest.raises(TrialEvicted):
+        script(TuneReportCheckpointCallback(), seed=7)
+    return session
+
+
+# ------------------------------------------------------------------------------- generators outside the global ones
+
+
+class OwnGenerator(Data):
+    def train_dataloader(self) -> Any:
+        return DataLoader(tensors()[0], batch_size=8, shuffle=True, generator=torch.Generator().manual_seed(4))
+
+
+class OwnSampler(Data):
+    def train_dataloader(self) -> Any:
+        sampler = WeightedRandomSampler([1.0] * 32, 32, generator=torch.Generator().manual_seed(4))
+        return DataLoader(tensors()[0], batch_size=8, sampler=sampler)
+
+
+class NoisyValidation(Data):
+    """The validation shuffles and drops; its generator goes on where it was."""
+
+    def val_dataloader(self) -> Any:
+        generator = torch.Generator().manual_seed(4)
+        return DataLoader(tensors()[1], batch_size=5, shuffle=True, drop_last=True, generator=generator)
+
+
+@pytest.mark.parametrize("data", [OwnGenerator, OwnSampler, NoisyValidation])
+def test_generators_of_loaders_and_samplers_go_on(data: Callable[[], Any]) -> None:
+    with session_of() as whole:
+        expected = state(fit_on(data(), TuneReportCheckpointCallback(), seed=7))
+    donor = saved_at(2, lambda *callbacks, **options: fit_on(data(), *callbacks, **options))
+    with resumed(donor, 2) as session:
+        assert state(fit_on(data(), TuneReportCheckpointCallback(), seed=99)) == expected
+    assert session.values("val_loss") == whole.values("val_loss")[2:]
+    with exploit(donor, own=3) as session:
+        trainer = fit_on(data(), TuneReportCheckpointCallback())
+    assert state(trainer) == expected and session.values("val_loss")[3:] == whole.values("val_loss")[2:]
+
+
+def test_generators_of_a_validation_that_comes_later_go_on() -> None:
+    options: dict[str, Any] = {"check_val_every_n_epoch": 2, "num_sanity_val_steps": 0}
+    with session_of() as whole:
+        fit_on(NoisyValidation(), TuneReportCheckpointCallback(), seed=7, **options)
+    donor = saved_at(1, lambda *callbacks, seed: fit_on(NoisyValidation(), *callbacks, seed=seed, **options))
+    with resumed(donor, 1) as session:
+        trainer = fit_on(NoisyValidation(), TuneReportCheckpointCallback(), **options)
+    assert session.values("val_loss") == whole.values("val_loss")[1:]
+    for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop.val_loop):
+        assert not {"_load_combined_loader_states", "on_run_start", "setup_data"} & vars(loop).keys()
+
+
+def test_double_precision_is_the_training_that_was_never_interrupted() -> None:
+    options: dict[str, Any] = {"precision": "64-true"}
+    expected = state(fit(seed=7, **options))
+    donor = evicted_at(2, seed=7, **options)
+    with resumed(donor, 2):
+        assert state(fit(TuneReportCheckpointCallback(), **options)) == expected
+    with exploit(donor):
+        assert state(fit(TuneReportCheckpointCallback(), **options)) == expected
+
+
+class Persistent(Data):
+    def train_dataloader(self) -> Any:
+        return DataLoader(tensors()[0], batch_size=8, num_workers=1, persistent_workers=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "reason"),
+    [
+        (Persistent, {}, "the workers of a data loader with persistent_workers=True"),
+        (Data, {"reload_dataloaders_every_n_epochs": 1}, "reload_dataloaders_every_n_epochs counts from the start"),
+    ],
+)
+def test_data_that_cannot_go_on_in_place(data: Callable[[], Any], options: dict[str, Any], reason: str) -> None:
+    donor = evicted_at(1)
+    with exploit(donor, at=1, own=1) as session, pytest.raises(TrialRestarted):
+        fit_on(data(), TuneReportCheckpointCallback(), **options)
+    assert session.restarts[0].startswith(reason)
+
+
+# --------------------------------------------------------------------------------------------------- callbacks
+
+
+class Patience(EarlyStopping):
+    """With a base class that has the argument."""
+
+
+@pytest.mark.parametrize("kind", [EarlyStopping, Patience])
+def test_arguments_of_callbacks_are_those_of_the_script(kind: Any) -> None:
+    before = evicted_at(2, kind("val_loss", patience=10))
+    stopping = kind("val_loss", patience=3)
+    with resumed(before, 2):
+        fit(TuneReportCheckpointCallback(), stopping)
+    assert stopping.patience == 3 and stopping.best_score < 1
+    stopping = kind("val_loss", patience=3)
+    with exploit(before):
+        fit(TuneReportCheckpointCallback(), stopping)
+    assert stopping.patience == 3
+
+
+def test_an_argument_that_moves_on_is_restored() -> None:
+    class Ramp(Callback):
+        def __init__(self, level: int = 0) -> None:
+            self.level = level
+
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            self.level += 1
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"level": self.level}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self.level = state_dict["level"]
+
+    before, ramp = evicted_at(2, Ramp()), Ramp()
+    with resumed(before, 2):
+        fit(TuneReportCheckpointCallback(), ramp)
+    assert ramp.level == 4
+
+
+def test_a_stop_of_the_training_that_is_given_up_does_not_count() -> None:
+    donor = evicted_at(2, EarlyStopping("train_loss", patience=10), seed=7)
+    stopping = EarlyStopping("train_loss", patience=1, stopping_threshold=0.0)
+    stopping._evaluate_stopping_criteria = lambda current: (stopping.wait_count == 0, "")
+    with exploit(donor, at=2, own=1) as session:
+        fit(TuneReportCheckpointCallback(), stopping)
+    assert session.iterations[:2] == [1, 3]
+
+
+class Clock(Timer):
+    """A second goes by in each epoch."""
+
+    def time_elapsed(self, stage: Any = "train") -> float:
+        return self._offset + self.epochs
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.epochs = 0
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        self.epochs += 1
+
+    epochs = 0
+
+
+def test_time_of_the_training_that_is_given_up_does_not_count() -> None:
+    donor, clock = evicted_at(2, Clock("00:00:01:00"), seed=7), Clock("00:00:01:00")
+    with exploit(donor):
+        fit(TuneReportCheckpointCallback(), clock)
+    assert clock.time_elapsed() == 4
+    with exploit(donor) as session:  # and the donor's does
+        fit(TuneReportCheckpointCallback(), Clock({"seconds": 3}, interval="epoch"))
+    assert session.iterations == [1, 2, 3]
+    timer = Timer("00:00:01:00")
+    donor = evicted_at(1, Timer("00:00:01:00"))
+    with exploit(donor, at=1, own=1):
+        fit(TuneReportCheckpointCallback(), timer)
+    assert timer.start_time() > 0 and timer._start_time["train"] == timer.start_time()
+
+
+def test_lightnings_own_checkpoints_go_on_at_the_same_step() -> None:
+    saved: list[int] = []
+
+    class Noting(ModelCheckpoint):
+        def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
+            saved.append(trainer.global_step)
+            super()._save_checkpoint(trainer, filepath)
+
+    donor = evicted_at(2, seed=7)
+    with exploit(donor, own=3):
+        fit(TuneReportCheckpointCallback(), Noting("own", save_top_k=-1), enable_checkpointing=True)
+    assert saved == [4, 8, 12, 12, 16]
+
+
+class Arrays(Callback):
+    """Keeps arrays of NumPy in its state."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {
+            "matrix": np.arange(6, dtype=">i4").reshape(2, 3).T,
+            "flags": [np.array([True, False])],
+            "pair": (np.float64(0.5), np.array(3.0)),
+            "none": np.zeros((0, 2), dtype="complex64"),
+        }
+        self.loaded: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.kept
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loaded = state_dict
+
+
+def test_arrays_of_numpy_come_back() -> None:
+    before, callback = evicted_at(2, Arrays()), Arrays()
+    with resumed(before, 2):
+        fit(TuneReportCheckpointCallback(), callback)
+    for name in ("matrix", "none"):
+        there, here = callback.loaded[name], callback.kept[name]
+        assert there.dtype == here.dtype and np.array_equal(there, here) and there.shape == here.shape
+    assert callback.loaded["flags"][0].tolist() == [True, False]
+    assert callback.loaded["pair"] == (0.5, 3.0) and callback.loaded["pair"][1].shape == ()
+
+
+def test_arrays_of_objects_are_refused() -> None:
+    callback = Arrays()
+    callback.kept = {"objects": np.array([Callback])}
+    with session_of(save_at={1}), pytest.raises(TuneError, match=r"\['objects'\] is a numpy.ndarray"):
+        fit(TuneReportCheckpointCallback(), callback)
+
+
+# ------------------------------------------------------------------------------------- a state that does not fit
+
+
+@pytest.mark.parametrize("error", [TypeError("of another kind\nand more"), AssertionError(), IndexError("too short")])
+def test_code_of_the_script_that_cannot_load_a_state_is_a_reason(error: Exception) -> None:
+    class Choosy(Arrays):
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            raise error
+
+    donor = evicted_at(1, Choosy())
+    with exploit(donor, at=1, own=1) as session, pytest.raises(TrialRestarted):
+        fit(TuneReportCheckpointCallback(), Choosy())
+    expected = str(error).partition("\n")[0] or "AssertionError"
+    assert session.restarts == [f"the donor's state does not fit: {expected}"]
