@@ -50,6 +50,7 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!tune_plugins\.).*")]
 def _generate(app: Sphinx) -> None:
     import _api
     import _conformance
+    import _examples
     import _state_diagram
 
     from tune_plugins.transitions import TRANSITIONS
@@ -60,6 +61,7 @@ def _generate(app: Sphinx) -> None:
         "state_diagram.md": _state_diagram.page(TRANSITIONS),
         "scheduler_conformance.md": _conformance.page(HERE.parent),
         "api.md": _api.page(),
+        "examples.md": _examples.page(HERE.parent),
     }
     for name, text in pages.items():
         path = folder / name
