@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +29,8 @@ class SessionUse:
     """A fit has reported: later ones let the session count on."""
     owned: bool = False
     """A fit has taken the checkpoints: they belong to the first one that can have them."""
+    data: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
+    """Data sets of the fits, where the adapter notes them."""
 
 
 _use = SessionUse(None)
@@ -176,3 +179,10 @@ def live_parameters(
         if type(now) is type(then) and type(value) is type(then) and now == then:
             found[name] = (given[0], value)
     return found
+
+
+def moved_by_script(name: str, given: Any, used: Any) -> WarmRestartNeeded:
+    """The training no longer uses a parameter as it was given: the script sets it, by a course that it has begun."""
+    return WarmRestartNeeded(
+        f"the script itself has changed {name!r} from {given} to {used}, and may follow the old config"
+    )

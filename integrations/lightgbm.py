@@ -13,17 +13,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
 from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.errors import Mistakes, TuneError, WarmRestartNeeded
+from tune_plugins.errors import Mistakes, TrialRestarted, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._boosting import (
     Course,
     Postprocess,
@@ -32,6 +33,7 @@ from tune_plugins.integrations._boosting import (
     check_report_arguments,
     live_parameters,
     model_file,
+    moved_by_script,
     refuse_second_reporter,
     use_of,
 )
@@ -40,7 +42,7 @@ from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
 require("lightgbm", extra="lightgbm", needed_by="tune_plugins.integrations.lightgbm")
 
 from lightgbm import Booster, Dataset  # noqa: E402
-from lightgbm.basic import LightGBMError, _ConfigAliases, _InnerPredictor  # noqa: E402
+from lightgbm.basic import LightGBMError, _choose_param_value, _ConfigAliases, _InnerPredictor  # noqa: E402
 from lightgbm.callback import CallbackEnv, EarlyStopException, reset_parameter  # noqa: E402
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
@@ -63,8 +65,8 @@ class _Fit:
     counts_rounds: bool = False
     """`training_iteration` is the number of rounds done; otherwise the session counts."""
     port: _Port | None = None
-    kept: list[Dataset] = field(default_factory=list)
-    """Data sets that would have let go of their raw data."""
+    stuck: str = ""
+    """Why nothing can go on from a model of this training; the engine is then offered none before the end."""
     taken: bool = False
     """The model is one that was taken over."""
     origin: int = 0
@@ -177,8 +179,12 @@ class TuneReportCallback:
             self._enter(fit, env)
         if fit.before >= fit.end:
             env.model.update = _no_round  # the model is complete; LightGBM can be ended only after a round
-        else:
+            return
+        try:
             fit.tell(fit.first, env)
+        except BaseException:
+            self._leave(fit)
+            raise
 
     def _begin(self, call: _Call) -> None:
         """Look at a call of LightGBM before it has binned its data."""
@@ -188,13 +194,21 @@ class TuneReportCallback:
         refuse_second_reporter(type(self).__name__, call.callbacks, TuneReportCallback)
         use = use_of(session)
         first, use.reported = not use.reported, True
+        if first:
+            _Loan.undo_all()  # an error may have ended a fit of an earlier trial where no callback sees it
         fit = _Fit(session, origin=call.begin, begin=call.begin, before=call.begin, end=call.begin + call.rounds)
         if call.trains and self._saves() and not use.owned:
             use.owned = True
             fit.port = self._port(fit)
-            fit.kept = call.keep_raw_data()
+            fit.stuck = call.stuck(use.data)
+            _Loan.take(call.data_sets)
             if session.start_checkpoint is not None:
-                self._resume(fit, call, session.start_checkpoint)
+                try:
+                    self._resume(fit, call, session.start_checkpoint)
+                except BaseException:
+                    self._leave(fit)
+                    raise
+        use.data.update(call.data_sets)
         # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
         fresh = session.start_checkpoint is not None and fit.before == 0
         fit.counts_rounds = first and call.trains and not fresh
@@ -216,14 +230,25 @@ class TuneReportCallback:
     def _after_round(self, env: CallbackEnv) -> None:
         fit = self._fit
         assert fit is not None
-        ended = True
         try:
             ended = self._end_of_round(fit, env)
-        finally:
-            if ended:
-                self._fit = None
-                for data in fit.kept:
-                    data.free_raw_data, data.data = True, None
+        except TrialRestarted:
+            self._leave(fit, entered_anew=True)
+            raise
+        except BaseException:
+            self._leave(fit)
+            raise
+        if ended:
+            self._leave(fit)
+
+    def _leave(self, fit: _Fit, *, entered_anew: bool = False) -> None:
+        """The fit is over: leave the data sets as it would have left them without a tuning run."""
+        self._fit = None
+        if fit.port is None:
+            return
+        _Loan.undo_all()
+        if not entered_anew:  # a data set that outlives the function is needed with its raw data at once
+            _Loan.let_go_all()
 
     def _end_of_round(self, fit: _Fit, env: CallbackEnv) -> bool:
         """Report a round; True if it is the last one of the loop, EarlyStopException to make it so."""
@@ -309,7 +334,11 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     resumed. There are no checkpoints with `lightgbm.cv`, which has no model but one for each fold.
 
     While the training runs, its data sets keep their raw data, by which LightGBM must predict to go on from
-    another model.
+    another model. After it they are as they would be without a tuning run.
+
+    LightGBM cannot continue a random forest (``boosting="rf"``). Such a training saves its model at the end only; it is
+    never moved, and a paused trial waits in its process. The same holds if an earlier `lightgbm.cv` of the function has
+    binned the data set, unless that was made with ``free_raw_data=False``.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
@@ -321,8 +350,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     Raises:
         ArgumentError: an argument is wrong; a metric does not exist; the checkpoint to go on from
             lacks the file (it lists those there are).
-        TuneError: a trial is to go on from a checkpoint, and a data set has been binned before the training and has
-            let go of its raw data.
+        TuneError: a trial is to go on from a checkpoint, and its model is a random forest, or a data set has been
+            binned before the training and has let go of its raw data.
     """
 
     def __init__(
@@ -346,7 +375,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         return _Port(fit, self._filename, type(self).__name__)
 
     def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        if fit.port is None:
+        if fit.port is None or fit.stuck:
             return fit.session.report(metrics, iteration=iteration)
         return fit.session.report(metrics, iteration=iteration, model=fit.port, save_every=self._frequency)
 
@@ -361,6 +390,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             before = _rounds_done(directory, rounds)
         if call.begin and call.begin >= rounds:
             return  # the script has loaded the checkpoint itself
+        if fit.stuck:
+            raise TuneError(f"This trial is to go on from a checkpoint, and cannot: {fit.stuck}.")
         fit.take(rounds, before, origin=call.begin)
         try:
             call.go_on_from(given, fit.end - before)
@@ -398,6 +429,9 @@ class _Port:
             raise WarmRestartNeeded("reset_parameter may follow the old config, and is not told of the new one")
         if any(call.params.get(name) for name in _ConfigAliases.get("machines")):
             raise WarmRestartNeeded("a training on several machines must take over a model on all of them at once")
+        for name in _live(leaf_size=True):
+            if call.params.get(name) != fit.model.params.get(name):
+                raise moved_by_script(name, call.params.get(name), fit.model.params.get(name))
         given = call.predictor(path)
         rounds = given.current_iteration()
         before = _rounds_done(directory, rounds)
@@ -539,18 +573,27 @@ class _Call:
 
     @property
     def data_sets(self) -> list[Dataset]:
-        return [self.given["train_set"], *self.given["reduced_valid_sets"]]
+        return [self.given["train_set"], *self.given.get("reduced_valid_sets", ())]
 
-    def keep_raw_data(self) -> list[Dataset]:
-        """Let data sets keep their raw data when they are binned; returns those that would not have."""
-        letting_go = [
-            data
-            for data in self.data_sets
-            if data.free_raw_data and data.data is not None and data._handle is None and data.used_indices is None
-        ]
-        for data in letting_go:
-            data.free_raw_data = False
-        return letting_go
+    def stuck(self, before: Collection[Dataset]) -> str:
+        """Why nothing can go on from a model of this training; empty if it can.
+
+        Args:
+            before: data sets that were used in this trial before, and will be again if it is entered anew.
+        """
+        boosting = str(_choose_param_value("boosting", dict(self.params), "gbdt")["boosting"])
+        if boosting.lower() in ("rf", "random_forest"):
+            return (
+                f"LightGBM cannot continue a random forest (boosting={boosting!r}), also not with `init_model`. Let "
+                "the trial begin anew, or take another `boosting`, such as 'gbdt' or 'dart'"
+            )
+        if any(data in before and not _has_raw_data(data) for data in self.data_sets):
+            return (
+                "an earlier lightgbm.cv or lightgbm.train of this function has binned a data set, which let go of its "
+                "raw data, and LightGBM must predict these to continue a model. Make it with "
+                "Dataset(..., free_raw_data=False)"
+            )
+        return ""
 
     def predictor(self, path: str) -> _InnerPredictor:
         """What `lightgbm.train` makes of ``init_model=path``."""
@@ -562,8 +605,7 @@ class _Call:
         Raises:
             LightGBMError: a data set has let go of its raw data.
         """
-        for data in self.data_sets:
-            data._set_predictor(given)
+        _Loan.give(given)
         if rounds > 0:
             self.params["num_iterations"] = rounds
 
@@ -577,3 +619,87 @@ class _Call:
             booster.add_valid(data, name)
         booster.best_iteration = 0
         return booster
+
+
+def _has_raw_data(data: Dataset) -> bool:
+    """LightGBM can predict this data set by a model, or will be able to when it bins it."""
+    if data._handle is None or data.data is not None:
+        return True
+    return data.used_indices is not None and data.reference is not None and data.reference.data is not None
+
+
+class _Loan:
+    """What a fit changes on a data set of the script, which may use it again, also in another trial.
+
+    To go on from a model, a data set needs its raw data while the training runs, and gets the predictions of the
+    model as the scores to begin with.
+    """
+
+    _open: ClassVar[list[_Loan]] = []
+    """All that are not ended. Of the one fit that has the checkpoints, or left by an error."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = weakref.ref(data)  # the data set may be gone with the function that made it
+        self._lets_go = (
+            data.free_raw_data and data.data is not None and data._handle is None and data.used_indices is None
+        )
+        if self._lets_go:
+            data.free_raw_data = False
+        self._predictor, self._init_score = data._predictor, data.init_score
+        self._given: _InnerPredictor | None = None
+
+    @classmethod
+    def take(cls, data_sets: Collection[Dataset]) -> None:
+        """Begin with the data sets of a fit, and end with all others."""
+        kept = [data for loan in cls._open if loan._lets_go and (data := loan._data()) in data_sets]
+        cls._open = [loan for loan in cls._open if loan._data() not in data_sets]
+        cls.let_go_all()
+        cls._open = [cls(data) for data in data_sets]
+        for loan in cls._open:
+            loan._lets_go = loan._lets_go or loan._data() in kept
+
+    @classmethod
+    def give(cls, predictor: _InnerPredictor) -> None:
+        """Let the data sets begin with the predictions of a model.
+
+        Raises:
+            LightGBMError: one of them has let go of its raw data.
+        """
+        for loan in cls._open:
+            data = loan._data()
+            assert data is not None  # the running training has it
+            loan._given = predictor  # if this fails half way, too
+            data._set_predictor(predictor)
+
+    @classmethod
+    def undo_all(cls) -> None:
+        """Take the predictions back, as long as the raw data are there."""
+        for loan in cls._open:
+            loan._undo()
+
+    @classmethod
+    def let_go_all(cls) -> None:
+        """Let go of raw data as LightGBM would have done; that ends the loans."""
+        for loan in cls._open:
+            data = loan._data()
+            if loan._lets_go and data is not None:
+                data.free_raw_data, data.data = True, None
+        cls._open = []
+
+    def _undo(self) -> None:
+        data, given, self._given = self._data(), self._given, None
+        # `lightgbm.train` may have begun with the data set once more: it then has another predictor, which is right,
+        # or none, and scores of 0, for which LightGBM would begin otherwise than without any.
+        if data is None or given is None:
+            return
+        if data._predictor is not given and (data._predictor is not None or self._predictor is not None):
+            return
+        version = data.version  # a Booster that is kept would take the data set for a new one
+        if self._predictor is not None:
+            data._set_predictor(self._predictor)  # that of the script's own `init_model`
+        else:
+            data._predictor = None
+            data.set_init_score(self._init_score)
+            if self._init_score is None and data._handle is not None:
+                data.set_field("init_score", None)
+        data.version = version

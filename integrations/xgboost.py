@@ -10,6 +10,7 @@ run the callbacks do nothing, so that the same script trains alone.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from tune_plugins.integrations._boosting import (
     check_report_arguments,
     live_parameters,
     model_file,
+    moved_by_script,
     refuse_second_reporter,
     use_of,
 )
@@ -35,6 +37,7 @@ from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
 
 require("xgboost", extra="xgboost", needed_by="tune_plugins.integrations.xgboost")
 
+import numpy as np  # noqa: E402
 from xgboost import Booster  # noqa: E402
 from xgboost.callback import (  # noqa: E402
     CallbackContainer,
@@ -68,6 +71,8 @@ class _Fit:
     params: dict[str, Any] | None = None
     """Parameters that the model has been given by exploits, as changes to those of the call."""
     port: _Port | None = None
+    stuck: bool = False
+    """Nothing can go on from a model of this training; the engine is then offered none before the end."""
     model: Any = None
     evals_log: Any = None
     series: list[tuple[str, list[Any], int]] = field(default_factory=list)
@@ -127,7 +132,8 @@ class TuneReportCallback(TrainingCallback):
         fresh = is_booster and session.start_checkpoint is not None and model.num_boosted_rounds() == 0
         fit = self._fit = _Fit(session, counts_rounds=first and is_booster and not fresh, end=end)
         if owner:
-            fit.port = self._port(fit)
+            call = _TrainCall.find()
+            fit.port, fit.stuck = self._port(fit), call is not None and call.updates
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: TrainingCallback.EvalsLog) -> bool:
@@ -235,7 +241,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     all rounds; after early stopping the best iteration is noted in the model (``booster.best_iteration``).
     With several fits in a trial, checkpoints belong to the first call of `xgboost.train`; later fits
     are reported with iterations that count on, and are repeated if the trial has to be resumed. There
-    are no checkpoints with `xgboost.cv`, which has no model but one for each fold.
+    are no checkpoints with `xgboost.cv`, which has no model but one for each fold. With ``process_type="update"`` the
+    model is saved at the end only: in between it lacks the trees that are still to be updated.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
@@ -247,6 +254,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     Raises:
         ArgumentError: an argument is wrong; a metric does not exist; the checkpoint to go on from
             lacks the file (it lists those there are).
+        TuneError: the trial is to go on from a checkpoint that was saved during ``process_type="update"``.
     """
 
     def __init__(
@@ -271,7 +279,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         return _Port(fit, self._filename, type(self).__name__)
 
     def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        if fit.port is None:
+        if fit.port is None or fit.stuck:
             return fit.session.report(metrics, iteration=iteration)
         return fit.session.report(metrics, iteration=iteration, model=fit.port, save_every=self._frequency)
 
@@ -283,6 +291,12 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         if checkpoint is None:
             return model, None
         call = _TrainCall.running()
+        if call.updates:
+            raise TuneError(
+                "This trial is to go on from a checkpoint, and cannot: with process_type='update', XGBoost goes "
+                "through the trees of `xgb_model` once, and a checkpoint has only those that it had come to. Let the "
+                "trial begin anew; or use TuneReportCallback, and load tune_plugins.get_checkpoint() yourself."
+            )
         begun = model.num_boosted_rounds()
         with checkpoint.as_directory() as directory:
             loaded = call.booster(model_file(directory, self._filename, where=type(self).__name__))
@@ -323,6 +337,10 @@ class _Port:
         Course(end, call.num_boost_round - fit.done, fit.over).check(rounds, "xgboost.train")
         start = rounds - fit.done
         _begin_anew(_callbacks(), start, moved=start != fit.start)
+        if params.get("booster") != "gblinear":  # which shows its defaults instead
+            for name, now in _settings(fit.model).items():
+                if params.get(name) is not None and not _same_number(params[name], now):
+                    raise moved_by_script(name, params[name], now)
         fit.start, fit.end = start, end
         # The Booster that the user, `xgboost.train` and all callbacks hold becomes the one that `xgboost.train` makes
         # for `xgb_model`: random generator, parameters and cached predictions begin anew. `load_model` would leave
@@ -369,6 +387,28 @@ _LIVE = {
     )
     for name in names
 }
+
+
+def _settings(model: Booster) -> dict[str, str]:
+    """Parameters of the trees, of DART and of the objective that a Booster uses, by all their names."""
+    found: dict[str, str] = {}
+
+    def look(part: Mapping[str, Any]) -> None:
+        for name, value in part.items():
+            if isinstance(value, dict):
+                look(value)
+            elif name in _LIVE and isinstance(value, str):
+                found[name] = value
+
+    learner = json.loads(model.save_config())["learner"]
+    look(learner["gradient_booster"])
+    look(learner["objective"])
+    return found
+
+
+def _same_number(given: Any, used: str) -> bool:
+    """XGBoost has made `used` of `given`: it keeps numbers in 32 bits."""
+    return bool(np.float32(given) == np.float32(used))
 
 
 def _bound_to_its_loop(params: Mapping[str, Any]) -> str:
@@ -421,21 +461,33 @@ class _TrainCall:
     evals: Any
 
     @classmethod
+    def find(cls) -> _TrainCall | None:
+        """Find it among the callers; None if it is not there."""
+        for frame in callers():
+            if frame.f_code.co_name == "train" and frame.f_globals.get("__name__") == "xgboost.training":
+                given = frame.f_locals
+                return cls(given["params"], given["dtrain"], given["num_boost_round"], given["evals"] or ())
+        return None
+
+    @classmethod
     def running(cls) -> _TrainCall:
         """Find it among the callers.
 
         Raises:
             TuneError: it is not there.
         """
-        for frame in callers():
-            if frame.f_code.co_name == "train" and frame.f_globals.get("__name__") == "xgboost.training":
-                given = frame.f_locals
-                return cls(given["params"], given["dtrain"], given["num_boost_round"], given["evals"] or ())
+        if (call := cls.find()) is not None:
+            return call
         raise TuneError(
             "A trial can go on from a checkpoint by itself only inside xgboost.train or the scikit-learn estimators of "
             "XGBoost, and this callback was called from elsewhere. Train with xgboost.train, or load "
             "tune_plugins.get_checkpoint() yourself and use TuneReportCallback."
         )
+
+    @property
+    def updates(self) -> bool:
+        """Trees of the given model are changed, and none are added."""
+        return dict(self.params).get("process_type") == "update"
 
     def booster(self, path: str, params: Mapping[str, Any] | None = None) -> Booster:
         """The model that `xgboost.train` itself makes for ``xgb_model=path``, with changes of its parameters."""

@@ -613,6 +613,170 @@ def test_data_binned_before_without_raw_data_cannot_be_gone_on_with(tmp_path: Pa
         assert session.exploits and trees(model) == trees(plain)
 
 
+def taken_over(how: str, donor: Checkpoint) -> RecordingSession:
+    """A session in which a training goes on from a model of 3 rounds."""
+    if how == "resumed":
+        return RecordingSession(start_checkpoint=donor, start_iteration=3)
+    context = TrialContext(config={"learning_rate": 0.2})
+    return RecordingSession(exploit_at={3: Exploit(donor, 3, {"learning_rate": 0.1})}, context=context)
+
+
+@pytest.mark.parametrize("how", ["resumed", "exploited"])
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("score", [True, False])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_data_set_begins_from_nothing_in_the_next_fit(
+    how: str, keep: bool, score: bool, classes: int, tmp_path: Path
+) -> None:
+    features, target = load_wine(return_X_y=True) if classes == 3 else (X, Y)
+    params = {**SAMPLED, **({"objective": "multiclass", "num_class": 3} if classes == 3 else {}), "metric": "None"}
+    begin = np.outer(features[:, 0] / 100, np.arange(1, 1 + classes))
+    options = {"free_raw_data": not keep, "init_score": begin if classes == 3 else begin[:, 0]} if score else {}
+    options.setdefault("free_raw_data", not keep)
+
+    def sets() -> tuple[lgb.Dataset, lgb.Dataset]:
+        training = lgb.Dataset(features, target, **options)
+        return training, lgb.Dataset(features, target, reference=training, **options)
+
+    def train(training: Any, held_out: Any, *callbacks: Any, rounds: int = 6) -> Any:
+        return lgb.train(params, training, rounds, valid_sets=[held_out], callbacks=list(callbacks))
+
+    donor = checkpoint_of(train(*sets(), rounds=3), tmp_path)
+    expected = text(train(*sets()))
+    training, held_out = sets()
+    with taken_over(how, donor) as session:
+        train(training, held_out, TuneReportCheckpointCallback())
+        second = train(training, held_out)  # in the same trial, without any callback
+    assert len(session.iterations) == (3 if how == "resumed" else 6) and text(second) == expected
+    for callback in (TuneReportCheckpointCallback(), TuneReportCallback()):  # and in trials of the same process
+        with RecordingSession():
+            assert text(train(training, held_out, callback)) == expected
+    assert training._predictor is None and held_out._predictor is None
+    assert (training.init_score is None) is not score and (training.data is None) is not keep
+
+
+@pytest.mark.parametrize("how", ["resumed", "exploited"])
+def test_a_data_set_gets_back_the_scripts_own_initial_model(how: str, tmp_path: Path) -> None:
+    base = fit(rounds=2, evals=False)
+    donor = checkpoint_of(fit(rounds=3), tmp_path)
+
+    def script(*callbacks: Any) -> list[str]:
+        training = data_sets(free_raw_data=False)[0]
+        first = lgb.train(PARAMS, training, 4, init_model=base, callbacks=list(callbacks))
+        # LightGBM begins with scores of 0 here, and not with none
+        return [text(first), text(lgb.train(PARAMS, training, 2))]
+
+    with taken_over(how, donor):
+        taken = script(TuneReportCheckpointCallback())
+    alone = script()
+    assert taken[1] == alone[1] != text(lgb.train(PARAMS, data_sets()[0], 2)) and taken[0] != alone[0]
+
+
+def test_a_booster_that_is_kept_trains_on(tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(params=SAMPLED, rounds=3, evals=False), tmp_path)
+
+    def train(rounds: int, **options: Any) -> Any:
+        training = data_sets(init_score=X[:300, 0])[0]
+        model = lgb.train(SAMPLED, training, rounds, keep_training_booster=True, **options)
+        model.update()
+        return text(model)
+
+    with taken_over("resumed", donor):
+        assert train(6, callbacks=[TuneReportCheckpointCallback()]) == train(3, init_model=tmp_path / MODEL)
+
+
+@pytest.mark.parametrize("where", ["metric", "before", "after"])
+def test_an_error_leaves_nothing_on_the_data_sets(where: str, tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(params=SAMPLED, rounds=3, evals=False), tmp_path)
+    training, held_out = data_sets()
+
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("broken")
+
+    recorder = Recorder(before=where == "before")
+    if where != "metric":
+        recorder.__class__ = type("Broken", (Recorder,), {"__call__": broken})
+    with taken_over("resumed", donor), pytest.raises(RuntimeError, match="broken"):
+        lgb.train(
+            SAMPLED,
+            training,
+            6,
+            valid_sets=[held_out],
+            feval=broken if where == "metric" else None,
+            callbacks=[TuneReportCheckpointCallback(), recorder],
+        )
+    with RecordingSession():
+        model = lgb.train(SAMPLED, training, 6, valid_sets=[held_out], callbacks=[TuneReportCheckpointCallback()])
+    assert text(model) == text(lgb.train(SAMPLED, data_sets()[0], 6))
+    assert training.free_raw_data and training.data is None and held_out.data is None
+
+
+def test_a_data_set_that_outlives_a_new_entry_can_be_gone_on_with(tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(rounds=3, evals=False), tmp_path)
+    training, _ = data_sets()
+
+    def script() -> Any:
+        return lgb.train(PARAMS, training, 6, callbacks=[TuneReportCheckpointCallback()])
+
+    session = RecordingSession(exploit_at={3: Exploit(donor, 3, {"seed": 1})}, context=TrialContext(config={"seed": 0}))
+    with session, pytest.raises(TrialRestarted):
+        script()
+    with taken_over("resumed", donor) as session:
+        model = script()
+    assert session.iterations == [4, 5, 6] and trees(model) == trees(
+        fit(rounds=3, evals=False, init_model=tmp_path / MODEL)
+    )
+    assert training.free_raw_data and training.data is None
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("callback", [TuneReportCheckpointCallback, TuneReportCallback])
+def test_one_data_set_for_cv_and_train(keep: bool, callback: Any, tmp_path: Path) -> None:
+    donor = checkpoint_of(fit(params=SAMPLED, rounds=3, evals=False), tmp_path)
+
+    def script() -> Any:
+        training = data_sets(free_raw_data=not keep)[0]
+        lgb.cv(SAMPLED, training, 2, nfold=2, callbacks=[callback()])
+        return lgb.train(SAMPLED, training, 6, callbacks=[TuneReportCheckpointCallback(frequency=2)])
+
+    with RecordingSession() as session:
+        model = script()
+    assert text(model) == text(lgb.train(SAMPLED, data_sets()[0], 6))
+    # what cannot be gone on from is not saved for that
+    assert list(session.checkpoints) == ([3, 5, 7, 8] if keep else [8])
+    assert [report.savable for report in session.reports] == [False] * 2 + [keep] * 6
+    session = taken_over("resumed", donor)
+    if keep:
+        with session:
+            assert text(script()) == text(fit(params=SAMPLED, rounds=3, evals=False, init_model=tmp_path / MODEL))
+    else:
+        with session, pytest.raises(TuneError, match=r"earlier lightgbm\.cv .*free_raw_data=False"):
+            script()
+
+
+@pytest.mark.parametrize(("name", "value"), [("boosting", "rf"), ("boosting_type", "random_forest"), ("boost", "RF")])
+def test_a_random_forest_is_saved_at_the_end_only(name: str, value: str, tmp_path: Path) -> None:
+    params = {**SAMPLED, name: value}
+    with RecordingSession(save_at={3}) as session:
+        model = fit(TuneReportCheckpointCallback(frequency=2), params=params)
+    assert session.iterations == [1, 2, 3, 4, 5, 6] and not any(report.savable for report in session.reports)
+    assert list(session.checkpoints) == [6] and text(load(session.last_checkpoint)) == text(model)
+    assert text(model) == text(fit(params=params))
+    donor = checkpoint_of(fit(rounds=3), tmp_path)
+    session = RecordingSession(exploit_at={3: Exploit(donor, 3, {})})
+    with session, pytest.raises(TrialRestarted, match="without a model"):
+        fit(TuneReportCheckpointCallback(), params=params)
+    with (
+        RecordingSession(start_checkpoint=donor, start_iteration=3),
+        pytest.raises(TuneError, match=f"cannot continue a random forest .boosting='{value}'"),
+    ):
+        fit(TuneReportCheckpointCallback(), params=params)
+    if value == "rf":  # the first name that LightGBM looks at counts
+        with RecordingSession(start_checkpoint=donor, start_iteration=3) as session:
+            fit(TuneReportCheckpointCallback(), params={**PARAMS, "boosting": "gbdt", "boost": "rf"})
+        assert session.iterations == [4, 5, 6]
+
+
 def test_a_subset_of_the_data_goes_on(tmp_path: Path) -> None:
     def train(rounds: int, **options: Any) -> Any:
         whole = lgb.Dataset(X, Y, free_raw_data=False)
@@ -666,6 +830,27 @@ def test_what_cannot_be_done_in_place_says_why(tmp_path: Path) -> None:
     leaf = {"min_child_samples": 20}
     leaf_params = {**PARAMS, **leaf}
     assert why(params=leaf_params, config=leaf, new={"min_child_samples": 5}).startswith("'min_child_samples' cannot")
+
+
+@pytest.mark.parametrize(("name", "given"), [("learning_rate", "learning_rate"), ("eta", "learning_rate")])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_parameter_that_the_script_moves_itself_is_not_changed_in_place(
+    name: str, given: str, before: bool, tmp_path: Path
+) -> None:
+    donor = checkpoint_of(fit(rounds=3), tmp_path)
+
+    class Decay:
+        before_iteration = before
+
+        def __call__(self, env: Any) -> None:
+            env.model.reset_parameter({name: 0.2 * 0.9**env.iteration})
+
+    verdict = {3: Exploit(donor, 3, {given: 0.01})}
+    session = RecordingSession(exploit_at=verdict, context=TrialContext(config={given: 0.2}))
+    with session, pytest.raises(TrialRestarted):
+        fit(TuneReportCheckpointCallback(), Decay())
+    (reason,) = session.restarts
+    assert f"the script itself has changed {name!r} from" in reason or "has changed 'learning_rate'" in reason
 
 
 # --- scikit-learn

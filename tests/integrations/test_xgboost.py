@@ -890,6 +890,70 @@ def test_what_cannot_be_done_in_place_says_why(tmp_path: Path) -> None:
     assert why(config={"subsample": 1.0}, new={"subsample": 0.5}).startswith("'subsample' cannot")
 
 
+class Decay(xgb.callback.TrainingCallback):
+    """A user's own course of a parameter, from its value in the config."""
+
+    def __init__(self, name: str, value: float, factor: float = 0.9) -> None:
+        super().__init__()
+        self.name, self.value, self.factor = name, value, factor
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        model.set_param({self.name: self.value * self.factor**epoch})
+        return False
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("name", "given", "more"),
+    [
+        ("eta", "eta", {}),
+        ("learning_rate", "eta", {}),
+        ("lambda", "reg_lambda", {}),
+        ("rate_drop", "rate_drop", {"booster": "dart"}),
+        ("scale_pos_weight", "scale_pos_weight", {}),
+    ],
+)
+def test_a_parameter_that_the_script_moves_itself_is_not_changed_in_place(
+    name: str, given: str, more: dict[str, Any], first: bool, tmp_path: Path
+) -> None:
+    params = {**PARAMS, **more}
+    donor = checkpoint_of(fit(params={**params, given: 0.3}, rounds=3), tmp_path)
+
+    def script(factor: float) -> Any:
+        callback, own = TuneReportCheckpointCallback(), Decay(name, 0.3, factor)
+        return fit(*([callback, own] if first else [own, callback]), params={**params, given: 0.3})
+
+    reason = refused(lambda: script(0.9), donor, {given: 0.3}, {given: 0.01})
+    assert "the script itself has changed" in reason and "from 0.3 to 0.2" in reason
+    session, _ = exploit(lambda: script(1.0), {given: 0.3}, donor, {given: 0.01}, at=3)  # set, and not changed
+    assert session.exploits
+
+
+def updating(base: Any, callback: Any, rounds: int = 6) -> Any:
+    params = {**PARAMS, "process_type": "update", "updater": "refresh", "refresh_leaf": True}
+    return xgb.train(params, xgb.DMatrix(X[300:], Y[300:]), rounds, xgb_model=base, callbacks=[callback])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_updates_of_a_model_are_saved_at_the_end_only(tmp_path: Path) -> None:
+    base = fit()
+    with RecordingSession(save_at={3}) as session:
+        model = updating(base, TuneReportCheckpointCallback(frequency=2))
+    assert session.iterations == [1, 2, 3, 4, 5, 6] and not any(report.savable for report in session.reports)
+    assert list(session.checkpoints) == [6] and raw(load(session.last_checkpoint)) == raw(model)
+    assert raw(model) == raw(updating(base, Recorder()))
+    donor = checkpoint_of(fit(rounds=3), tmp_path)
+    assert "without a model" in refused(lambda: updating(base, TuneReportCheckpointCallback()), donor, {})
+    with (
+        RecordingSession(start_checkpoint=donor, start_iteration=3),
+        pytest.raises(TuneError, match="process_type='update'"),
+    ):
+        updating(base, TuneReportCheckpointCallback())
+    with RecordingSession(start_checkpoint=donor, start_iteration=3) as session:  # the script loads it itself
+        again = updating(load(donor), TuneReportCallback(), 3)
+    assert session.iterations == [4, 5, 6] and raw(again) == raw(updating(load(donor), Recorder(), 3))
+
+
 def test_checkpoints_of_xgboost_itself_would_get_other_names(tmp_path: Path) -> None:
     donor = checkpoint_of(fit(rounds=4), tmp_path / "donor")
     verdict = Exploit(donor, 4, {})
