@@ -279,32 +279,6 @@ def _follow(hparams: MutableMapping[str, Any], name: str, old: Any, new: Any) ->
             return
 
 
-def refuse_started_scripts(trainer: Any, where: str) -> None:
-    """In a trial: ``strategy="ddp"`` starts the program anew for each rank, and this one is a worker of the engine.
-
-    Raises:
-        ArgumentError: it has; what was started is ended, and nobody waits for it.
-    """
-    launcher = trainer.strategy.launcher
-    if not any(base.__name__ == "_SubprocessScriptLauncher" for base in type(launcher).__mro__):
-        return
-    if not launcher.procs:  # they were started by others, e.g. torchrun
-        return
-    # Lightning watches this very list, and kills the whole worker when a process in it fails.
-    started = launcher.procs.copy()
-    launcher.procs.clear()
-    for process in started:
-        process.kill()
-        process.wait()
-    raise ArgumentError(
-        where,
-        [
-            "strategy: 'ddp' starts the running program once more for each process, which a trial cannot do. "
-            "Write strategy='ddp_spawn', or 'ddp_fork'."
-        ],
-    )
-
-
 def _refuse_own_format(trainer: Any, callback: Any) -> None:
     strategy: Any = type(trainer.strategy)
     base = next((b for b in strategy.__mro__ if b.__name__ == "Strategy" and "save_checkpoint" in vars(b)), None)

@@ -12,7 +12,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from tune_plugins.errors import TrialUnwound, TuneError, WarmRestartNeeded
+from tune_plugins import session as tune_session
+from tune_plugins.errors import ArgumentError, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
+
+STOPPED = 75
+"""Exit code of a rank that began a fit after the trial was told to stop; with 0 the launcher would wait for a result."""
 
 T = TypeVar("T")
 Methods = Mapping[str, Callable[..., Any]]
@@ -44,13 +48,16 @@ class Ranks:
         """
         if self.size == 1:
             return call()
-        if self.rank:
-            result: T = self._follow()
-            return result
         try:
+            if self.rank:
+                result: T = self._follow()
+                return result
             result = call()
         except BaseException as error:
-            self._send(("raise", _portable(error)))
+            if isinstance(error, TrialStopped) and isinstance(error, SystemExit):
+                error.code = STOPPED
+            if not self.rank:
+                self._send(("raise", _portable(error)))
             raise
         self._send(("return", result))
         return result
@@ -144,6 +151,51 @@ def reserve_port() -> None:
                 continue
         os.environ["MASTER_PORT"] = str(port)  # for this trial; the worker's environment is put back behind it
         return
+
+
+def refuse_started_scripts(trainer: Any, where: str) -> None:
+    """In a trial: ``strategy="ddp"`` starts the program anew for each rank, and this one is a worker of the engine.
+
+    Raises:
+        ArgumentError: it has; what was started is ended, and nobody waits for it.
+    """
+    launcher = trainer.strategy.launcher
+    if not any(base.__name__ == "_SubprocessScriptLauncher" for base in type(launcher).__mro__):
+        return
+    if not launcher.procs:  # they were started by others, e.g. torchrun
+        return
+    # Lightning watches this very list, and kills the whole worker when a process in it fails.
+    started = launcher.procs.copy()
+    launcher.procs.clear()
+    for process in started:
+        process.kill()
+        process.wait()
+    raise ArgumentError(
+        where,
+        [
+            "strategy: 'ddp' starts the running program once more for each process, which a trial cannot do. "
+            "Write strategy='ddp_spawn', or 'ddp_fork'."
+        ],
+    )
+
+
+def raise_what_ended_the_ranks(trainer: Any, error: Exception) -> None:
+    """In the trial's own process, where the launcher of the ranks has failed: how the trial is left, if it is.
+
+    A rank by which the trial is unwound just ends, and to the launcher that is an error like any other.
+
+    Raises:
+        TrialUnwound: the trial was evicted, restarted or stopped in a rank.
+    """
+    session: Any = tune_session.current()
+    try:
+        if hasattr(session, "raise_if_unwound"):
+            session.raise_if_unwound()
+        if getattr(session, "stop_reason", "") and getattr(error, "exit_code", None) == STOPPED:
+            raise session.stopped(session.stop_reason)
+    except TrialUnwound:
+        trainer._teardown()  # as Lightning does behind this hook
+        raise
 
 
 def _store() -> Any:

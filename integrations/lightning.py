@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 else:
     Callback = type("Callback", tuple(_callback_classes()), {"__module__": __name__})
 
-from tune_plugins.integrations._lightning_fit import Fit, refuse_started_scripts  # noqa: E402  (needs torch)
-from tune_plugins.integrations._lightning_ranks import reserve_port  # noqa: E402
+from tune_plugins.integrations._lightning_fit import Fit  # noqa: E402  (needs torch)
+from tune_plugins.integrations._lightning_ranks import raise_what_ended_the_ranks, refuse_started_scripts, reserve_port  # noqa: E402
 
 
 class TuneReportCallback(Callback):
@@ -130,8 +130,10 @@ class TuneReportCallback(Callback):
             self._fit.end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """The fit is left."""
+        """The fit is left; where child processes ended because the trial is unwound, by that and no ordinary error."""
         self._over()
+        if isinstance(exception, Exception):
+            raise_what_ended_the_ranks(trainer, exception)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """The fit is over."""

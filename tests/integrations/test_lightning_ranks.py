@@ -16,13 +16,12 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
-from torch.multiprocessing.spawn import ProcessExitedException
 from torch.utils.data import DataLoader, TensorDataset
 
-from tune_plugins.errors import TrialEvicted
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
 from tune_plugins.runtime.children import children_may_report
-from tune_plugins.session import TrialContext
+from tune_plugins.session import TrialContext, Verdict
 from tune_plugins.testing import Exploit, RecordingSession
 
 EPOCHS = 4
@@ -105,13 +104,36 @@ def said(notes: Path) -> list[list[str]]:
     return [(notes / f"rank{rank}").read_text().split() for rank in (0, 1)]
 
 
+class Session(RecordingSession):
+    """Remembers how it was left, as that of a tuning run does."""
+
+    unwound: TrialUnwound | None = None
+    stop_reason = ""
+
+    def report(self, metrics: Any, **options: Any) -> Verdict:
+        try:
+            verdict = super().report(metrics, **options)
+        except TrialStopped:
+            raise
+        except TrialUnwound as how:
+            self.unwound = how
+            raise
+        if verdict is Verdict.STOP:
+            self.stop_reason = "enough"
+        return verdict
+
+    def raise_if_unwound(self) -> None:
+        if self.unwound is not None:
+            raise self.unwound
+
+
 def session_of(**options: Any) -> RecordingSession:
-    return RecordingSession(context=TrialContext(config=dict(CONFIG)), **options)
+    return Session(context=TrialContext(config=dict(CONFIG)), **options)
 
 
 def evicted_at(iteration: int, method: str) -> RecordingSession:
     session = session_of(save_at={iteration}, raise_at={iteration: TrialEvicted("evicted")})
-    with session, pytest.raises(ProcessExitedException):
+    with session, pytest.raises(TrialEvicted):
         fit(method, None, None, TuneReportCheckpointCallback())
     return session
 
@@ -139,6 +161,33 @@ def test_evicted_and_resumed_it_is_the_training_that_was_never_interrupted(capfd
         weights = fit("fork", None, None, TuneReportCheckpointCallback())
     assert session.iterations == [3, 4]
     assert weights == fit("fork")
+
+
+def test_the_script_cannot_take_an_eviction_for_an_error() -> None:
+    ran = []
+    with session_of(save_at={1}, raise_at={1: TrialEvicted("evicted")}), pytest.raises(TrialEvicted, match="evicted"):
+        try:
+            fit("fork", None, None, TuneReportCheckpointCallback())
+        except Exception as error:
+            ran.append(error)
+        ran.append("behind the fit")
+    assert ran == []
+
+
+def test_a_fit_after_the_stop_unwinds_and_does_not_wait() -> None:
+    with session_of(stop_at=1) as session, pytest.raises(TrialStopped, match="enough"):
+        fit("fork", None, None, TuneReportCheckpointCallback())
+        fit("fork", None, None, TuneReportCheckpointCallback())
+    assert session.iterations == [1]
+
+
+def test_an_error_of_the_script_in_a_rank_stays_one() -> None:
+    class Failing(Callback):
+        def on_train_end(self, trainer: Any, module: Any) -> None:
+            raise ValueError("of the script")
+
+    with session_of(stop_at=1), pytest.raises(Exception, match="of the script"):
+        fit("fork", None, None, Failing(), TuneReportCheckpointCallback())
 
 
 @pytest.mark.slow
@@ -189,11 +238,11 @@ def test_an_exploit_that_is_refused_unwinds_all(how: str, capfd: pytest.CaptureF
     callback = Refusing()
     callback.how = how
     with session_of(exploit_at={1: Exploit(donor.checkpoints[1], 1, {**CONFIG, "lr": 1.0})}) as session:
-        with pytest.raises(Exception) as caught:
+        with pytest.raises(BaseException) as caught:
             fit("fork", None, None, callback)
         if how == "refuses":
             assert session.restarts == ["'lr' cannot be changed in a running training"]
-            assert isinstance(caught.value, ProcessExitedException)
+            assert isinstance(caught.value, TrialRestarted)
         else:
             assert "rank 1 of the training says: ValueError: no room" in str(caught.value)
     assert session.iterations == [1]
