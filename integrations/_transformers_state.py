@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +17,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch.optim import lr_scheduler
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import ExportableState, TrainerState
+from transformers.utils import SAFE_WEIGHTS_NAME
 from transformers.utils import logging as transformers_logging
 
 from tune_plugins.errors import ArgumentError, WarmRestartNeeded
 from tune_plugins.integrations._torch_optimizers import Built, hyperparameters, restore_built
 
 OWN_FILE = "tune_plugins.pt"
-"""What the Trainer's own checkpoint lacks: the hyper-parameters with which the optimizer was built."""
+"""What the Trainer's own checkpoint lacks: with which hyper-parameters the optimizer was built, and whose it is."""
 
 STATE_FILE = "trainer_state.json"
 _CODE = "training_args.bin"
 _RANDOM = "rng_state.pth"
+_OPTIMIZER, _SCHEDULER = "optimizer.pt", "scheduler.pt"
 
 # Of a TrainerState: what the running training has of its own, whatever it goes on from.
 _OWN_FIELDS = frozenset(
@@ -48,13 +52,14 @@ def parts(trainer: Any) -> tuple[list[Any], list[Any]]:
     return [inner if driven is inner else wrapper], [] if scheduler is None else [scheduler]
 
 
-def save(trainer: Any, directory: Path, built: Built) -> None:
+def save(trainer: Any, directory: Path, built: Built, trial: str) -> None:
     """Write everything from which the training goes on.
 
     Args:
         trainer: in `train`, after everything that an evaluation or an epoch brings about.
         directory: exists, and is empty.
         built: hyper-parameters with which optimizer and scheduler were built.
+        trial: id of the trial.
     """
     target = str(directory)
     trainer.store_flos()
@@ -62,12 +67,18 @@ def save(trainer: Any, directory: Path, built: Built) -> None:
         trainer.save_model(target, _internal_call=True)
     Path(directory, _CODE).unlink(missing_ok=True)
     trainer._save_optimizer_and_scheduler(target)
+    for name, thing in ((_OPTIMIZER, trainer.optimizer), (_SCHEDULER, trainer.lr_scheduler)):
+        _without_numpy(thing, directory / name)
     trainer._save_scaler(target)
     trainer._save_rng_state(target)
     _as_plain_data(directory / _RANDOM)
     stateful = [c for c in [*trainer.callback_handler.callbacks, trainer.control] if isinstance(c, ExportableState)]
-    dataclasses.replace(trainer.state, stateful_callbacks=stateful).save_to_json(os.path.join(target, STATE_FILE))
-    torch.save({"built": built, **_batches(trainer)}, directory / OWN_FILE)
+    state = dataclasses.replace(trainer.state, stateful_callbacks=stateful)
+    for field in dataclasses.fields(state):
+        setattr(state, field.name, plain_data(getattr(state, field.name)))
+    state.save_to_json(os.path.join(target, STATE_FILE))
+    own = {"built": built, **_batches(trainer), **_lineage(trainer, trial)}
+    torch.save(plain_data(own), directory / OWN_FILE)
 
 
 def check_directory(trainer: Any, directory: Path, where: str) -> None:
@@ -100,24 +111,32 @@ def check_directory(trainer: Any, directory: Path, where: str) -> None:
         )
 
 
-def load_live(trainer: Any, directory: Path, built: Built) -> None:
+def load_live(trainer: Any, directory: Path, built: Built, trial: str) -> None:
     """Put a saved state into a training that has just completed the same epoch.
 
     Args:
         trainer: in `train`.
         directory: written by `save`.
         built: hyper-parameters with which this training's optimizer and scheduler were built.
+        trial: id of this trial.
 
     Raises:
-        WarmRestartNeeded: that is not possible; says why.
+        WarmRestartNeeded: that is not possible; says why. The training is then to be left: its state may be that of
+            two trials.
     """
     state = TrainerState.load_from_json(str(directory / STATE_FILE))
     _check_position(trainer.state, state)
     early_stopping = _stateful(trainer)
+    _check_weights(trainer.model, directory / SAFE_WEIGHTS_NAME)
+    forget_others_best(trainer, state, directory, trial)
     source = str(directory)
-    trainer._load_from_checkpoint(source)
-    type(trainer)._load_optimizer_and_scheduler(trainer, source)
-    trainer._load_scaler(source)
+    try:
+        trainer._load_from_checkpoint(source)
+        type(trainer)._load_optimizer_and_scheduler(trainer, source)
+        trainer._load_scaler(source)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = f"{error}".partition("\n")[0]
+        raise WarmRestartNeeded(f"the donor's state does not fit into this training: {reason}") from error
     for field in dataclasses.fields(state):
         if field.name not in _OWN_FIELDS:
             setattr(trainer.state, field.name, getattr(state, field.name))
@@ -159,6 +178,31 @@ def restore_hyperparameters(trainer: Any, directory: Path, built: Built, *, live
     restore_built(optimizers, schedulers, stored, built, live=live)
 
 
+def forget_others_best(trainer: Any, state: TrainerState, directory: Path, trial: str) -> None:
+    """Begin the search for the best model anew where the one found so far is not among this training's checkpoints.
+
+    The Trainer looks for it in its own ``output_dir``, by the number of its step: for the best step of another trial,
+    it would find there a model that this trial has given up.
+
+    Args:
+        trainer: any.
+        state: as saved in the directory; changed in place.
+        directory: of the checkpoint.
+        trial: id of this trial.
+    """
+    if state.best_global_step is None and state.best_model_checkpoint is None:
+        return  # the Trainer keeps no models; the best metric is that of the training which goes on
+    stored, own = _own(directory), _lineage(trainer, trial)
+    # From the file: of a state that it goes on from, the Trainer forgets the path alone if nothing is there.
+    best = TrainerState.load_from_json(str(directory / STATE_FILE)).best_model_checkpoint
+    if "trial" in stored:
+        ours = all(stored[name] == value for name, value in own.items())
+    else:  # the Trainer's own checkpoint
+        ours = best is not None and os.path.dirname(os.path.abspath(best)) == own["output_dir"]
+    if not ours or (best is not None and not os.path.isdir(best)):
+        state.best_metric = state.best_global_step = state.best_model_checkpoint = None
+
+
 def why_not_rescaled(trainer: Any) -> str:
     """Why rates of the Trainer's schedule are not proportional to its base, where the schedule does not show it."""
     if "min_lr" in (getattr(trainer.args, "lr_scheduler_kwargs", None) or {}):
@@ -178,6 +222,29 @@ def _check_position(now: TrainerState, then: TrainerState) -> None:
             f"the Trainer is in the middle of an epoch ({now.epoch:g}), where the batches it has drawn ahead "
             "and the random state cannot be made those of a continuation"
         )
+
+
+def _check_weights(model: Any, file: Path) -> None:
+    """Whether all weights fit is known before any is loaded; the Trainer loads those that do and goes on."""
+    if not file.is_file():
+        return  # in several files, or only those of adapters
+    own = model.state_dict()
+    with safe_open(file, framework="pt") as weights:
+        names = set(weights.keys())
+        for name in sorted(names):
+            theirs, mine = tuple(weights.get_slice(name).get_shape()), getattr(own.get(name), "shape", None)
+            if mine is None or tuple(mine) != theirs:
+                found = "it is missing" if mine is None else f"{tuple(mine)}"
+                raise WarmRestartNeeded(
+                    f"the donor's weights do not fit into this model: {name} is {theirs}, here {found}"
+                )
+    shared = {own[name].data_ptr() for name in names}
+    unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    for name, weight in own.items():
+        if name in names or name in unsaved or not isinstance(weight, torch.Tensor):
+            continue
+        if weight.data_ptr() not in shared:
+            raise WarmRestartNeeded(f"the donor's weights do not fit into this model: they lack {name}")
 
 
 def _stateful(trainer: Any) -> list[EarlyStoppingCallback]:
@@ -202,6 +269,36 @@ def _own(directory: Path) -> dict[str, Any]:
 def _batches(trainer: Any) -> dict[str, int]:
     names = ("per_device_train_batch_size", "gradient_accumulation_steps")
     return {name: int(getattr(trainer.args, name)) for name in names}
+
+
+def _lineage(trainer: Any, trial: str) -> dict[str, str]:
+    """Whose checkpoint it is."""
+    return {"trial": trial, "output_dir": os.path.abspath(trainer.args.output_dir)}
+
+
+def plain_data(value: Any) -> Any:
+    """The value with numbers of NumPy, also those in lists and dicts, as Python's: safe to load."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if type(value) in (dict, OrderedDict, Counter):
+        return type(value)({plain_data(key): plain_data(item) for key, item in value.items()})
+    if type(value) in (list, tuple):
+        return type(value)(map(plain_data, value))
+    return value
+
+
+def _has_numpy(value: Any) -> bool:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return True
+    if isinstance(value, Mapping):
+        return any(_has_numpy(key) or _has_numpy(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(_has_numpy, value))
+
+
+def _without_numpy(thing: Any, path: Path) -> None:
+    """Write a state anew that holds values of a config as NumPy has drawn them: nobody could load it."""
+    if path.is_file() and _has_numpy(state := thing.state_dict()):
+        torch.save(plain_data(state), path)
 
 
 def _bases(built: Built) -> list[list[Any]]:

@@ -119,6 +119,8 @@ class TuneReportCallback(TrainerCallback):
         refuse_second_reporter(where, fit.trainer.callback_handler.callbacks, TuneReportCallback)
         self._check(args, where)
         state.compute_steps(args, state.max_steps)  # those of this script, not of the checkpoint
+        if fit.start is not None:
+            trainer_state.forget_others_best(fit.trainer, state, fit.start, session.context.trial_id)
         if not fit.built:
             fit.built = hyperparameters(*trainer_state.parts(fit.trainer))
         self._note_history(fit)
@@ -364,7 +366,7 @@ class _Port:
     callback: TuneReportCheckpointCallback
 
     def save_state(self, directory: Path) -> None:
-        trainer_state.save(self.fit.trainer, directory, self.fit.built)
+        trainer_state.save(self.fit.trainer, directory, self.fit.built, self.fit.session.context.trial_id)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         fit = self.fit
@@ -373,7 +375,7 @@ class _Port:
         state = fit.trainer.state
         if fit.trainer.control.should_training_stop and state.global_step < state.max_steps:
             raise WarmRestartNeeded("another callback has told the Trainer to stop")
-        trainer_state.load_live(fit.trainer, directory, fit.built)
+        trainer_state.load_live(fit.trainer, directory, fit.built, fit.session.context.trial_id)
         self.callback._note_history(fit)
 
     def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
@@ -394,7 +396,7 @@ class _Port:
         args, applied = self.fit.trainer.args, set()
         for name, value in changed.items():
             if (name in found or name == "max_grad_norm") and name in before and hasattr(args, name):
-                now, old = getattr(args, name), before[name]
+                now, old, value = map(trainer_state.plain_data, (getattr(args, name), before[name], value))
                 if type(value) in (int, float) and type(old) in (int, float) and now == old:
                     setattr(args, name, value)
                     applied.add(name)

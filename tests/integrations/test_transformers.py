@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import torch
 import transformers_task as task
 from transformers import (
+    BertConfig,
     BertForSequenceClassification,
     EarlyStoppingCallback,
     Trainer,
@@ -22,6 +25,7 @@ from transformers import (
 from tune_plugins import session as tune_session
 from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TuneError
+from tune_plugins.integrations._transformers_state import plain_data
 from tune_plugins.integrations.transformers import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
@@ -214,7 +218,7 @@ def test_checkpoint_is_one_of_the_trainer_without_code_and_without_noise(
         *("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
         *("trainer_state.json", "tune_plugins.pt"),
     }
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "tune_plugins.pt"):
+    for name in STATES:
         torch.load(directory / name, weights_only=True)
     loaded = BertForSequenceClassification.from_pretrained(directory)
     for name, value in trainer.model.state_dict().items():
@@ -388,6 +392,49 @@ def test_a_second_training_in_a_trial_only_reports(output: Path) -> None:
     assert second.iterations == [2, 3, 4]
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_numbers_of_numpy_are_saved_as_those_of_python(output: Path, kind: type[np.floating[Any]]) -> None:
+    config = {**CONFIG, **{name: kind(CONFIG[name]) for name in ("learning_rate", "weight_decay", "max_grad_norm")}}
+    new = {**config, "learning_rate": kind(0.01), "max_grad_norm": kind(0.5)}
+    options = {"epochs": np.int64(3), "eval_steps": np.int64(3), "logging_steps": np.int64(3)}
+    with recording(config, save_at={1}) as first:
+        alone = trained(task.make(config, output, TuneReportCheckpointCallback(), **options))
+    for checkpoint in (first.checkpoints[1], first.last_checkpoint):
+        assert checkpoint is not None
+        states = [torch.load(Path(checkpoint.path, name), weights_only=True) for name in STATES]
+        assert [group["lr"] for group in states[0]["param_groups"]] == states[1]["_last_lr"]
+    with go_on(first, 1, config):
+        assert_same(alone, trained(task.make(config, output, TuneReportCheckpointCallback(), **options)))
+    given = Exploit(first.checkpoints[1], 1, new)
+    with recording(config, exploit_at={1: given}, save_at={2}) as session:
+        exploited = trained(task.make(config, output, TuneReportCheckpointCallback(), **options))
+    assert session.exploits == ["state of iteration 1 loaded, 'learning_rate', 'max_grad_norm' applied"]
+    for name in STATES:
+        torch.load(Path(session.checkpoints[2].path, name), weights_only=True)
+    with go_on(first, 1, new):
+        assert_same(trained(task.make(new, output, TuneReportCheckpointCallback(), **options)), exploited)
+
+
+STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "tune_plugins.pt")
+
+
+def test_plain_data() -> None:
+    nested = {
+        "groups": [{"lr": np.float64(0.1), "betas": (np.float32(0.5), 0.9)}, {"on": np.bool_(True)}],
+        "milestones": Counter({np.int64(3): 1}),
+        np.int64(0): {"rates": np.array([1.0, 2.0]), "weights": torch.ones(1)},
+    }
+    made = plain_data(nested)
+    assert made == {
+        "groups": [{"lr": 0.1, "betas": (0.5, 0.9)}, {"on": True}],
+        "milestones": Counter({3: 1}),
+        0: {"rates": [1.0, 2.0], "weights": torch.ones(1)},
+    }
+    assert type(made["milestones"]) is Counter and made[0]["weights"] is nested[np.int64(0)]["weights"]
+    found = [*made["groups"][0]["betas"], made["groups"][0]["lr"], made["groups"][1]["on"], *made["milestones"], *made]
+    assert {type(value) for value in found} == {float, bool, int, str}
+
+
 # --- stopping
 
 
@@ -459,6 +506,207 @@ def test_logged_losses_are_those_of_the_continuation(output: Path) -> None:
     alone = trained(task.make(task.LIVE, output, epochs=4, **options), given.path)
     logged = [[logs for logs in each.state.log_history if "loss" in logs] for each in (trainer, alone)]
     assert logged[0] == logged[1] and [logs["step"] for logs in logged[0]] == [4, 8, 12]
+
+
+class Steps(TrainerCallback):
+    """Counts the steps that are begun."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.begun += 1
+
+
+class NotesWeights(TrainerCallback):
+    """Notes the weights after each epoch, by the step, before anything is reported of it."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, dict[str, torch.Tensor]] = {}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self.weights[state.global_step] = {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_weights(model: torch.nn.Module, expected: Mapping[str, torch.Tensor], same: bool = True) -> None:
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items()) is same
+
+
+def bert(layers: int = 1, width: int = 16) -> BertForSequenceClassification:
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=20,
+            hidden_size=8,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=width,
+            max_position_embeddings=8,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "reason"),
+    [
+        ({"layers": 2, "width": 8}, r"intermediate\.dense\.bias is \(8,\), here \(16,\)"),
+        ({"layers": 3}, r"layer\.2\.\S+ is \(8,\), here it is missing"),
+        ({"layers": 1}, r"they lack bert\.encoder\.layer\.1\."),
+    ],
+)
+def test_a_donor_of_another_shape(output: Path, theirs: dict[str, int], reason: str) -> None:
+    given = donor(output, 2, model=bert(**theirs))
+    steps, notes, model = Steps(), NotesWeights(), bert(layers=2)
+    with recording(exploit_at={2: Exploit(given, 2, CONFIG)}) as session, pytest.raises(TrialRestarted, match=reason):
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), steps, notes, epochs=4, model=model))
+    assert "the donor's weights do not fit into this model" in session.restarts[0]
+    assert steps.begun == 6 and session.iterations == [1, 2]
+    assert list(session.checkpoints) == [2] and not session.finished  # saved before the exploit
+    assert_weights(model, notes.weights[6])  # of which nothing is the donor's
+
+
+def test_a_donor_with_other_parameter_groups(output: Path) -> None:
+    def script(groups: int, *callbacks: Any) -> None:
+        model = Plain()
+        parameters = list(model.parameters())
+        chunks = [parameters] if groups == 1 else [parameters[:1], parameters[1:]]
+        optimizer = torch.optim.SGD([{"params": chunk} for chunk in chunks], lr=0.5)
+        Trainer(
+            model=model,
+            args=task.make({}, output, epochs=4).args,
+            train_dataset=task.TRAIN,
+            eval_dataset=task.VALID,
+            optimizers=(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)),
+            callbacks=[TuneReportCheckpointCallback(), *callbacks],
+        ).train()
+
+    with recording({}, save_at={2}) as first:
+        script(2)
+    steps = Steps()
+    reason = r"does not fit into this training: loaded state dict has a different number of parameter groups$"
+    given = Exploit(first.checkpoints[2], 2, {})
+    with recording({}, exploit_at={2: given}) as session, pytest.raises(TrialRestarted, match=reason):
+        script(1, steps)
+    assert steps.begun == 6 and session.iterations == [1, 2]
+    assert list(session.checkpoints) == [2] and not session.finished  # saved before the exploit
+
+
+def test_a_donor_whose_weights_are_tied(output: Path) -> None:
+    class Tied(torch.nn.Module):
+        """As of a language model: a weight under two names, of which one is saved."""
+
+        _keys_to_ignore_on_save = ("scale",)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Plain()
+            self.first, self.second = self.inner.head, self.inner.head
+            self.register_buffer("scale", torch.ones(1))
+
+        def forward(self, input_ids: Any, labels: Any = None) -> Any:
+            return self.inner(input_ids, labels)
+
+    class Saving(Trainer):
+        def _save(self, output_dir: Any = None, state_dict: Any = None) -> None:
+            left = {"first.weight", "first.bias", "second.weight", "second.bias", "scale"}
+            super()._save(output_dir, {k: v for k, v in self.model.state_dict().items() if k not in left})
+
+    def script(*callbacks: Any) -> Trainer:
+        return trained(task.make({}, output, *callbacks, kind=Saving, epochs=3, model=Tied(), metrics=None))
+
+    with recording({}, save_at={1}) as first:
+        script(TuneReportCheckpointCallback())
+    with recording({}, exploit_at={1: Exploit(first.checkpoints[1], 1, {})}) as session:
+        script(TuneReportCheckpointCallback())
+    assert session.exploits and session.iterations == [1, 2, 3]
+
+
+class Scores:
+    """Gives each evaluation the next of some scores."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = iter(scores)
+
+    def __call__(self, prediction: Any) -> dict[str, float]:
+        return {"score": next(self.scores)}
+
+
+BEST = {
+    "epochs": 4,
+    "save_strategy": "epoch",
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "score",
+    "greater_is_better": True,
+}
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_best_model_of_another_trial_is_not_looked_for_here(tmp_path: Path, live: bool) -> None:
+    given = donor(tmp_path / "donor", 2, metrics=Scores(0.1, 0.9, 0.3, 0.4), **BEST)
+    own, before, after = tmp_path / "own", NotesWeights(), NotesWeights()
+    new = {**CONFIG, "learning_rate": 0.01} if live else {**CONFIG, "dropout": 0.3}
+
+    def script(config: Mapping[str, Any], notes: NotesWeights, *scores: float) -> Trainer:
+        return trained(task.make(config, own, notes, TuneReportCheckpointCallback(), metrics=Scores(*scores), **BEST))
+
+    with recording(exploit_at={2: Exploit(given, 2, new)}, save_at={3}) as session:
+        if live:
+            trainer = script(CONFIG, before, 0.2, 0.5, 0.7, 0.6)
+            after = before
+        else:
+            with pytest.raises(TrialRestarted):
+                script(CONFIG, before, 0.2, 0.5)
+    if not live:
+        with recording(new, start_checkpoint=given, start_iteration=2, save_at={3}) as session:
+            trainer = script(new, after, 0.7, 0.6)
+    best = (trainer.state.best_metric, trainer.state.best_global_step, trainer.state.best_model_checkpoint)
+    assert best == (0.7, 9, str(own / "checkpoint-9"))
+    assert_weights(trainer.model, after.weights[9])
+    assert_weights(trainer.model, before.weights[6], same=False)
+    # The best since then is this trial's own.
+    with go_on(session, 3, new):
+        resumed = script(new, NotesWeights(), 0.6)
+    assert (resumed.state.best_metric, resumed.state.best_global_step) == (0.7, 9)
+    assert_weights(resumed.model, after.weights[9])
+
+
+@pytest.mark.parametrize("other", ["trial", "output_dir"])
+def test_whose_the_best_model_is(tmp_path: Path, other: str) -> None:
+    theirs = tmp_path / "own" if other == "trial" else tmp_path / "donor"
+    with RecordingSession(context=TrialContext(trial_id="a", config=CONFIG), save_at={2}) as first:
+        trained(task.make(CONFIG, theirs, TuneReportCheckpointCallback(), metrics=Scores(0.1, 0.9, 0.3, 0.4), **BEST))
+    context = TrialContext(trial_id="b" if other == "trial" else "a", config=CONFIG)
+    with RecordingSession(context=context, start_checkpoint=first.checkpoints[2], start_iteration=2):
+        trainer = task.make(CONFIG, tmp_path / "own", TuneReportCheckpointCallback(), metrics=Scores(0.7, 0.6), **BEST)
+        trainer.train()
+    assert (trainer.state.best_metric, trainer.state.best_global_step) == (0.7, 9)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_resumed_trial_keeps_its_best_model(output: Path, there: bool) -> None:
+    scores = (0.1, 0.9, 0.3, 0.4)
+    notes = NotesWeights()
+    with recording(save_at={3}, raise_at={3: TrialEvicted()}) as first, pytest.raises(TrialEvicted):
+        trained(task.make(CONFIG, output, notes, TuneReportCheckpointCallback(), metrics=Scores(*scores), **BEST))
+    if not there:
+        shutil.rmtree(output / "checkpoint-6")
+    with go_on(first, 3):
+        resumed = task.make(CONFIG, output, notes, TuneReportCheckpointCallback(), metrics=Scores(0.4), **BEST)
+        resumed.train()
+    step, score = (6, 0.9) if there else (12, 0.4)
+    assert (resumed.state.best_global_step, resumed.state.best_metric) == (step, score)
+    assert resumed.state.best_model_checkpoint == str(output / f"checkpoint-{step}")
+    assert_weights(resumed.model, notes.weights[step])
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_best_model_of_a_checkpoint_of_the_trainer_itself(tmp_path: Path, elsewhere: bool) -> None:
+    first, second = tmp_path / "first", tmp_path / ("second" if elsewhere else "first")
+    trained(task.make(CONFIG, first, metrics=Scores(0.1, 0.9, 0.3, 0.4), **BEST))
+    start = Checkpoint.from_directory(first / "checkpoint-9")
+    with recording(start_checkpoint=start, start_iteration=3):
+        resumed = task.make(CONFIG, second, TuneReportCheckpointCallback(), metrics=Scores(0.4), **BEST)
+        resumed.train()
+    assert resumed.state.best_model_checkpoint == str(second / ("checkpoint-12" if elsewhere else "checkpoint-6"))
 
 
 def test_in_the_middle_of_an_epoch_the_function_is_entered_anew(output: Path) -> None:
