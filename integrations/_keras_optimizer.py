@@ -30,22 +30,50 @@ ATTRIBUTES = (
 
 
 def optimizers_of(model: Any) -> list[Any]:
-    """All optimizers of a model, without wrappers: that of `compile`, and those that a subclass holds as attributes."""
+    """All optimizers of a model, without wrappers: that of `compile` first, then those of `with_wrappers`."""
+    return [
+        optimizer
+        for optimizer in with_wrappers(model)
+        if not hasattr(optimizer, "inner_optimizer") and not hasattr(optimizer, "optimizers")
+    ]
+
+
+def with_wrappers(model: Any) -> list[Any]:
+    """Every optimizer that Keras saves with a model: what it, or a layer of it, holds, also in lists and dicts."""
     found: dict[int, Any] = {}
-    for candidate in (getattr(model, "optimizer", None), *vars(model).values()):
-        if isinstance(candidate, keras.optimizers.Optimizer):
-            for optimizer in getattr(candidate, "optimizers", [candidate]):  # of MultiOptimizer
-                inner = getattr(optimizer, "inner_optimizer", optimizer)  # of LossScaleOptimizer
-                found.setdefault(id(inner), inner)
+    seen: set[int] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, keras.optimizers.Optimizer):
+            if id(value) not in found:
+                found[id(value)] = value
+                visit(getattr(value, "inner_optimizer", None))  # of LossScaleOptimizer
+                visit(getattr(value, "optimizers", None))  # of MultiOptimizer
+        elif isinstance(value, (keras.Layer, dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            parts = vars(value) if isinstance(value, keras.Layer) else value
+            for part in list(parts.values()) if isinstance(parts, dict) else parts:
+                visit(part)
+
+    visit(getattr(model, "optimizer", None))
+    visit(model)
     return list(found.values())
+
+
+def numbers_of_variables(model: Any) -> list[int]:
+    """How many variables each optimizer has; few before its first step."""
+    return [len(optimizer.variables) for optimizer in optimizers_of(model)]
 
 
 def learning_rates(model: Any) -> list[float | None]:
     """Current learning rate of each optimizer; None where a schedule or a function computes it."""
-    return [
-        float(keras.ops.convert_to_numpy(optimizer.learning_rate)) if _schedule(optimizer) is None else None
-        for optimizer in optimizers_of(model)
-    ]
+    return [learning_rate(optimizer) for optimizer in optimizers_of(model)]
+
+
+def learning_rate(optimizer: Any) -> float | None:
+    """Current learning rate of an optimizer; None where a schedule or a function computes it."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate)) if _schedule(optimizer) is None else None
 
 
 def set_learning_rates(model: Any, values: Sequence[float | None]) -> None:
@@ -164,7 +192,13 @@ def _only_optimizer(model: Any, name: str) -> Any:
         raise WarmRestartNeeded(
             f"{name!r} cannot be changed in a running training: the model has {len(found)} optimizers"
         )
-    return found[0]
+    (optimizer,) = found
+    if not optimizer.built or not int(keras.ops.convert_to_numpy(optimizer.iterations)):
+        raise WarmRestartNeeded(
+            f"{name!r} cannot be changed in a running training: the model's optimizer has not made a step, so that "
+            "it is not known whether it is what trains the model"
+        )
+    return optimizer
 
 
 def _unambiguous(names: Sequence[str], what: str) -> None:

@@ -11,7 +11,8 @@ import json
 import os
 import random
 import sys
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import keras
 import numpy as np
 
 from tune_plugins.errors import TuneError
-from tune_plugins.integrations._keras_optimizer import learning_rates
+from tune_plugins.integrations import _keras_optimizer as hyper
 
 STATE_FILE = "training_state.json"
 FORMAT_VERSION = 1
@@ -36,6 +37,7 @@ class SavedState:
         learning_rates: in use when the state was saved.
         seed_generators: state of each seed generator in the model.
         generators: states of the process's random generators, by library.
+        optimizer_variables: how many variables each optimizer has.
     """
 
     epoch: int
@@ -44,6 +46,7 @@ class SavedState:
     learning_rates: list[float | None]
     seed_generators: list[list[int]]
     generators: dict[str, Any]
+    optimizer_variables: list[int] = field(default_factory=list)
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str]) -> SavedState | None:
@@ -74,7 +77,8 @@ def save(
         "epoch": epoch,
         "batch": batch,
         "base_learning_rates": base_learning_rates,
-        "learning_rates": learning_rates(model),
+        "learning_rates": hyper.learning_rates(model),
+        "optimizer_variables": hyper.numbers_of_variables(model),
         "seed_generators": [keras.ops.convert_to_numpy(v).tolist() for v in _seed_variables(model)],
         "generators": _generators(),
     }
@@ -84,6 +88,8 @@ def save(
 def load_weights(model: Any, path: str) -> None:
     """Load a weights file; the optimizers' variables too, if they are in it and fit.
 
+    An optimizer that its script builds later, e.g. with the first step of a `train_step`, gets them then.
+
     Args:
         model: built.
         path: file that ends in ``.weights.h5``.
@@ -91,7 +97,59 @@ def load_weights(model: Any, path: str) -> None:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and not optimizer.built:
         optimizer.build(model.trainable_variables)
-    model.load_weights(path)
+    unbuilt = [_Unbuilt(each) for each in hyper.with_wrappers(model) if not each.built]
+    try:
+        model.load_weights(path)
+    finally:
+        for each in unbuilt:
+            each.end_of_loading()
+
+
+class _Unbuilt:
+    """Variables of an optimizer that is not built; Keras would skip them.
+
+    They are kept until the optimizer is built, and saved as they are if a checkpoint is written before that.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.kept: dict[str, Any] = {}
+        optimizer.load_own_variables = self.load_own_variables  # Keras calls it with the place in its file
+
+    def load_own_variables(self, store: Any) -> None:
+        del self.optimizer.load_own_variables
+        if len(store.keys()) == len(self.optimizer.variables):
+            self.optimizer.load_own_variables(store)
+        else:
+            self.kept = {key: np.array(store[key]) for key in store.keys()}  # noqa: SIM118 - of Keras, no mapping
+
+    def end_of_loading(self) -> None:
+        vars(self.optimizer).pop("load_own_variables", None)
+        if self.kept:
+            self.optimizer.build, self.optimizer.save_own_variables = self.build, self.save_own_variables
+
+    def save_own_variables(self, store: Any) -> None:
+        for key, value in self.kept.items():
+            store[key] = value
+
+    def build(self, *args: Any, **options: Any) -> Any:
+        optimizer = self.optimizer
+        del optimizer.build, optimizer.save_own_variables
+        built = optimizer.build(*args, **options)
+        in_use = hyper.learning_rate(optimizer)
+        with _outside_of_graphs():
+            optimizer.load_own_variables(self.kept)
+            if in_use is not None:
+                optimizer.learning_rate = in_use  # that of the running script, not of the one that saved
+        return built
+
+
+def _outside_of_graphs() -> AbstractContextManager[Any]:
+    """Where an assignment happens now, and not with each step of a function that TensorFlow is tracing."""
+    if keras.backend.backend() == "tensorflow":
+        scope: AbstractContextManager[Any] = sys.modules["tensorflow"].init_scope()
+        return scope
+    return nullcontext()
 
 
 def load_randomness(model: Any, state: SavedState) -> None:

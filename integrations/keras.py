@@ -428,6 +428,11 @@ class _Port:
             )
         if reason := fit.call.data_run_on():
             raise WarmRestartNeeded(reason)
+        if saved.optimizer_variables != (numbers := hyper.numbers_of_variables(fit.model)):
+            raise WarmRestartNeeded(
+                f"the donor's state does not fit the running model: its optimizers have {saved.optimizer_variables} "
+                f"variables, those of the running model {numbers}"
+            )
         _sync(fit.model)
         own = hyper.learning_rates(fit.model)
         fit.moved_learning_rate = own != fit.base_learning_rates or saved.learning_rates != saved.base_learning_rates

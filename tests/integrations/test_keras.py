@@ -652,7 +652,7 @@ def other_architecture(units: int = 4, depth: int = 1, dropout: bool = True) -> 
     ("changed", "reason"),
     [
         ({"units": 8}, "A total of 3 objects could not be loaded"),
-        ({"depth": 2}, "objects could not be loaded"),
+        ({"depth": 2}, r"its optimizers have \[14\] variables, those of the running model \[10\]"),
         ({"dropout": False}, "0 seed generators"),
     ],
 )
@@ -681,6 +681,92 @@ def test_all_optimizers_of_a_model_are_found() -> None:
     assert hyper.learning_rates(model) == [0.5, 0.25]
     with pytest.raises(Exception, match="the model has 2 optimizers"):
         hyper.check_learning_rate(model, "lr", {"lr": 0.5}, [0.5, 0.25], 0.1)
+
+
+class Second(keras.callbacks.Callback):
+    """Steps an optimizer that the model holds besides its own; Keras builds it with its first step."""
+
+    def __init__(self, *epochs: int) -> None:
+        super().__init__()
+        self.steps_in = epochs or range(EPOCHS)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch in self.steps_in:
+            bias = self.model.layers[0].bias
+            second(self.model).apply([keras.ops.ones(bias.shape) * (epoch + 1.0)], [bias])
+
+
+def second(model: Any) -> Any:
+    return model.held["others"][0]
+
+
+def build_with_second(rate: float = 0.1, wrapper: Any = None) -> Any:
+    model = build()
+    optimizer = keras.optimizers.Adam(rate)
+    model.held = {"others": [wrapper(optimizer) if wrapper else optimizer]}
+    return model
+
+
+def state_of_both(model: Any) -> list[np.ndarray]:
+    return [*arrays(model), *(keras.ops.convert_to_numpy(v) for v in second(model).variables)]
+
+
+# Under JAX nothing can be built within a step of LossScaleOptimizer.
+@pytest.mark.parametrize("wrapper", [None, *([keras.optimizers.LossScaleOptimizer] if BACKEND == "torch" else [])])
+@pytest.mark.parametrize("idle", [False, True])
+def test_an_optimizer_that_is_built_late_goes_on_with_its_variables(wrapper: Any, idle: bool) -> None:
+    whole, resumed = build_with_second(wrapper=wrapper), build_with_second(wrapper=wrapper)
+    steps_in = (0, 1, 3) if idle else (0, 1, 2, 3)
+    fit(whole, Second(*steps_in))
+    with RecordingSession(stop_at=2) as before:
+        fit(build_with_second(wrapper=wrapper), Second(*steps_in), TuneReportCheckpointCallback())
+    start, at = before.last_checkpoint, 2
+    if idle:  # and a checkpoint before it is built again keeps them
+        with RecordingSession(start_checkpoint=start, start_iteration=at, stop_at=3) as between:
+            fit(build_with_second(0.7, wrapper), Second(*steps_in), TuneReportCheckpointCallback())
+        start, at = between.last_checkpoint, 3
+    with RecordingSession(start_checkpoint=start, start_iteration=at):
+        fit(resumed, Second(*steps_in), TuneReportCheckpointCallback())
+    assert all(np.array_equal(a, b) for a, b in zip(state_of_both(whole), state_of_both(resumed), strict=True))
+    assert not {"build", "load_own_variables", "save_own_variables"} & set(vars(second(resumed)))
+
+
+def test_the_learning_rate_of_the_script_holds_for_every_optimizer() -> None:
+    with RecordingSession(stop_at=2) as before:
+        fit(build_with_second(), Second(), TuneReportCheckpointCallback())
+    for built in (False, True):
+        resumed = build_with_second(0.7)
+        if built:
+            second(resumed).build([resumed.layers[0].bias])
+        with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=2):
+            fit(resumed, Second(), TuneReportCheckpointCallback())
+        assert hyper.learning_rates(resumed) == [np.float32(0.05), np.float32(0.7)]
+        assert int(keras.ops.convert_to_numpy(second(resumed).iterations)) == EPOCHS
+
+
+def test_optimizers_that_differ_in_their_variables_enter_anew() -> None:
+    config = {"lr": 0.05}
+    with pytest.raises(TrialRestarted, match=r"its optimizers have \[10, 4\] variables, those of the .* \[10, 2\]"):
+        exploit(build_with_second(), {}, config=config, donor=build_with_second(), donor_callbacks=[Second()])
+    with pytest.raises(TrialRestarted, match="the model has 2 optimizers"):
+        exploit(build_with_second(), {"lr": 0.1}, config=config, donor=build_with_second())
+
+
+def test_an_optimizer_that_makes_no_step_enters_anew() -> None:
+    """Something else trains, for which the learning rate of the config may be."""
+
+    class Trains(Subclassed):
+        def train_step(self, *args: Any) -> Any:
+            return ({}, args[0]) if BACKEND == "jax" else {}
+
+    def make() -> Any:
+        keras.utils.set_random_seed(5)
+        model = Trains()
+        model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+        return model
+
+    with pytest.raises(TrialRestarted, match="the model's optimizer has not made a step"):
+        exploit(make(), {"lr": 0.1}, donor=make())
 
 
 # --- the callback object
