@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_plugins import session as tune_session
-from tune_plugins.errors import ArgumentError, WarmRestartNeeded
+from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
 from tune_plugins.integrations import _lightning_state as state
 from tune_plugins.integrations._lightning_ranks import Ranks
 from tune_plugins.integrations._metrics import plain, select_metrics
@@ -26,6 +26,7 @@ class SessionUse:
     session: tune_session.Session | None
     owned: bool = False
     """A fit has taken the checkpoints: they belong to the first one that can have them."""
+    reported: bool = False
 
 
 _use = SessionUse(None)
@@ -43,7 +44,8 @@ class Fit:
 
     An epoch is reported when all of it is done: behind `on_train_epoch_end` of module and callbacks and the last
     learning rate scheduler. What is saved there is complete: a training that goes on from it neither repeats nor
-    skips anything, and is the one that was never interrupted, also with shuffling and dropout.
+    skips anything. A checkpoint is always that of a report: where the training goes on behind the last one, up to
+    epochs or steps that are not validated, the state is saved at that report and not at the end.
 
     Args:
         session: of the trial.
@@ -76,6 +78,8 @@ class Fit:
         self._due = self._validated = self._ended = False
         self._inside_epoch = self._reported_last = False
         self._least: tuple[Any, Any] | None = None
+        self._steps_reported = 0
+        self._rates: list[tuple[dict[str, Any], float, float]] = []  # (group, old, new) of the last exploit
         self._to_resume: dict[str, Any] | None = None
         if self.saves:
             _refuse_own_format(trainer, callback)
@@ -109,6 +113,8 @@ class Fit:
                     "or no validation_step, or limit_val_batches=0). Write on='train_epoch_end'."
                 ],
             )
+        self._refuse_without_reports()
+        self._steps_reported = trainer.global_step
         self.use.owned |= self.saves
         _after(trainer.fit_loop, "on_advance_end", self._epoch_done)
         if trainer.check_val_every_n_epoch is None:  # validation follows the steps, not the epochs
@@ -125,6 +131,12 @@ class Fit:
         self._unhook()
         if "train_end" in self.on and not self._reported_last:
             self._report()
+        if self.trainer.global_step == self._steps_reported:
+            self._finish()
+        elif self._is_fresh():
+            self._refuse("no validation came before the training ended, so that nothing was reported")
+
+    def _finish(self) -> None:
         if self.saves:
             self.ranks.conduct(lambda: self.session.finish(_Port(self), at_end=True))
 
@@ -155,9 +167,14 @@ class Fit:
 
     def _report(self) -> None:
         self._due = False
+        self._refuse_rates_put_back()
         verdict = self.ranks.conduct(self._send)
+        self.use.reported = True
+        self._steps_reported = self.trainer.global_step
         if verdict is tune_session.Verdict.STOP:
             self._stop()
+        elif self._is_last():
+            self._finish()
 
     def _send(self) -> tune_session.Verdict:
         values = self._values()
@@ -172,6 +189,55 @@ class Fit:
             # The verdict stands above `min_epochs`; the user's values come back at the end of the fit.
             self._least = loop.min_epochs, loop.epoch_loop.min_steps
             loop.min_epochs, loop.epoch_loop.min_steps = 0, None
+
+    def _is_last(self) -> bool:
+        """Whether the training, as planned, goes on but comes to its end without another report."""
+        if set(self.on) != {"validation_end"} or self._ended:
+            return False
+        trainer = self.trainer
+        epoch, every, epochs = trainer.current_epoch, trainer.check_val_every_n_epoch, trainer.fit_loop.max_epochs
+        batches, per_epoch = trainer.fit_loop.epoch_loop.batch_progress.total.ready, trainer.num_training_batches
+        if per_epoch == float("inf"):  # unknown: as many as up to now
+            per_epoch = batches / max(epoch, 1)
+        left = float("inf") if epochs in (None, -1) else epochs * per_epoch - batches
+        if every is not None:
+            ahead = (every - epoch % every) * per_epoch
+            left = float("inf") if epochs in (None, -1) else (epochs - epoch) * per_epoch
+        elif trainer.val_check_batch is not None:
+            ahead = trainer.val_check_batch - batches % trainer.val_check_batch
+        else:
+            return False  # validated by the clock
+        steps = trainer.max_steps - trainer.global_step if trainer.max_steps != -1 else float("inf")
+        return 0 < left < ahead or (steps > 0 and steps * batches < ahead * trainer.global_step)
+
+    def _is_fresh(self) -> bool:
+        """Nothing was reported in this trial, and it began in this very call of the training function."""
+        return not self.use.reported and self.session.start_checkpoint is None
+
+    def _refuse_without_reports(self) -> None:
+        trainer = self.trainer
+        epoch, every, epochs = trainer.current_epoch, trainer.check_val_every_n_epoch, trainer.fit_loop.max_epochs
+        if set(self.on) != {"validation_end"} or every is None or epochs in (None, -1) or not self._is_fresh():
+            return
+        if epochs // every <= epoch // every:
+            self._refuse(f"with check_val_every_n_epoch={every} no validation comes up to max_epochs={epochs}")
+
+    def _refuse(self, reason: str) -> None:
+        raise ArgumentError(
+            type(self.callback).__name__,
+            [f"on: {reason}. Write on='train_epoch_end', add 'train_end', or let the Trainer validate more often."],
+        )
+
+    def _refuse_rates_put_back(self) -> None:
+        rates, self._rates = self._rates, []
+        for group, old, new in rates:
+            if float(group["lr"]) == old:
+                raise TuneError(
+                    f"An exploit has changed the learning rate from {old:g} to {new:g} in the running training, and "
+                    f"code of the script has put {old:g} back since: it assigns a rate of which it keeps a copy. Use a "
+                    "learning rate scheduler, or override `apply_config` of the callback: let it change the copy, or "
+                    "not return the name, so that the training function is entered anew."
+                )
 
     def _values(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -222,9 +288,12 @@ class Fit:
 
     def apply_to_optimizers(self, module: Any, changed: Mapping[str, Any]) -> set[str]:
         """What `apply_config` of the adapter does if it is not overridden."""
-        applied = apply(
-            self.trainer.optimizers, state.schedulers(self.trainer), changed, before=self.config, built=self.built
-        )
+        optimizers, schedulers = self.trainer.optimizers, state.schedulers(self.trainer)
+        scheduled = [scheduler.optimizer for scheduler in schedulers if hasattr(scheduler, "optimizer")]
+        free = [o for o in optimizers if not any(o is other for other in scheduled)]
+        rates = [(group, float(group.get("lr", 0.0))) for optimizer in free for group in optimizer.param_groups]
+        applied = apply(optimizers, schedulers, changed, before=self.config, built=self.built)
+        self._rates = [(group, old, float(group["lr"])) for group, old in rates if float(group.get("lr", 0.0)) != old]
         old = flatten(self.config)
         hparams = getattr(module, "hparams", None)
         if isinstance(hparams, MutableMapping):

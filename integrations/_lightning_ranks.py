@@ -16,7 +16,7 @@ from tune_plugins import session as tune_session
 from tune_plugins.errors import ArgumentError, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
 
 STOPPED = 75
-"""Exit code of a rank that began a fit after the trial was told to stop; with 0 the launcher would wait for a result."""
+"""Exit code of a rank that began a fit after the trial was told to stop; at 0 the launcher would wait for a result."""
 
 T = TypeVar("T")
 Methods = Mapping[str, Callable[..., Any]]

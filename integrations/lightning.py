@@ -60,6 +60,9 @@ class TuneReportCallback(Callback):
     inside an epoch make one report, with the values of the last one; but where validation follows the steps and not
     the epochs (``check_val_every_n_epoch=None``) each one is reported, and `training_iteration` counts these.
 
+    Where validation is rarer than an epoch, `on` may have to name ``"train_epoch_end"`` or ``"train_end"``: a training
+    in which no epoch is reported is refused.
+
     Told to stop, the callback sets `trainer.should_stop` on all ranks, whatever `min_epochs` says.
 
     Args:
@@ -190,13 +193,18 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     A trial that starts from a checkpoint continues it up to the `max_epochs` of the script, just as
     ``trainer.fit(model, ckpt_path=...)`` would: module, optimizers, learning rate schedulers, loops, state of the
-    callbacks, precision and data module. The random generators go on as well, so that it is the training that was
-    never interrupted, also with shuffling and dropout. Hyper-parameters of the running script hold, not those stored.
+    callbacks, precision and data module. The random generators go on as well, those of data loaders and samplers too,
+    so that it is the training that was never interrupted, also with shuffling and dropout; the exceptions are those of
+    Lightning (loaders that are made anew in a fit, their workers if these persist, callbacks that keep less than their
+    state). Hyper-parameters of the running script hold, not those stored, and arguments of its callbacks do, too.
     A `ckpt_path` in the script is where a fresh trial begins; one that goes on does not load it again.
 
     Checkpoints are Lightning's own, restricted to plain data (``torch.load(weights_only=True)``), and saved
-    when the tuning run needs one, and at the end. With several fits in a trial they belong to the first; later fits
-    are reported with iterations that count on, and are repeated if the trial has to be resumed.
+    when the tuning run needs one, and at the end. Each is that of a report: epochs or steps behind the last validation
+    are in none, unless `on` names ``"train_end"``, too, by which the end is reported with the metrics last known. Where
+    the end is foreseen (`max_epochs`, `max_steps`) the last report's state is saved. With several fits in a trial they
+    belong to the first; later fits are reported with iterations that count on, and are repeated if the trial has to be
+    resumed.
 
     An exploit takes place between two epochs inside the running fit: the donor's state is loaded into the module,
     optimizers, schedulers and callbacks that are there, the loops count on from the donor's epoch, and `apply_config`

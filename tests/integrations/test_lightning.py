@@ -260,6 +260,29 @@ def test_no_validation_is_told() -> None:
     assert session.iterations == [1, 2, 3, 4]
 
 
+def test_a_training_without_any_report_is_told() -> None:
+    with (
+        session_of(),
+        pytest.raises(ArgumentError, match="check_val_every_n_epoch=10 no validation comes up to max_ep"),
+    ):
+        fit(TuneReportCheckpointCallback(), check_val_every_n_epoch=10)
+    for options in ({"max_steps": 3}, {"check_val_every_n_epoch": None, "val_check_interval": 20}):
+        with (
+            session_of(),
+            pytest.raises(ArgumentError, match=r"no validation came before .* Write on='train_epoch_end'"),
+        ):
+            fit(TuneReportCallback(), **options)
+
+
+def test_a_training_without_any_report_may_have_been_resumed() -> None:
+    options: dict[str, Any] = {"check_val_every_n_epoch": 3}
+    before = evicted_at(1, **options)
+    for at_end in (3, 4):
+        with resumed(before, 1) as session:
+            trainer = fit(TuneReportCheckpointCallback(), max_epochs=at_end, **options)
+        assert session.iterations == [] and not session.checkpoints and trainer.current_epoch == at_end
+
+
 def test_trainer_metrics_of_the_framework_are_untouched() -> None:
     alone = fit()
     with session_of() as session:
@@ -418,6 +441,37 @@ def test_nothing_is_saved_that_was_not_asked_for(tmp_path: Path) -> None:
     assert ours == ["checkpoints/epoch=3-step=16.ckpt"]  # Lightning's own
 
 
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"check_val_every_n_epoch": 2, "max_epochs": 3}, [8]),
+        ({"check_val_every_n_epoch": 2, "max_epochs": 5}, [8, 16]),
+        ({"max_steps": 14, "max_epochs": -1}, [4, 8, 12]),
+        ({"max_steps": 12, "max_epochs": -1}, [4, 8, 12]),
+        ({"max_steps": 5, "max_epochs": -1, "accumulate_grad_batches": 2}, [2, 4]),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 3}, [3, 6, 9, 12, 15]),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 8}, [8, 16]),
+    ],
+)
+def test_a_checkpoint_is_that_of_its_report(options: dict[str, Any], steps: list[int]) -> None:
+    with session_of() as session:
+        fit(TuneReportCheckpointCallback(), **options)
+    assert session.values("step") == steps and list(session.checkpoints) == [len(steps)]
+    assert stored(session, len(steps))["global_step"] == steps[-1]
+    with session_of() as session:
+        trainer = fit(TuneReportCheckpointCallback(on=("validation_end", "train_end")), **options)
+    (last,) = session.checkpoints
+    assert last == session.iterations[-1] and stored(session, last)["global_step"] == trainer.global_step
+
+
+def test_an_unforeseen_end_behind_the_last_report_is_in_no_checkpoint() -> None:
+    stopping = EarlyStopping("train_loss", mode="max", patience=2, check_on_train_epoch_end=True)
+    with session_of(save_at={1}) as session:
+        trainer = fit(TuneReportCheckpointCallback(), stopping, check_val_every_n_epoch=2, max_epochs=8)
+    assert trainer.current_epoch == 3 and session.iterations == [1] and list(session.checkpoints) == [1]
+    assert stored(session, 1)["global_step"] == 8
+
+
 def test_save_checkpoints_false_only_reports() -> None:
     with session_of(save_at={1, 2}, save_at_end=True) as session:
         fit(TuneReportCheckpointCallback(save_checkpoints=False))
@@ -531,6 +585,24 @@ def test_a_rate_that_the_script_transforms_is_refused() -> None:
         schedule="one cycle",
     )
     assert reason == "'lr' cannot be changed in a running training"  # OneCycleLR begins with a part of it
+
+
+def test_a_rate_of_which_the_script_keeps_a_copy_is_told() -> None:
+    class ByHand(Callback):
+        def __init__(self, rate: float) -> None:
+            self.rate = rate
+
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            trainer.optimizers[0].param_groups[0]["lr"] = self.rate
+
+    donor = evicted_at(1)
+    new = {**CONFIG, "lr": 0.2}
+    with (
+        session_of(exploit_at={1: Exploit(donor.checkpoints[1], 1, new)}) as session,
+        pytest.raises(TuneError, match=r"from 0.05 to 0.2 .* has put 0.05 back since"),
+    ):
+        fit(TuneReportCheckpointCallback(), ByHand(CONFIG["lr"]))
+    assert session.iterations == [1] and session.restarts == []
 
 
 def test_callbacks_that_restore_only_at_the_start_are_refused() -> None:
