@@ -19,8 +19,9 @@ def page(repository: Path) -> str:
     lines = [
         "# Examples",
         "",
-        "Each is a script in the folder `examples` of a checkout, runs as it is, and downloads nothing. `make demo` runs "
-        "the one on flights; its environment has XGBoost, the others need the extra of their framework and scikit-learn.",
+        "Each is a script in the folder `examples` of a checkout, runs as it is, and downloads nothing.",
+        "`make demo` runs the one on flights; its environment has XGBoost, the others need the extra of their",
+        "framework, and scikit-learn.",
         "",
     ]
     for script in sorted((repository / "examples").glob("*.py")):

@@ -78,7 +78,7 @@ class Notes(keras.callbacks.Callback):
             logs[self.metric] = float("nan")
 
 
-NO_COUNTER = "Keras' loop counter cannot be set: from the state of another epoch a training goes on by entering the function anew."
+NO_COUNTER = "Keras' loop counter cannot be set: from the state of another epoch it goes on by a new entry."
 
 
 class KerasConformance(AdapterConformance):

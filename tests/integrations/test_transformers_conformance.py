@@ -34,10 +34,7 @@ class PutBack(TrainerCallback):
         lr_scheduler.base_lrs = [new for _ in optimizer.param_groups]
 
 
-NO_COUNTER = (
-    "The Trainer's loop counter cannot be set: from the state of another epoch a training goes on by entering the "
-    "function anew."
-)
+NO_COUNTER = "The Trainer's loop counter cannot be set: from the state of another epoch it goes on by a new entry."
 
 
 class TestTransformers(AdapterConformance):
