@@ -1,11 +1,15 @@
-"""Tune a small CNN on handwritten digits with ASHA, in Lightning: ``python examples/lightning_digits.py``.
+"""Tune a small CNN on handwritten digits with ASHA, in Lightning.
 
-What tuning changes in the training function, beside reading `config`, is one argument of the Trainer:
+Run it with ``python examples/lightning_digits.py``; ``--help`` lists the options, ``--alone`` trains once by itself.
+`train` is an ordinary Lightning script. This is all that was changed in it, beside reading `config`::
 
-    -    trainer = Trainer(max_epochs=epochs, ...)
-    +    trainer = Trainer(max_epochs=epochs, ..., callbacks=[TuneReportCheckpointCallback()])
+    +from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
+     ...
+    -    trainer = Trainer(max_epochs=config["epochs"], **QUIET)
+    +    callbacks = [TuneReportCheckpointCallback()]
+    +    trainer = Trainer(max_epochs=config["epochs"], callbacks=callbacks, **QUIET)
 
-``--alone`` runs the same function once, without a tuning run: the callback then does nothing.
+Outside a tuning run the callback does nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +34,13 @@ SPACE = {
     "weight_decay": tune.loguniform(1e-6, 1e-2),
     "channels": tune.choice([8, 16, 32]),
     "dropout": tune.uniform(0.0, 0.5),
+}
+QUIET = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
 }
 
 
@@ -77,29 +88,17 @@ def loaders(size: int) -> tuple[Any, Any]:
 
 
 def train(config: dict[str, Any]) -> None:
-    """An ordinary Lightning training with one callback."""
+    """One trial: plain Lightning, and one argument of the Trainer."""
     seed_everything(1, verbose=False)
     torch.set_num_threads(1)  # trials run side by side
-    trainer = Trainer(
-        max_epochs=config["epochs"],
-        callbacks=[TuneReportCheckpointCallback()],  # the only line that tuning adds
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    callbacks = [TuneReportCheckpointCallback()]
+    trainer = Trainer(max_epochs=config["epochs"], callbacks=callbacks, **QUIET)
     trainer.fit(Digits(config), *loaders(config["size"]))
 
 
 def main() -> None:
     """Tune, and show the best trial."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=16, help="configurations to try (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs of a whole training (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=1797, help="digits to use (default: all %(default)s)")
-    parser.add_argument("--alone", action="store_true", help="train once, without a tuning run")
-    args = parser.parse_args()
+    args = parse_arguments()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
 
@@ -118,6 +117,7 @@ def main() -> None:
             seed=1,
             scheduler=ASHAScheduler(max_t=args.epochs, grace_period=2, reduction_factor=3),
         ),
+        run_config=tune.RunConfig(storage_path=args.storage_path),
     ).fit()
     best = results.get_best_result()
     epochs = sum(result.metrics.get("training_iteration", 0) for result in results)
@@ -125,6 +125,21 @@ def main() -> None:
     print(f"best of {len(results)} trials: {shown}")
     print(f"validation accuracy {best.metrics['val_accuracy']:.4f}, log loss {best.metrics['val_loss']:.4f}")
     print(f"epochs trained: {epochs} of {args.trials * args.epochs}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Tune a small CNN on handwritten digits with ASHA, in Lightning.")
+    parser.add_argument("--trials", type=int, default=16, help="configurations to try (default: 16)")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of a whole training (default: 20)")
+    parser.add_argument("--size", type=int, default=1797, help="digits to use (default: all 1797)")
+    parser.add_argument("--storage-path", help="folder for the experiment (default: ~/tune_results)")
+    parser.add_argument("--alone", action="store_true", help="one training by itself, without a tuning run")
+    args = parser.parse_args()
+    for name, least in (("trials", 1), ("epochs", 1), ("size", 4)):
+        if getattr(args, name) < least:
+            parser.error(f"--{name}: expected at least {least}, got {getattr(args, name)}")
+    return args
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import tune_plugins as tune
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
 from tune_plugins.results import ResultGrid
-from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
+from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
@@ -79,6 +79,18 @@ def train(config: dict[str, Any]) -> None:
 def train_on_two(config: dict[str, Any]) -> None:
     options = {"strategy": f"ddp_{config['method']}", "devices": 2}
     trainer_of(EPOCHS - 1, Facts(), TuneReportCheckpointCallback(), **options).fit(Linear(config))
+
+
+def train_on_two_with_care(config: dict[str, Any]) -> None:
+    """A script that goes on after errors; an eviction is none."""
+    note = Path(config["notes"], str(config["lr"]))
+    with note.open("a") as file:
+        try:
+            print("fit", file=file, flush=True)
+            train_on_two(config)
+        except Exception as error:
+            print(type(error).__name__, file=file)
+        print("behind it", file=file)
 
 
 class UnderRate(Callback):
@@ -180,3 +192,28 @@ def test_a_population_of_forked_ranks(fit: Fit) -> None:
         frame = result.metrics_dataframe
         assert set(frame["rank"]) == {0} and frame["epoch"].iloc[-1] == EPOCHS - 2
         assert frame["rate"].iloc[-1] == result.config["lr"]
+
+
+def test_forked_ranks_are_evicted_and_go_on(fit: Fit, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    results = fit(
+        train_on_two_with_care,
+        rates(0.3, 0.1, 0.001, 0.0001, method="fork", notes=str(notes)),
+        metric="loss",
+        mode="min",
+        scheduler=HyperBandScheduler(max_t=EPOCHS - 1, reduction_factor=2),
+        max_resident_trials=0,  # what is paused leaves its process, and goes on from its checkpoint
+    )
+    assert not results.errors, results.errors
+    entries = []
+    for result in results:
+        frame = result.metrics_dataframe
+        assert list(frame["epoch"]) == list(range(len(frame))), "each epoch once"
+        noted = Path(notes, str(result.config["lr"])).read_text().splitlines()
+        fits = noted.count("fit")
+        # One that is stopped while it is paused does not come back.
+        assert noted in (["fit"] * fits, ["fit"] * fits + ["behind it"])
+        assert frame["pid"].nunique() == fits
+        entries.append((fits, noted[-1]))
+    assert any(fits > 1 and last == "behind it" for fits, last in entries), "no trial was evicted, resumed and ended"
