@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 import keras
@@ -80,7 +84,72 @@ def set_learning_rates(model: Any, values: Sequence[float | None]) -> None:
     """Set the learning rate of each optimizer; None leaves one as it is."""
     for optimizer, value in zip(optimizers_of(model), values, strict=True):
         if value is not None and _schedule(optimizer) is None:
-            optimizer.learning_rate = value
+            with ours():
+                optimizer.learning_rate = value
+
+
+_ours: ContextVar[bool] = ContextVar("assigned by the adapter", default=False)
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """What is assigned in this block is no decision of the script's, for `LearningRateWatch`."""
+    token = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(token)
+
+
+class LearningRateWatch:
+    """Notices who else assigns learning rates, also if the value stays the same.
+
+    Such code may do so again, from a value that it keeps: a change from outside would hold until then only.
+
+    Args:
+        model: its optimizers are watched from now on.
+    """
+
+    KERAS = ("jax_state_sync", "_reduce_optimizer_lr")
+    """Functions of Keras that put back what there was, or set it in proportion to that (ReduceLROnPlateau)."""
+    ON_THE_WAY = ("learning_rate", "assign", "assign_add", "assign_sub")
+
+    def __init__(self, model: Any) -> None:
+        self._assigned = False
+        rates = [optimizer._learning_rate for optimizer in optimizers_of(model) if _schedule(optimizer) is None]
+        self._variables = [rate for rate in rates if isinstance(rate, keras.Variable)]
+        for variable in self._variables:
+            self._watch(variable)
+
+    def _watch(self, variable: Any) -> None:
+        assign = variable.assign
+
+        def watched(*args: Any, **options: Any) -> Any:
+            self._assigned = self._assigned or self._by_others()
+            return assign(*args, **options)
+
+        variable.assign = watched
+
+    def _by_others(self) -> bool:
+        frame = sys._getframe(2)  # who calls `assign`
+        while _of_keras(frame) and frame.f_code.co_name in self.ON_THE_WAY and frame.f_back is not None:
+            frame = frame.f_back
+        return not _ours.get() and not (_of_keras(frame) and frame.f_code.co_name in self.KERAS)
+
+    def assigned(self, model: Any) -> bool:
+        """Somebody has assigned a learning rate since, or has given the model another optimizer."""
+        watched = {id(variable) for variable in self._variables}
+        others = [optimizer for optimizer in optimizers_of(model) if id(optimizer._learning_rate) not in watched]
+        return self._assigned or any(_schedule(optimizer) is None for optimizer in others)
+
+    def end(self) -> None:
+        """Watch no longer."""
+        for variable in self._variables:
+            vars(variable).pop("assign", None)
+
+
+def _of_keras(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "keras"
 
 
 def rescaled(

@@ -38,6 +38,7 @@ class SavedState:
         seed_generators: state of each seed generator in the model.
         generators: states of the process's random generators, by library.
         optimizer_variables: how many variables each optimizer has.
+        learning_rate_assigned: the script, or a callback of its own, has set the learning rate in this training.
     """
 
     epoch: int
@@ -47,6 +48,7 @@ class SavedState:
     seed_generators: list[list[int]]
     generators: dict[str, Any]
     optimizer_variables: list[int] = field(default_factory=list)
+    learning_rate_assigned: bool = False
 
     @classmethod
     def read(cls, directory: str | os.PathLike[str]) -> SavedState | None:
@@ -68,9 +70,28 @@ class SavedState:
 
 
 def save(
-    model: Any, directory: Path, filename: str, *, epoch: int, batch: int, base_learning_rates: list[float | None]
+    model: Any,
+    directory: Path,
+    filename: str,
+    *,
+    epoch: int,
+    batch: int,
+    base_learning_rates: list[float | None],
+    learning_rate_assigned: bool,
+    loader: Any,
 ) -> None:
-    """Write weights and state into `directory`."""
+    """Write weights and state into `directory`; see `SavedState`.
+
+    Args:
+        model: built.
+        directory: exists.
+        filename: of the weights.
+        epoch: epochs that are complete.
+        batch: batches of the next epoch that are trained as well.
+        base_learning_rates: as the script built its optimizers.
+        learning_rate_assigned: the script sets the learning rate in the course of training.
+        loader: the DataLoader of torch that the data come from, or None.
+    """
     model.save_weights(os.path.join(directory, filename))
     content = {
         "format": FORMAT_VERSION,
@@ -80,7 +101,8 @@ def save(
         "learning_rates": hyper.learning_rates(model),
         "optimizer_variables": hyper.numbers_of_variables(model),
         "seed_generators": [keras.ops.convert_to_numpy(v).tolist() for v in _seed_variables(model)],
-        "generators": _generators(),
+        "generators": {**_generators(), "loader": [_state_of(each) for each in generators_of(loader)]},
+        "learning_rate_assigned": learning_rate_assigned,
     }
     Path(directory, STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
 
@@ -137,7 +159,7 @@ class _Unbuilt:
         del optimizer.build, optimizer.save_own_variables
         built = optimizer.build(*args, **options)
         in_use = hyper.learning_rate(optimizer)
-        with _outside_of_graphs():
+        with _outside_of_graphs(), hyper.ours():
             optimizer.load_own_variables(self.kept)
             if in_use is not None:
                 optimizer.learning_rate = in_use  # that of the running script, not of the one that saved
@@ -152,8 +174,17 @@ def _outside_of_graphs() -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def load_randomness(model: Any, state: SavedState) -> None:
-    """Put the seed generators of the model and the process's random generators where they were."""
+def load_randomness(model: Any, state: SavedState, loader: Any) -> None:
+    """Put the seed generators of the model, the process's random generators and those of the data where they were.
+
+    Args:
+        model: built.
+        state: to take them from.
+        loader: the DataLoader of torch that the data come from, or None.
+
+    Raises:
+        TuneError: the model has more or fewer seed generators.
+    """
     variables = _seed_variables(model)
     if len(variables) != len(state.seed_generators):
         raise TuneError(
@@ -163,6 +194,18 @@ def load_randomness(model: Any, state: SavedState) -> None:
     for variable, value in zip(variables, state.seed_generators, strict=True):
         variable.assign(np.asarray(value, dtype=keras.backend.standardize_dtype(variable.dtype)))
     _set_generators(state.generators)
+    generators, states = generators_of(loader), state.generators.get("loader", [])
+    if len(generators) == len(states):
+        for generator, content in zip(generators, states, strict=True):
+            generator.set_state(_bytes(content))
+
+
+def generators_of(loader: Any) -> list[Any]:
+    """Random generators that a DataLoader of torch was given, or one of its samplers."""
+    batches = getattr(loader, "batch_sampler", None)
+    holders = (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    found = (getattr(holder, "generator", None) for holder in holders)
+    return list({id(generator): generator for generator in found if hasattr(generator, "get_state")}.values())
 
 
 def _seed_variables(model: Any) -> list[Any]:
@@ -195,8 +238,16 @@ def _set_generators(states: dict[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), position, has_gauss, cached))
     if "torch" in states and "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(states["torch"]), dtype=torch.uint8))
+        sys.modules["torch"].set_rng_state(_bytes(states["torch"]))
+
+
+def _state_of(generator: Any) -> str:
+    return bytes(generator.get_state().numpy()).hex()
+
+
+def _bytes(state: str) -> Any:
+    torch = sys.modules["torch"]
+    return torch.frombuffer(bytearray.fromhex(state), dtype=torch.uint8)
 
 
 def _global_seed_generator(*, make: bool = False) -> Any:

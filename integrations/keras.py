@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,7 @@ EVENTS = ("epoch_end", "train_batch_end", "test_end")
 """When a result may be reported."""
 CHECKPOINT_EVENTS = ("epoch_end", "train_batch_end")
 SUFFIX = ".weights.h5"
+MODEL_CHECKPOINT_MEMORY = ("best", "_batches_seen_since_last_saving", "_last_batch_seen")
 
 
 @dataclass(slots=True)
@@ -78,8 +79,11 @@ class _Fit:
     """A result that waits for the end of the epoch, where the state is one to go on from."""
     base_learning_rates: list[float | None] = field(default_factory=list)
     """As the script built the optimizers."""
+    watch: hyper.LearningRateWatch | None = None
     moved_learning_rate: bool = False
     """The learning rate in use is, or that of an adopted state was, another than what the script has set."""
+    assigned_learning_rate: bool = False
+    """The script has set the learning rate in the course of the training whose state was adopted."""
     initial_epoch: tuple[Any] | None = None
     """What `model._initial_epoch` was, where it is to be put back."""
     finished: bool = False
@@ -152,6 +156,7 @@ class TuneReportCallback(keras.callbacks.Callback):
             fit.base_learning_rates = hyper.learning_rates(fit.model)
             if session.start_checkpoint is not None:
                 self._restore(fit, session.start_checkpoint)
+            fit.watch = hyper.LearningRateWatch(fit.model)
         self._fit = fit
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -204,6 +209,8 @@ class TuneReportCallback(keras.callbacks.Callback):
         if fit is not None:
             _put_back_initial_epoch(fit)
             self._finish(fit)
+            if fit.watch is not None:
+                fit.watch.end()
 
     # --------------------------------------------------------------------------------------- reporting
 
@@ -375,12 +382,16 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             epoch=fit.epoch,
             batch=fit.batch,
             base_learning_rates=fit.base_learning_rates,
+            learning_rate_assigned=fit.watch is not None and fit.watch.assigned(fit.model),
+            loader=fit.call.loader,
         )
 
     def _restore(self, fit: _Fit, checkpoint: Checkpoint) -> None:
         with checkpoint.as_directory() as directory:
             fit.call.build(fit.model)
             saved = self._load(fit, directory)
+        if fit.call.skip_backups():  # one that has had its turn may have set this: to begin in its epoch
+            fit.model._initial_epoch = None
         if saved is not None:
             fit.initial_epoch = (fit.model._initial_epoch,)
             fit.model._initial_epoch = saved.epoch  # as Keras' BackupAndRestore does; `fit` reads it next
@@ -391,11 +402,12 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         if not os.path.isfile(path):
             raise ArgumentError(type(self).__name__, [_missing_file(directory, self._filename)])
         saved = state_files.SavedState.read(directory)
-        state_files.load_weights(fit.model, path)
+        with hyper.ours():
+            state_files.load_weights(fit.model, path)
         rates = fit.base_learning_rates
         if saved is not None:
             rates = hyper.rescaled(rates, saved.base_learning_rates, saved.learning_rates)
-            state_files.load_randomness(fit.model, saved)
+            state_files.load_randomness(fit.model, saved, fit.call.loader)
         hyper.set_learning_rates(fit.model, rates)
         return saved
 
@@ -433,9 +445,12 @@ class _Port:
                 f"the donor's state does not fit the running model: its optimizers have {saved.optimizer_variables} "
                 f"variables, those of the running model {numbers}"
             )
+        if len(saved.generators.get("loader", [])) != len(state_files.generators_of(fit.call.loader)):
+            raise WarmRestartNeeded("the donor's DataLoader has other random generators than that of this training")
         _sync(fit.model)
         own = hyper.learning_rates(fit.model)
         fit.moved_learning_rate = own != fit.base_learning_rates or saved.learning_rates != saved.base_learning_rates
+        fit.assigned_learning_rate = saved.learning_rate_assigned
         try:
             self.callback._load(fit, directory)
         except (TuneError, ValueError, KeyError) as error:  # Keras: ValueError, KeyError where a variable is missing
@@ -447,12 +462,14 @@ class _Port:
 
     def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
         fit = self.fit
-        applied = set(self.callback.apply_config(fit.model, changed))
+        with hyper.ours():
+            applied = set(self.callback.apply_config(fit.model, changed))
         left = {name: value for name, value in changed.items() if name not in applied}
         config = hyper.flat(fit.session.context.config)
         for name in hyper.learning_rate_names(left):
             hyper.check_learning_rate(fit.model, name, config, fit.base_learning_rates, left[name])
-            if who := fit.call.sets_learning_rate(fit.moved_learning_rate):
+            assigned = fit.assigned_learning_rate or (fit.watch is not None and fit.watch.assigned(fit.model))
+            if who := fit.call.sets_learning_rate(fit.moved_learning_rate, assigned):
                 raise WarmRestartNeeded(f"{name!r} cannot be changed in a running training: {who}")
             (base,), (current,) = fit.base_learning_rates, hyper.learning_rates(fit.model)
             new = [float(left[name])]
@@ -473,6 +490,10 @@ class _FitCall:
 
     container: Any = None
     """Keras' list of the callbacks that this one is called with."""
+    later: tuple[Any, ...] = ()
+    """Those of them that begin after this one."""
+    memories: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
+    """What each ModelCheckpoint knew when the fit began."""
     epoch_iterator: Any = None
     epochs: int | None = None
     steps: int | None = None
@@ -491,6 +512,12 @@ class _FitCall:
                 caller = frame.f_locals.get("self")
                 if isinstance(caller, keras.callbacks.CallbackList) and callback in caller.callbacks:
                     call.container = caller
+                    call.later = tuple(caller.callbacks[caller.callbacks.index(callback) + 1 :])
+                    call.memories = [
+                        (each, {name: vars(each)[name] for name in MODEL_CHECKPOINT_MEMORY if name in vars(each)})
+                        for each in caller.callbacks
+                        if isinstance(each, keras.callbacks.ModelCheckpoint)
+                    ]
             elif frame.f_code.co_name == "fit" and "epoch_iterator" in names and "initial_epoch" in names:
                 given = frame.f_locals
                 call.epoch_iterator, call.epochs = given["epoch_iterator"], given["epochs"]
@@ -534,21 +561,47 @@ class _FitCall:
         iterator = self.epoch_iterator
         if getattr(iterator, "steps_per_epoch", None):
             return "with steps_per_epoch the data run on over the epochs, and a continuation begins them anew"
-        if type(getattr(iterator, "data_adapter", None)).__name__ == "GeneratorDataAdapter":
+        adapter = getattr(iterator, "data_adapter", None)
+        if type(adapter).__name__ == "GeneratorDataAdapter":
             return "a generator of data cannot be rewound, and a continuation begins it anew"
+        dataset = getattr(adapter, "py_dataset", None)
+        for method in ("on_epoch_begin", "on_epoch_end") if dataset is not None else ():
+            if getattr(getattr(dataset, method), "__func__", None) is not getattr(keras.utils.PyDataset, method):
+                return (
+                    f"the data set {type(dataset).__name__} may change itself between epochs ({method}), and a "
+                    "continuation begins with a new one"
+                )
+        if (loader := self.loader) is None:
+            return ""
+        if getattr(loader, "persistent_workers", False):
+            return "persistent workers of the DataLoader keep random states, and a continuation begins with new ones"
+        for sampler in (loader.sampler, loader.batch_sampler):
+            if sampler is not None and type(sampler).__module__.partition(".")[0] != "torch":
+                return (
+                    f"the DataLoader's {type(sampler).__name__} may keep a state of its own, and a continuation begins "
+                    "with a new one"
+                )
         return ""
 
-    def sets_learning_rate(self, moved: bool) -> str:
+    @property
+    def loader(self) -> Any:
+        """The DataLoader of torch that the data come from, or None."""
+        adapter = getattr(self.epoch_iterator, "data_adapter", None)
+        return adapter._dataloader if type(adapter).__name__ == "TorchDataLoaderAdapter" else None
+
+    def sets_learning_rate(self, moved: bool, assigned: bool) -> str:
         """Which callback decides on the learning rate, so that it cannot be changed from outside; or nothing.
 
         Args:
             moved: the learning rate in use is not the one that the script gave the optimizer.
+            assigned: something in the script has set it, be it to the same value.
         """
         callbacks = self.container.callbacks if self.container is not None else ()
         if any(isinstance(callback, keras.callbacks.LearningRateScheduler) for callback in callbacks):
             return "a LearningRateScheduler sets the learning rate, and may know the old value"
-        if moved and not any(isinstance(callback, keras.callbacks.ReduceLROnPlateau) for callback in callbacks):
-            return "something in the script has changed the learning rate in the course of training"
+        reduces = any(isinstance(callback, keras.callbacks.ReduceLROnPlateau) for callback in callbacks)
+        if assigned or (moved and not reduces):
+            return "something in the script sets the learning rate, and may know the old value"
         return ""
 
     def forget_the_past(self) -> None:
@@ -556,6 +609,23 @@ class _FitCall:
         for callback in self.container.callbacks if self.container is not None else ():
             if isinstance(callback, (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)):
                 callback.on_train_begin()
+        for callback, memory in self.memories:
+            vars(callback).update(memory)
+
+    def skip_backups(self) -> bool:
+        """Let each BackupAndRestore leave the state alone that is loaded from a checkpoint; is there any?"""
+        for callback in self.later:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                callback.on_train_begin = _skip_once(callback)
+        callbacks = self.container.callbacks if self.container is not None else ()
+        return any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks)
+
+
+def _skip_once(callback: Any) -> Callable[..., None]:
+    def on_train_begin(logs: Any = None) -> None:
+        del callback.on_train_begin
+
+    return on_train_begin
 
 
 def _put_back_initial_epoch(fit: _Fit) -> None:

@@ -262,11 +262,11 @@ class Shuffled(keras.utils.PyDataset):
         return X[4 * index : 4 * index + 4], Y[4 * index : 4 * index + 4]
 
 
-def loader() -> Any:
+def loader(shuffle: bool = True, **options: Any) -> Any:
     import torch
 
     data = torch.utils.data.TensorDataset(torch.tensor(X[:16]), torch.tensor(Y[:16]))
-    return torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+    return torch.utils.data.DataLoader(data, batch_size=4, shuffle=shuffle, **options)
 
 
 @pytest.mark.parametrize("source", ["arrays", "dataset", "loader"])
@@ -312,6 +312,34 @@ def test_complete_checkpoint_gets_no_further_epoch() -> None:
         assert session.reports == [] and session.checkpoints == {} and record.epoch == []
         fit(model, TuneReportCallback(), epochs=1)  # and Keras has forgotten where the first one began
     assert session.iterations == [5]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_backup_of_keras_does_not_take_the_place_of_the_checkpoint(first: bool, tmp_path: Path) -> None:
+    def callbacks() -> list[Any]:
+        both = [TuneReportCheckpointCallback(), keras.callbacks.BackupAndRestore(tmp_path / "backup")]
+        return both if first else both[::-1]
+
+    whole, resumed = build(), build()
+    fit(whole)
+    with RecordingSession(save_at={2}, raise_at={3: TrialEvicted()}) as before, pytest.raises(TrialEvicted):
+        fit(build(), *callbacks())
+    assert json.loads((tmp_path / "backup" / "training_metadata.json").read_text())["epoch"] == 3
+    with RecordingSession(start_checkpoint=before.checkpoints[2], start_iteration=2) as session:
+        record = fit(resumed, *(used := callbacks()))
+        assert session.iterations == [3, 4] and record.epoch == [2, 3] and same(resumed, whole)
+        assert not any("on_train_begin" in vars(callback) for callback in used)
+        fit(resumed, TuneReportCallback(), epochs=1)
+    assert session.iterations == [3, 4, 5]  # Keras has forgotten where the backup had begun
+
+
+def test_weights_alone_begin_with_the_first_epoch_whatever_a_backup_says(tmp_path: Path) -> None:
+    fit(build(), keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False), epochs=2)
+    build().save_weights(tmp_path / "model.weights.h5")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with RecordingSession(start_checkpoint=Checkpoint.from_directory(tmp_path), start_iteration=1):
+        record = fit(build(), backup, TuneReportCheckpointCallback())
+    assert record.epoch == [0, 1, 2, 3]
 
 
 def test_initial_epoch_of_the_script_counts() -> None:
@@ -571,12 +599,61 @@ def test_a_scheduler_in_the_script_enters_anew() -> None:
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.model.optimizer.learning_rate = 0.025
 
-    with pytest.raises(TrialRestarted, match="something in the script has changed the learning rate"):
+    with pytest.raises(TrialRestarted, match="something in the script sets the learning rate"):
         exploit(build(), {"lr": 0.1}, Halves())
 
 
 def plateau() -> Any:
     return keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10.0)
+
+
+class Sets(keras.callbacks.Callback):
+    """Sets the learning rate from a value that it keeps."""
+
+    def __init__(self, how: str, when: Collection[int] = range(EPOCHS)) -> None:
+        super().__init__()
+        self.how, self.when = how, when
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        optimizer = self.model.optimizer
+        if epoch not in self.when:
+            return
+        if self.how == "attribute":
+            optimizer.learning_rate = 0.05
+        elif self.how == "variable":
+            optimizer.learning_rate.assign(0.05)
+        else:
+            optimizer.learning_rate.assign_add(0.0)
+
+
+@pytest.mark.parametrize("how", ["attribute", "variable", "by adding"])
+def test_a_script_that_sets_the_same_learning_rate_enters_anew(how: str) -> None:
+    with pytest.raises(TrialRestarted, match="something in the script sets the learning rate"):
+        exploit(build(), {"lr": 0.02}, Sets(how))
+    assert exploit(build(), {}, Sets(how)).exploits  # no matter if the learning rate stays
+
+
+def test_a_donor_whose_script_sets_the_learning_rate_makes_enter_anew() -> None:
+    with pytest.raises(TrialRestarted, match="something in the script sets the learning rate"):
+        exploit(build(), {"lr": 0.02}, donor_callbacks=[Sets("attribute", when=[1])])
+
+
+def test_a_learning_rate_is_changed_in_place_again_and_again() -> None:
+    """What the adapter itself and Keras assign does not count."""
+    with RecordingSession(save_at=range(9)) as other:
+        fit(build(), TuneReportCheckpointCallback())
+
+    class Own(TuneReportCheckpointCallback):
+        def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
+            model.optimizer.learning_rate = model.optimizer.learning_rate + 0.0
+            return ()
+
+    model = build()
+    then = {i: Exploit(other.checkpoints[i], i, {"lr": 0.05 / i}) for i in (2, 3)}
+    with RecordingSession(exploit_at=then, context=TrialContext(config={"lr": 0.05})) as session:
+        fit(model, Own(), keras.callbacks.ReduceLROnPlateau("loss", patience=99))
+    assert len(session.exploits) == 2 and rate(model) == np.float32(0.05 / 3)
+    assert "assign" not in vars(model.optimizer.learning_rate)
 
 
 def test_a_reduced_learning_rate_goes_on_in_proportion() -> None:
@@ -612,6 +689,22 @@ def test_an_exploit_forgets_what_early_stopping_remembers() -> None:
     assert session.iterations == [1, 2, 3, 4]
 
 
+def test_an_exploit_forgets_what_model_checkpoint_remembers(tmp_path: Path) -> None:
+    """As the callback of a training that is entered anew: it has its threshold alone."""
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", "loss", save_best_only=True, initial_value_threshold=1e9
+    )
+    bests: list[Any] = []
+
+    class Notes(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            bests.append(best.best)
+
+    session = exploit(build(), {"lr": 0.02}, best, Notes())
+    losses = session.values("loss")
+    assert session.exploits and bests == [1e9, losses[0], 1e9, losses[2]]
+
+
 def test_data_that_run_on_enter_anew() -> None:
     with pytest.raises(TrialRestarted, match="steps_per_epoch"):
         exploit(build(), {"lr": 0.02}, steps_per_epoch=2)
@@ -622,6 +715,61 @@ def test_data_that_run_on_enter_anew() -> None:
 
     with pytest.raises(TrialRestarted, match="steps_per_epoch"):
         exploit(build(), {"lr": 0.02}, data=batches(), steps_per_epoch=2)
+
+
+class ShufflesItself(Shuffled):
+    """Data that change between epochs."""
+
+    def on_epoch_end(self) -> None:
+        self.order = np.random.permutation(4)
+
+
+class OwnSampler:
+    """Keeps an order of its own."""
+
+    def __iter__(self) -> Any:
+        return iter(range(16))
+
+    def __len__(self) -> int:
+        return 16
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (ShufflesItself, r"ShufflesItself may change itself between epochs \(on_epoch_end\)"),
+        (lambda: loader(shuffle=False, sampler=OwnSampler()), "the DataLoader's OwnSampler may keep a state"),
+    ],
+)
+def test_data_that_may_keep_a_state_enter_anew(data: Any, reason: str) -> None:
+    with pytest.raises(TrialRestarted, match=reason):
+        exploit(build(), {"lr": 0.02}, data=data())
+
+
+@pytest.mark.parametrize("place", ["loader", "sampler"])
+def test_a_loader_with_a_generator_of_its_own_goes_on(place: str) -> None:
+    def data(seed: int = 2) -> Any:
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        if place == "loader":
+            return loader(generator=generator)
+        return loader(shuffle=False, sampler=torch.utils.data.RandomSampler(range(16), generator=generator))
+
+    whole, resumed, live = build(), build(), build()
+    fit(whole, data=data())
+    with RecordingSession(stop_at=2) as before:
+        fit(build(), TuneReportCheckpointCallback(), data=data())
+    with RecordingSession(start_checkpoint=before.last_checkpoint, start_iteration=2):
+        fit(resumed, TuneReportCheckpointCallback(), data=data(seed=3))
+    assert same(resumed, whole) and before.last_checkpoint is not None
+    then = {2: Exploit(before.last_checkpoint, 2, {})}
+    with RecordingSession(exploit_at=then, context=TrialContext(config={})) as session:
+        fit(live, TuneReportCheckpointCallback(), data=data(seed=3))
+    assert session.exploits and same(live, whole)
+    session = RecordingSession(exploit_at=then, context=TrialContext(config={}))
+    with session, pytest.raises(TrialRestarted, match="the donor's DataLoader has other random generators"):
+        fit(build(), TuneReportCheckpointCallback(), data=loader())
 
 
 def test_within_an_epoch_it_enters_anew() -> None:
