@@ -5,9 +5,9 @@ Run it with ``python examples/keras_digits.py``; ``--help`` lists the options, `
 
     +from tune_plugins.integrations.keras import TuneReportCheckpointCallback
      ...
-    -    model.fit(x, y, epochs=EPOCHS, validation_data=(x_val, y_val), verbose=0)
+    -    model.fit(x, y, epochs=epochs, batch_size=32, validation_data=(x_val, y_val), verbose=0)
     +    callbacks = [TuneReportCheckpointCallback()]
-    +    model.fit(x, y, epochs=EPOCHS, validation_data=(x_val, y_val), verbose=0, callbacks=callbacks)
+    +    model.fit(x, y, epochs=epochs, batch_size=32, validation_data=(x_val, y_val), verbose=0, callbacks=callbacks)
 
 HyperBand pauses trials and goes on with the better ones: each goes on in the epoch where it was, by itself.
 """
