@@ -57,7 +57,9 @@ def take(trainer: Any, built: Built, settings: Settings, gather: Callable[[Any],
             values = {str(name): _as_data(value, [], "", arrays=False) for name, value in dict(checkpoint[key]).items()}
             checkpoint[key] = {name: value for name, value in values.items() if value is not _NO_DATA}
     random_states = gather({**random_state(), "loaders": _loader_states(trainer)})
-    checkpoint[OURS] = {"built": built, "callbacks": settings, "random": random_states}
+    states = checkpoint.get("callbacks", {})
+    kept = {key: {n: v for n, v in own.items() if n in (states.get(key) or ())} for key, own in settings.items()}
+    checkpoint[OURS] = {"built": built, "callbacks": kept, "random": random_states}
     wrong: list[str] = []
     data: dict[str, Any] = _as_data(checkpoint, wrong, "checkpoint")
     if wrong:
@@ -181,7 +183,8 @@ def load_in_place(trainer: Any, checkpoint: dict[str, Any]) -> None:
             callback._last_global_step_saved = 0  # the count of steps may come by the same number again
         if "Timer" in kinds:  # counts from the donor's time on, and ends the training if that is used up
             callback.on_train_start(trainer, trainer.lightning_module)
-            callback.on_fit_start(trainer, trainer.lightning_module)
+            # Lightning asks rank 0; what was loaded is the same on all of them.
+            trainer.should_stop |= callback._duration is not None and callback._offset >= callback._duration
 
 
 def is_complete(checkpoint: Mapping[str, Any]) -> bool:
@@ -273,7 +276,10 @@ def _loops(loop: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _parameters(kind: type) -> Iterable[str]:
-    return inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else ()  # type: ignore[misc]
+    try:
+        return inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else ()  # type: ignore[misc]
+    except ValueError:  # of a class that is not written in Python
+        return ()
 
 
 def _put_settings_back(callbacks: Iterable[Any], stored: Settings, own: Settings) -> None:

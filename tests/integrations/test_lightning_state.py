@@ -10,7 +10,20 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
-from test_lightning import CONFIG, Data, Net, _quiet, evicted_at, fit, make_trainer, resumed, session_of, state, tensors
+from test_lightning import (
+    CONFIG,
+    Data,
+    Net,
+    _quiet,
+    evicted_at,
+    fit,
+    make_trainer,
+    resumed,
+    session_of,
+    state,
+    stored,
+    tensors,
+)
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TuneError
@@ -130,6 +143,7 @@ def test_arguments_of_callbacks_are_those_of_the_script(kind: Any) -> None:
     with resumed(before, 2):
         fit(TuneReportCheckpointCallback(), stopping)
     assert stopping.patience == 3 and stopping.best_score < 1
+    assert list(stored(before, 2)["tune_plugins"]["callbacks"][stopping.state_key]) == ["patience"]  # no others
     stopping = kind("val_loss", patience=3)
     with exploit(before):
         fit(TuneReportCheckpointCallback(), stopping)
