@@ -57,8 +57,11 @@ def take(trainer: Any, built: Built, settings: Settings, gather: Callable[[Any],
             values = {str(name): _as_data(value, [], "", arrays=False) for name, value in dict(checkpoint[key]).items()}
             checkpoint[key] = {name: value for name, value in values.items() if value is not _NO_DATA}
     random_states = gather({**random_state(), "loaders": _loader_states(trainer)})
-    states = checkpoint.get("callbacks", {})
-    kept = {key: {n: v for n, v in own.items() if n in (states.get(key) or ())} for key, own in settings.items()}
+    kept = {
+        key: {name: value for name, value in settings[key].items() if name in stored}
+        for key, stored in checkpoint.get("callbacks", {}).items()
+        if key in settings and isinstance(stored, Mapping)
+    }
     checkpoint[OURS] = {"built": built, "callbacks": kept, "random": random_states}
     wrong: list[str] = []
     data: dict[str, Any] = _as_data(checkpoint, wrong, "checkpoint")
