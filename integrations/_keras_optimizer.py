@@ -112,7 +112,7 @@ class LearningRateWatch:
 
     KERAS = ("jax_state_sync", "_reduce_optimizer_lr")
     """Functions of Keras that put back what there was, or set it in proportion to that (ReduceLROnPlateau)."""
-    ON_THE_WAY = ("learning_rate", "assign", "assign_add", "assign_sub")
+    ON_THE_WAY = ("__setattr__", "learning_rate", "assign", "assign_add", "assign_sub")
 
     def __init__(self, model: Any) -> None:
         self._assigned = False
