@@ -187,12 +187,13 @@ def raise_what_ended_the_ranks(trainer: Any, error: Exception) -> None:
     Raises:
         TrialUnwound: the trial was evicted, restarted or stopped in a rank.
     """
-    session: Any = tune_session.current()
+    session = tune_session.current()
+    if session is None:
+        return
     try:
-        if hasattr(session, "raise_if_unwound"):
-            session.raise_if_unwound()
-        if getattr(session, "stop_reason", "") and getattr(error, "exit_code", None) == STOPPED:
-            raise session.stopped(session.stop_reason)
+        session.raise_if_unwound()
+        if getattr(error, "exit_code", None) == STOPPED:
+            raise session.stopped("a fit after the one in which the trial was stopped")
     except TrialUnwound:
         trainer._teardown()  # as Lightning does behind this hook
         raise

@@ -114,6 +114,16 @@ class Session(Protocol):
         """
         ...
 
+    def raise_if_unwound(self) -> None:
+        """Raise again what has told this attempt to leave, for whoever may have caught it; else do nothing.
+
+        A framework may turn the exception into one of its own: a launcher of processes, whose ranks just end, does.
+
+        Raises:
+            TrialUnwound: the attempt is evicted or restarted.
+        """
+        ...
+
 
 PARENT_VARIABLE = "TUNE_PLUGINS_PARENT"
 """Environment variable by which child processes of a trial find it; see `tune_plugins.runtime.children`."""

@@ -18,10 +18,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
 from tune_plugins.runtime.children import children_may_report
-from tune_plugins.session import TrialContext, Verdict
+from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
 
 EPOCHS = 4
@@ -104,31 +104,8 @@ def said(notes: Path) -> list[list[str]]:
     return [(notes / f"rank{rank}").read_text().split() for rank in (0, 1)]
 
 
-class Session(RecordingSession):
-    """Remembers how it was left, as that of a tuning run does."""
-
-    unwound: TrialUnwound | None = None
-    stop_reason = ""
-
-    def report(self, metrics: Any, **options: Any) -> Verdict:
-        try:
-            verdict = super().report(metrics, **options)
-        except TrialStopped:
-            raise
-        except TrialUnwound as how:
-            self.unwound = how
-            raise
-        if verdict is Verdict.STOP:
-            self.stop_reason = "enough"
-        return verdict
-
-    def raise_if_unwound(self) -> None:
-        if self.unwound is not None:
-            raise self.unwound
-
-
 def session_of(**options: Any) -> RecordingSession:
-    return Session(context=TrialContext(config=dict(CONFIG)), **options)
+    return RecordingSession(context=TrialContext(config=dict(CONFIG)), **options)
 
 
 def evicted_at(iteration: int, method: str) -> RecordingSession:
@@ -175,7 +152,7 @@ def test_the_script_cannot_take_an_eviction_for_an_error() -> None:
 
 
 def test_a_fit_after_the_stop_unwinds_and_does_not_wait() -> None:
-    with session_of(stop_at=1) as session, pytest.raises(TrialStopped, match="enough"):
+    with session_of(stop_at=1) as session, pytest.raises(TrialStopped, match="a fit after"):
         fit("fork", None, None, TuneReportCheckpointCallback())
         fit("fork", None, None, TuneReportCheckpointCallback())
     assert session.iterations == [1]

@@ -177,6 +177,7 @@ class ChildSession:
         self.context, self.start_checkpoint = context, start_checkpoint
         self._connection = connection
         self._lock = threading.Lock()
+        self._unwound: TrialUnwound | None = None
 
     def report(
         self,
@@ -207,6 +208,16 @@ class ChildSession:
         """See `tune_plugins.session.Session.finish`."""
         self._ask("finish", {"at_end": at_end}, model)
 
+    def raise_if_unwound(self) -> None:
+        """See `tune_plugins.session.Session.raise_if_unwound`."""
+        if self._unwound is not None:
+            raise self._unwound
+
+    def _unwind(self, how: TrialUnwound) -> NoReturn:
+        if not isinstance(how, TrialStopped):
+            self._unwound = how
+        raise how
+
     def _ask(self, call: str, arguments: dict[str, Any], model: ModelPort | None) -> Any:
         failure: Exception | None = None
         with self._lock:
@@ -229,14 +240,10 @@ class ChildSession:
                 raise ChildStopped("the process of the trial is gone") from None
         if kind == "unwound":
             name, reason = value
-            _unwind(_IN_CHILD[name], reason)
+            self._unwind(_IN_CHILD[name](reason))
         if kind == "raised":
             raise TuneError(value) if failure is None else failure
         return value
-
-
-def _unwind(how: type[TrialUnwound], reason: str) -> NoReturn:
-    raise how(reason)
 
 
 def connect(address: str) -> ChildSession | None:

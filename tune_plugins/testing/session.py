@@ -13,7 +13,7 @@ from typing import Any
 
 from tune_plugins import session as tune_session
 from tune_plugins.checkpoint import Checkpoint, copy_into
-from tune_plugins.errors import Mistakes, TrialRestarted, TrialStopped, TuneError, WarmRestartNeeded
+from tune_plugins.errors import Mistakes, TrialRestarted, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
 from tune_plugins.model_port import ModelPort, exploit_in_place
 from tune_plugins.schedulers.explore import copy_of
 from tune_plugins.session import TrialContext, Verdict
@@ -141,6 +141,7 @@ class RecordingSession:
         self._saved_iteration = start_iteration if start_checkpoint is not None else -1
         self._unsaved_reports = 0
         self._stopped = False
+        self._unwound: TrialUnwound | None = None
         self._before: tune_session.Session | None = None
 
     @property
@@ -189,6 +190,7 @@ class RecordingSession:
         """
         if self._stopped:
             raise TrialStopped
+        self.raise_if_unwound()
         iteration = self._iteration + 1 if iteration is None else iteration
         if iteration <= self._iteration:
             raise TuneError(f"The iteration must grow: {iteration} was reported after {self._iteration}.")
@@ -205,8 +207,10 @@ class RecordingSession:
         self._stopped = self._stop_at is not None and iteration >= self._stop_at
         verdict = Verdict.STOP if self._stopped else Verdict.CONTINUE
         self.reports.append(RecordedReport(iteration, dict(metrics), saved, verdict, model is not None))
-        if iteration in self._raise_at:
-            raise self._raise_at[iteration]
+        if (error := self._raise_at.get(iteration)) is not None:
+            if isinstance(error, TrialUnwound) and not isinstance(error, TrialStopped):
+                self._unwound = error
+            raise error
         if not self._stopped and (exploit := self._exploit_at.pop(iteration, None)) is not None:
             self._exploit(exploit, model)
         return verdict
@@ -217,7 +221,8 @@ class RecordingSession:
             done = exploit_in_place(model, directory, exploit.iteration, self._config, exploit.config, own)
         except WarmRestartNeeded as reason:
             self.restarts.append(str(reason))
-            raise TrialRestarted(str(reason)) from None
+            self._unwound = TrialRestarted(str(reason))
+            raise self._unwound from None
         self.exploits.append(done)
         self._iteration = self._saved_iteration = exploit.iteration
         self._unsaved_reports = 0
@@ -225,6 +230,11 @@ class RecordingSession:
         if isinstance(own, dict):
             own.clear()
             own.update(exploit.config)
+
+    def raise_if_unwound(self) -> None:
+        """Raise again what has ended this attempt; see `tune_plugins.session.Session.raise_if_unwound`."""
+        if self._unwound is not None:
+            raise self._unwound
 
     def finish(self, model: ModelPort, *, at_end: bool) -> None:
         """Record the end of the training; see `tune_plugins.session.Session.finish`."""
