@@ -119,19 +119,14 @@ class LearningRateWatch:
         rates = [optimizer._learning_rate for optimizer in optimizers_of(model) if _schedule(optimizer) is None]
         self._variables = [rate for rate in rates if isinstance(rate, keras.Variable)]
         for variable in self._variables:
-            self._watch(variable)
+            variable.assign = _Assign(self, variable)
 
-    def _watch(self, variable: Any) -> None:
-        assign = variable.assign
-
-        def watched(*args: Any, **options: Any) -> Any:
-            self._assigned = self._assigned or self._by_others()
-            return assign(*args, **options)
-
-        variable.assign = watched
+    def note(self) -> None:
+        """A learning rate is being assigned."""
+        self._assigned = self._assigned or self._by_others()
 
     def _by_others(self) -> bool:
-        frame = sys._getframe(2)  # who calls `assign`
+        frame = sys._getframe(3)  # who calls `assign`
         while _of_keras(frame) and frame.f_code.co_name in self.ON_THE_WAY and frame.f_back is not None:
             frame = frame.f_back
         return not _ours.get() and not (_of_keras(frame) and frame.f_code.co_name in self.KERAS)
@@ -146,6 +141,17 @@ class LearningRateWatch:
         """Watch no longer."""
         for variable in self._variables:
             vars(variable).pop("assign", None)
+
+
+class _Assign:
+    """Stands for the method `assign` of a variable; a copy of the variable has one of its own."""
+
+    def __init__(self, watch: LearningRateWatch, variable: Any) -> None:
+        self.watch, self.variable = watch, variable
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.watch.note()
+        return type(self.variable).assign(self.variable, *args, **options)
 
 
 def _of_keras(frame: FrameType) -> bool:

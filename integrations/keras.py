@@ -586,7 +586,7 @@ class _FitCall:
     @property
     def loader(self) -> Any:
         """The DataLoader of torch that the data come from, or None."""
-        adapter = getattr(self.epoch_iterator, "data_adapter", None)
+        adapter: Any = getattr(self.epoch_iterator, "data_adapter", None)
         return adapter._dataloader if type(adapter).__name__ == "TorchDataLoaderAdapter" else None
 
     def sets_learning_rate(self, moved: bool, assigned: bool) -> str:

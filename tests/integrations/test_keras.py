@@ -645,6 +645,7 @@ def test_a_learning_rate_is_changed_in_place_again_and_again() -> None:
 
     class Own(TuneReportCheckpointCallback):
         def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
+            copy.deepcopy(model.optimizer.learning_rate).assign(7.0)  # a copy is a variable of its own
             model.optimizer.learning_rate = model.optimizer.learning_rate + 0.0
             return ()
 
