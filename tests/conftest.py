@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import runpy
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ.setdefault(
-    "KERAS_BACKEND", "torch"
-)  # fixed when Keras is imported; the tests start the other one themselves
+# Fixed when Keras is imported; the tests start the other one themselves.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import hypothesis
 import pytest
@@ -30,3 +32,25 @@ def _results_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNE_STORAGE_PATH", str(tmp_path_factory.mktemp("tune_results")))
         yield
+
+
+@pytest.fixture
+def run_here(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs an example in this process, which has its framework imported already: ``(exit code, what it printed)``."""
+
+    def run(name: str, *options: str) -> tuple[int, str]:
+        code: int | str | None = 0
+        monkeypatch.setattr(sys, "argv", [name, *options])
+        monkeypatch.setenv("COLUMNS", "200")  # no line of the output is wrapped
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                runpy.run_path(str(repository / "examples" / f"{name}.py"), run_name="__main__")
+            except SystemExit as end:
+                code = end.code
+        said = capsys.readouterr()
+        return int(code or 0), said.out + said.err
+
+    return run

@@ -6,9 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Run = Callable[..., tuple[int, str]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -29,13 +32,12 @@ def run_script(name: str, *options: str) -> subprocess.CompletedProcess[str]:
         ("lightgbm_digits", "--rounds", "--rounds: expected at least 1, got 0", r"validation error: 0\.\d+"),
     ],
 )
-def test_options_and_the_training_alone(name: str, bad: str, said: str, printed: str) -> None:
-    assert "--storage-path" in run_script(name, "--help").stdout
-    done = run_script(name, bad, "0")
-    assert done.returncode == 2 and said in done.stderr
-    done = run_script(name, "--alone", "--rounds", "4")
-    assert done.returncode == 0, done.stderr
-    assert re.search(printed, done.stdout), done.stdout
+def test_options_and_the_training_alone(run_here: Run, name: str, bad: str, said: str, printed: str) -> None:
+    assert "--storage-path" in run_here(name, "--help")[1]
+    code, told = run_here(name, bad, "0")
+    assert code == 2 and said in told
+    code, told = run_here(name, "--alone", "--rounds", "4")
+    assert code == 0 and re.search(printed, told), told
 
 
 def test_population_of_xgboost_at_small_size(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Run = Callable[..., tuple[int, str]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # each run imports Keras and PyTorch
 
@@ -23,16 +26,15 @@ def run_script(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_and_bad_options() -> None:
-    assert "--num-samples" in run_script("--help").stdout
-    done = run_script("--epochs", "0")
-    assert done.returncode == 2 and "--epochs: expected at least 1, got 0" in done.stderr
+def test_help_and_bad_options(run_here: Run) -> None:
+    assert "--num-samples" in run_here("keras_digits", "--help")[1]
+    code, said = run_here("keras_digits", "--epochs", "0")
+    assert code == 2 and "--epochs: expected at least 1, got 0" in said
 
 
-def test_the_training_alone() -> None:
-    done = run_script("--alone", "--epochs", "2")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"validation loss and accuracy: \[\d\.\d+, 0\.\d+\]", done.stdout)
+def test_the_training_alone(run_here: Run) -> None:
+    code, said = run_here("keras_digits", "--alone", "--epochs", "2")
+    assert code == 0 and re.search(r"validation loss and accuracy: \[\d\.\d+, 0\.\d+\]", said), said
 
 
 def test_the_whole_example_at_small_size(tmp_path: Path) -> None:

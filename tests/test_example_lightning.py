@@ -5,47 +5,40 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-
-def run(repository: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(repository / "examples" / "lightning_digits.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+Run = Callable[..., tuple[int, str]]
 
 
-def example(repository: Path, tmp_path: Path, *arguments: str) -> str:
-    done = run(repository, tmp_path, "--size", "200", *arguments)
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
-
-
-def test_alone(repository: Path, tmp_path: Path) -> None:
-    assert "trained alone for 2 epochs" in example(repository, tmp_path, "--alone", "--epochs", "2")
+def test_alone(run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = run_here("lightning_digits", "--size", "200", "--alone", "--epochs", "2")
+    assert code == 0 and "trained alone for 2 epochs" in said
     assert not list(tmp_path.iterdir()), "nothing is left in the user's folder"
 
 
 @pytest.mark.slow
 def test_tuned(repository: Path, tmp_path: Path) -> None:
-    said = example(repository, tmp_path, "--trials", "3", "--epochs", "4", "--storage-path", str(tmp_path / "results"))
-    assert list((tmp_path / "results").iterdir())
+    script, results = repository / "examples" / "lightning_digits.py", tmp_path / "results"
+    options = ("--size", "200", "--trials", "3", "--epochs", "4", "--storage-path", str(results))
+    done = subprocess.run(
+        [sys.executable, str(script), *options], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    said = done.stdout
+    assert list(results.iterdir())
     accuracy = re.search(r"validation accuracy (\d\.\d+)", said)
     assert accuracy and float(accuracy.group(1)) > 0.1
     epochs = re.search(r"epochs trained: (\d+) of 12", said)
     assert epochs and 6 <= int(epochs.group(1)) <= 12
 
 
-def test_bad_options(repository: Path, tmp_path: Path) -> None:
-    done = run(repository, tmp_path, "--epochs", "0")
-    assert done.returncode == 2 and "--epochs: expected at least 1, got 0" in done.stdout
+def test_bad_options(run_here: Run) -> None:
+    code, said = run_here("lightning_digits", "--epochs", "0")
+    assert code == 2 and "--epochs: expected at least 1, got 0" in said
 
 
 def test_the_change_to_the_training_function_is_as_small_as_it_says(repository: Path) -> None:

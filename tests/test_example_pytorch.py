@@ -6,9 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Run = Callable[..., tuple[int, str]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -23,17 +26,16 @@ def run_script(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_and_bad_options() -> None:
-    assert "--population" in run_script("--help").stdout
-    done = run_script("--epochs", "0")
-    assert done.returncode == 2 and "--epochs: expected at least 1, got 0" in done.stderr
+def test_help_and_bad_options(run_here: Run) -> None:
+    assert "--population" in run_here("pytorch_pbt", "--help")[1]
+    code, said = run_here("pytorch_pbt", "--epochs", "0")
+    assert code == 2 and "--epochs: expected at least 1, got 0" in said
 
 
-def test_the_training_alone() -> None:
-    done = run_script("--alone", "--epochs", "3", "--width", "4")
-    assert done.returncode == 0, done.stderr
-    accuracies = re.findall(r"^epoch \d: accuracy (\d\.\d+)$", done.stdout, re.MULTILINE)
-    assert len(accuracies) == 3 and float(accuracies[-1]) > 0.5, done.stdout
+def test_the_training_alone(run_here: Run) -> None:
+    code, said = run_here("pytorch_pbt", "--alone", "--epochs", "3", "--width", "4")
+    accuracies = re.findall(r"^epoch \d: accuracy (\d\.\d+)$", said, re.MULTILINE)
+    assert code == 0 and len(accuracies) == 3 and float(accuracies[-1]) > 0.5, said
 
 
 def test_the_whole_example_at_small_size(tmp_path: Path) -> None:
