@@ -10,6 +10,7 @@ Outside a tuning run the callbacks do nothing, so that the same script trains al
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,10 +22,39 @@ from typing import Any
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
 from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
+from tune_plugins.errors import ArgumentError, MissingDependencyError, Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 
-require("keras", extra="keras", needed_by="tune_plugins.integrations.keras")
+BACK_ENDS = ("torch", "jax", "tensorflow")
+
+
+class _MissingBackEndError(MissingDependencyError):
+    """Keras is there and the back end that it was told to use is not."""
+
+    def __init__(self, module: str, extra: str, needed_by: str) -> None:
+        super().__init__(module, extra, needed_by)
+        found = [name for name in BACK_ENDS if importlib.util.find_spec(name) is not None]
+        told = repr(os.environ["KERAS_BACKEND"]) if os.environ.get("KERAS_BACKEND") else "not set"
+        there = f"Installed: {', '.join(found)}." if found else "Installed: none of them; pip install one, e.g. torch."
+        use = found[0] if found else "torch"
+        self.msg = (
+            f"{needed_by} imports Keras, whose back end {module!r} is not installed. The back end is one of "
+            f"{', '.join(BACK_ENDS)}; the environment variable KERAS_BACKEND ({told}) decides which when Keras is "
+            "imported; without it ~/.keras/keras.json does, or else it is tensorflow. "
+            f'{there} Write os.environ["KERAS_BACKEND"] = "{use}" before the first import of Keras, or in the shell: '
+            f"export KERAS_BACKEND={use}"
+        )
+
+    def __reduce__(self) -> Any:
+        return ImportError, (self.msg,)  # in another process this class cannot be imported either
+
+
+try:
+    require("keras", extra="keras", needed_by="tune_plugins.integrations.keras")
+except ModuleNotFoundError as error:
+    if error.name not in BACK_ENDS or importlib.util.find_spec(error.name) is not None:
+        raise
+    raise _MissingBackEndError(error.name, "keras", "tune_plugins.integrations.keras") from None
 
 import keras  # noqa: E402
 

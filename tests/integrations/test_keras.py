@@ -141,6 +141,32 @@ def test_batches_are_not_watched_unless_asked_for() -> None:
     assert not keras.src.utils.is_default(TuneReportCallback(None, "train_batch_end").on_train_batch_end)
 
 
+def test_a_missing_back_end_is_named_with_those_there_are(tmp_path: Path) -> None:
+    """PyTorch alone is installed, and nobody has said that Keras is to use it."""
+    code = """
+import pickle, sys
+from importlib.machinery import PathFinder
+from tune_plugins.errors import MissingDependencyError
+find = PathFinder.find_spec
+hidden = ("tensorflow", "jax")
+PathFinder.find_spec = lambda name, *args: None if name.partition(".")[0] in hidden else find(name, *args)
+try:
+    import tune_plugins.integrations.keras
+except MissingDependencyError as error:
+    assert error.__suppress_context__ and not {"torch", *hidden} & set(sys.modules)
+    copy = pickle.loads(pickle.dumps(error))
+    assert isinstance(copy, ImportError) and str(copy) == str(error)
+    print(error.module, error)
+"""
+    environ = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environ["KERAS_HOME"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tensorflow tune_plugins.integrations.keras imports Keras, whose back end 'tensorfl")
+    assert "KERAS_BACKEND (not set)" in done.stdout and "Installed: torch. Write" in done.stdout
+    assert 'os.environ["KERAS_BACKEND"] = "torch" before the first import of Keras' in done.stdout
+
+
 # --- what is reported
 
 
