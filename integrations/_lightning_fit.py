@@ -81,12 +81,13 @@ class Fit:
         self._steps_reported = 0
         self._rates: list[tuple[dict[str, Any], float, float]] = []  # (group, old, new) of the last exploit
         self._to_resume: dict[str, Any] | None = None
+        self._adopted = False  # the state that the training now has was another trial's
         if self.saves:
             _refuse_own_format(trainer, callback)
             if session.start_checkpoint is not None:
                 with session.start_checkpoint.as_directory() as directory:
                     self._to_resume = self._read(directory)
-                state.resume(trainer, self._to_resume)
+                state.resume(trainer, self._to_resume, session.context.trial_id)
 
     # ------------------------------------------------------------------------------ hooks of the fit
 
@@ -143,6 +144,9 @@ class Fit:
     def abandon(self) -> None:
         """The fit is over, whatever happened; may be called again."""
         self._unhook()
+        if self._adopted and self.trainer.state.status == "running":  # and not left by an exception
+            self._adopted = False
+            state.save_if_none(self.trainer)
         state.forget_resume(self.trainer)
 
     def _unhook(self) -> None:
@@ -264,7 +268,9 @@ class Fit:
     def _save(self, directory: Path) -> None:
         import torch
 
-        checkpoint = state.take(self.trainer, self.built, self.settings, self.ranks.gather)
+        checkpoint = state.take(
+            self.trainer, self.built, self.settings, self.session.context.trial_id, self.ranks.gather
+        )
         if self.ranks.rank == 0:
             assert self.filename is not None
             torch.save(checkpoint, directory / self.filename)
@@ -275,11 +281,12 @@ class Fit:
         if self._inside_epoch:
             raise WarmRestartNeeded("the training is inside an epoch, where its data cannot be set to a position")
         checkpoint = self._read(directory)
-        state.load_in_place(self.trainer, checkpoint)
+        state.load_in_place(self.trainer, checkpoint, self.session.context.trial_id)
         self._put_back(checkpoint, live=True)
         self._validated = False
 
     def _put_back(self, checkpoint: dict[str, Any], *, live: bool) -> None:
+        self._adopted |= live or state.saved_by_another(checkpoint, self.session.context.trial_id)
         state.put_back(self.trainer, checkpoint, self.built, self.settings, self.ranks.rank, live=live)
 
     def _apply(self, changed: dict[str, Any], before: Mapping[str, Any]) -> set[str]:

@@ -17,7 +17,7 @@ from tune_plugins.errors import TuneError, WarmRestartNeeded
 from tune_plugins.integrations._torch_optimizers import Built, restore_built
 
 OURS = "tune_plugins"
-"""Key in the checkpoint, beside those of Lightning: what the script has built, and the random state of each rank."""
+"""Key in the checkpoint, beside those of Lightning: whose it is, what the script has built, and the random states."""
 
 # Resuming with one of these needs its `on_fit_start` or `setup`, which a running fit does not enter again.
 _SET_UP_ON_START = frozenset(["StochasticWeightAveraging", "WeightAveraging", "BaseFinetuning", "ModelPruning"])
@@ -39,7 +39,9 @@ Settings = dict[str, dict[str, Any]]
 """{`state_key` of a callback: {argument: value}} of what the script has given it."""
 
 
-def take(trainer: Any, built: Built, settings: Settings, gather: Callable[[Any], list[Any]]) -> dict[str, Any]:
+def take(
+    trainer: Any, built: Built, settings: Settings, trial: str, gather: Callable[[Any], list[Any]]
+) -> dict[str, Any]:
     """Everything from which the training can go on, as plain data; to be called on all ranks.
 
     This is what `trainer.save_checkpoint` writes, and `OURS`; an array of NumPy becomes a tensor that `read` knows.
@@ -62,7 +64,7 @@ def take(trainer: Any, built: Built, settings: Settings, gather: Callable[[Any],
         for key, stored in checkpoint.get("callbacks", {}).items()
         if key in settings and isinstance(stored, Mapping)
     }
-    checkpoint[OURS] = {"built": built, "callbacks": kept, "random": random_states}
+    checkpoint[OURS] = {"trial": trial, "built": built, "callbacks": kept, "random": random_states}
     wrong: list[str] = []
     data: dict[str, Any] = _as_data(checkpoint, wrong, "checkpoint")
     if wrong:
@@ -91,7 +93,7 @@ def settings_of(callbacks: Iterable[Any]) -> Settings:
     return found
 
 
-def resume(trainer: Any, checkpoint: dict[str, Any]) -> None:
+def resume(trainer: Any, checkpoint: dict[str, Any], trial: str) -> None:
     """Let the fit that is being set up restore `checkpoint`, as it does with `ckpt_path`.
 
     Lightning itself restores module, data module, callbacks, precision, loops, optimizers and schedulers, each when
@@ -103,6 +105,7 @@ def resume(trainer: Any, checkpoint: dict[str, Any]) -> None:
         del connector.resume_start
         connector._ckpt_path = None
         connector._loaded_checkpoint = checkpoint
+        _forget_files(trainer, checkpoint, trial)  # now, when each ModelCheckpoint knows its directory
 
     connector.resume_start = start
 
@@ -156,13 +159,14 @@ def put_back(
         trainer.strategy.load_model_state_dict(checkpoint, strict=trainer.lightning_module.strict_loading)
 
 
-def load_in_place(trainer: Any, checkpoint: dict[str, Any]) -> None:
+def load_in_place(trainer: Any, checkpoint: dict[str, Any], trial: str) -> None:
     """Make the running fit, which has just completed an epoch, go on from `checkpoint`, saved after a complete one.
 
     Raises:
         WarmRestartNeeded: that cannot be done here; says why.
     """
     _refuse_in_place(trainer, checkpoint)
+    _forget_files(trainer, checkpoint, trial)
     connector = trainer._checkpoint_connector
     connector._loaded_checkpoint = checkpoint
     try:
@@ -180,14 +184,32 @@ def load_in_place(trainer: Any, checkpoint: dict[str, Any]) -> None:
     trainer.lightning_module.zero_grad()
     trainer._logger_connector.reset_metrics()  # those of the training that is given up
     trainer.should_stop = False  # as at the start of a fit
+    for callback in _model_checkpoints(trainer):
+        callback._last_global_step_saved = 0  # the count of steps may come by the same number again
+        callback.current_score, callback._last_checkpoint_saved = None, ""  # with save_last: nothing saved as yet
     for callback in trainer.callbacks:
-        kinds = {base.__name__ for base in type(callback).__mro__}
-        if "ModelCheckpoint" in kinds:
-            callback._last_global_step_saved = 0  # the count of steps may come by the same number again
-        if "Timer" in kinds:  # counts from the donor's time on, and ends the training if that is used up
+        if "Timer" in {
+            base.__name__ for base in type(callback).__mro__
+        }:  # counts from the donor's time on, and ends the training if that is used up
             callback.on_train_start(trainer, trainer.lightning_module)
             # Lightning asks rank 0; what was loaded is the same on all of them.
             trainer.should_stop |= callback._duration is not None and callback._offset >= callback._duration
+
+
+def save_if_none(trainer: Any) -> None:
+    """At the end of a fit that went on from another trial's state: every `ModelCheckpoint` has a best file.
+
+    It has none if nothing was saved since, e.g. as no epoch was left: the state at the end is the best one known.
+    """
+    for callback in _model_checkpoints(trainer):
+        if not callback.best_model_path and callback.save_top_k != 0:
+            callback._save_none_monitor_checkpoint(trainer, callback._monitor_candidates(trainer))
+
+
+def saved_by_another(checkpoint: Mapping[str, Any], trial: str) -> bool:
+    """Whether the state is surely that of another trial; ids are empty outside of a tuning run."""
+    saved_by = checkpoint.get(OURS, {}).get("trial", "")
+    return bool(saved_by and trial and saved_by != trial)
 
 
 def is_complete(checkpoint: Mapping[str, Any]) -> bool:
@@ -259,6 +281,37 @@ def _refuse_in_place(trainer: Any, checkpoint: Mapping[str, Any]) -> None:
         raise WarmRestartNeeded("the donor's training has another number of optimizers")
     if len(trainer.lr_scheduler_configs) != len(checkpoint["lr_schedulers"]):
         raise WarmRestartNeeded("the donor's training has another number of learning rate schedulers")
+
+
+def _model_checkpoints(trainer: Any) -> list[Any]:
+    # By name: of `lightning` or of `pytorch_lightning`.
+    return [c for c in trainer.callbacks if "ModelCheckpoint" in {base.__name__ for base in type(c).__mro__}]
+
+
+def _forget_files(trainer: Any, checkpoint: dict[str, Any], trial: str) -> None:
+    """In a state of another trial, let the memory of each `ModelCheckpoint` be that of a new one.
+
+    The files that it names are the other trial's, which may delete them at any time. A trial that resumes its own
+    state keeps what Lightning keeps. Where it is not known whose state it is, another directory means another trial.
+    """
+    known = bool(trial and checkpoint.get(OURS, {}).get("trial"))
+    states = checkpoint.get("callbacks", {})
+    for callback in _model_checkpoints(trainer):
+        stored = states.get(callback.state_key)
+        if not isinstance(stored, Mapping):
+            continue
+        elsewhere = stored.get("dirpath", callback.dirpath) != callback.dirpath
+        if saved_by_another(checkpoint, trial) if known else elsewhere:
+            states[callback.state_key] = {
+                **stored,
+                "dirpath": callback.dirpath,  # else Lightning warns, and takes over part of it
+                "best_model_score": None,
+                "best_model_path": "",
+                "best_k_models": {},
+                "kth_best_model_path": "",
+                "kth_value": torch.tensor(torch.inf if callback.mode == "min" else -torch.inf),
+                "last_model_path": "",
+            }
 
 
 def _load_counters(trainer: Any, state: Mapping[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import CSVLogger
 from test_lightning import (
     CONFIG,
     Data,
@@ -28,6 +32,7 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TuneError
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
+from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
 
 __all__ = ["_quiet"]  # the fixture
@@ -274,3 +279,106 @@ def test_code_of_the_script_that_cannot_load_a_state_is_a_reason(error: Exceptio
         fit(TuneReportCheckpointCallback(), Choosy())
     expected = str(error).partition("\n")[0] or "AssertionError"
     assert session.restarts == [f"the donor's state does not fit: {expected}"]
+
+
+# ------------------------------------------------------------------------------------- the memory of ModelCheckpoint
+
+MEMORY = ("best_model_score", "best_model_path", "best_k_models", "kth_best_model_path", "kth_value", "last_model_path")
+
+
+def memory(saver: Any) -> dict[str, Any]:
+    return {name: copy.copy(getattr(saver, name)) for name in MEMORY}
+
+
+def paths(saver: Any) -> list[str]:
+    """Every file that it knows of."""
+    return [saver.best_model_path, saver.kth_best_model_path, saver.last_model_path, *saver.best_k_models]
+
+
+def in_trial(trial: str, **options: Any) -> RecordingSession:
+    return RecordingSession(context=TrialContext(trial_id=trial, config=dict(CONFIG)), **options)
+
+
+class Saver(ModelCheckpoint):
+    """Notes its memory when the fit begins, and when it goes on behind each epoch."""
+
+    def __init__(self, dirpath: str | None, mode: str = "min", **options: Any) -> None:
+        super().__init__(dirpath, monitor="val_loss", mode=mode, save_top_k=2, save_last=True, **options)
+        self.notes: list[dict[str, Any]] = []
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        self.notes.append(memory(self))
+
+
+def donor_of(trial: str, saver: Any, at: int = 2, **options: Any) -> RecordingSession:
+    session = in_trial(trial, save_at={at}, raise_at={at: TrialEvicted()})
+    with session, pytest.raises(TrialEvicted):
+        fit(TuneReportCheckpointCallback(), saver, seed=7, enable_checkpointing=True, **options)
+    assert saver.best_model_path and saver.best_k_models
+    return session
+
+
+def with_saver(session: RecordingSession, saver: Any, **options: Any) -> Any:
+    """Its trainer, after a fit in which Lightning has not warned of a directory that has changed."""
+    with session, warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The dirpath has changed")
+        return fit(TuneReportCheckpointCallback(), saver, enable_checkpointing=True, **options)
+
+
+@pytest.mark.parametrize("ids", [("a", "b"), ("", "")])
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_model_checkpoint_begins_anew_with_the_state_of_another_trial(mode: str, ids: tuple[str, str]) -> None:
+    empty = memory(Saver("new", mode))
+    donor = donor_of(ids[0], Saver("a", mode))
+    live, entered = Saver("live", mode), Saver("entered", mode)
+    with_saver(in_trial(ids[1], exploit_at={2: Exploit(donor.checkpoints[2], 2, dict(CONFIG))}), live)
+    assert live.notes[1] != empty and live.notes[2] == empty
+    trainer = with_saver(in_trial(ids[1], start_checkpoint=donor.checkpoints[2], start_iteration=2), entered)
+    assert entered.notes[0] == empty
+    for saver, name in ((live, "live"), (entered, "entered")):
+        assert all(Path(path).parent == Path(name).resolve() and Path(path).exists() for path in paths(saver))
+        assert len(saver.best_k_models) == 2
+    assert list(live.best_k_models.values()) == list(entered.best_k_models.values())
+    (validated,) = trainer.validate(trainer.lightning_module, Data(), ckpt_path="best", verbose=False)
+    assert validated["val_loss"] == pytest.approx(float(entered.best_model_score))
+
+
+def test_model_checkpoint_keeps_its_memory_when_its_trial_is_resumed() -> None:
+    before, saver = Saver("own"), Saver("own")
+    donor = donor_of("a", before)
+    with_saver(in_trial("a", start_checkpoint=donor.checkpoints[2], start_iteration=2), saver)
+    assert saver.notes[0] == memory(before)
+
+
+@pytest.mark.parametrize("logger", [False, True])
+def test_model_checkpoint_without_a_directory(logger: bool) -> None:
+    """Without a logger the trials share one; with one, each fit has another, also that of a resumed trial."""
+
+    def own() -> dict[str, Any]:
+        return {"logger": CSVLogger("logs") if logger else False}
+
+    before, empty = Saver(None), memory(Saver(None))
+    donor = donor_of("a", before, **own())
+    known = memory(before)
+    live, entered, same = Saver(None), Saver(None), Saver(None)
+    with_saver(in_trial("b", exploit_at={2: Exploit(donor.checkpoints[2], 2, dict(CONFIG))}), live, **own())
+    with_saver(in_trial("b", start_checkpoint=donor.checkpoints[2], start_iteration=2), entered, **own())
+    assert live.notes[2] == entered.notes[0] == empty
+    assert all(Path(path).exists() for path in known["best_k_models"])  # nobody has deleted the donor's
+    with in_trial("a", start_checkpoint=donor.checkpoints[2], start_iteration=2):
+        fit(TuneReportCheckpointCallback(), same, enable_checkpointing=True, **own())
+    assert same.notes[0] == ({**empty, "best_model_path": known["best_model_path"]} if logger else known)  # Lightning's
+
+
+def test_model_checkpoint_has_a_file_where_nothing_is_left_to_train() -> None:
+    donor = donor_of("a", Saver("a"), at=4)
+    live, entered = Saver("live"), Saver("entered")
+    exploited = in_trial("b", exploit_at={2: Exploit(donor.checkpoints[4], 4, dict(CONFIG))})
+    resumed = in_trial("b", start_checkpoint=donor.checkpoints[4], start_iteration=4)
+    for session, saver in ((exploited, live), (resumed, entered)):
+        trainer = with_saver(session, saver)
+        assert Path(saver.best_model_path).parent == Path(str(saver.dirpath)) and saver.best_model_score is None
+        weights = torch.load(saver.best_model_path, weights_only=True)["state_dict"]
+        assert all(torch.equal(weights[name], value) for name, value in trainer.lightning_module.state_dict().items())
+        trainer.validate(trainer.lightning_module, Data(), ckpt_path="best", verbose=False)
+    assert Path(live.last_model_path).parent == Path("live").resolve() and Path(live.last_model_path).exists()
