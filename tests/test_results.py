@@ -110,7 +110,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     assert [m.partition(":")[0] for m in caught.value.mistakes] == ["metric", "mode", "scope"]
     with pytest.raises(TuneError, match=r"'los' was not reported by any trial. Those reported: loss, time_total_s"):
         grid.get_best_result("los", "min")
-    with pytest.raises(TuneError, match="None of the 1 trials has reported a result"):
+    with pytest.raises(TuneError, match=r"None of the 1 trials has reported a result\. Add the callback"):
         ResultGrid(make(tmp_path / "none", {"a": []})).get_best_result()
     with pytest.raises(TuneError, match="has no trials yet"):
         ResultGrid(make(tmp_path / "empty", {})).get_best_result()
@@ -157,6 +157,12 @@ def test_dataframes(tmp_path: Path) -> None:
             "T",
         ),
         ("Traceback (most recent call last):\n  File\nmine.Odd: two\n", "mine.Odd", "two", "T"),
+        (
+            "Traceback (most recent call last):\n  File\n    g()\n    ^^^\nm.ArgumentError: C: 1 mistake\n  1. x: y",
+            "m.ArgumentError",
+            "C: 1 mistake\n  1. x: y",
+            "T",
+        ),
         ("the worker died: signal 9", "Exception", "the worker died: signal 9", ""),
         ("KeyboardInterrupt", "KeyboardInterrupt", "", ""),
     ],
@@ -210,6 +216,25 @@ def test_checkpoints(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert result.get_best_checkpoint("loss", "min") == Checkpoint(one)
         assert [c.path for c, _ in result.best_checkpoints] == [str(one)]
     assert "model has changed" in caplog.text and "model is missing" in caplog.text
+
+
+def test_a_checkpoint_has_the_result_it_was_saved_with(tmp_path: Path) -> None:
+    """After an exploit the same iterations may come again."""
+    path = make(tmp_path / "exp", {"a": []})
+    rows = [
+        {"loss": loss, "training_iteration": iteration, "time_total_s": 1.0, "timestamp": time}
+        for time, (iteration, loss) in enumerate([(1, 0.9), (2, 0.5), (2, 0.1)])
+    ]
+    with ExperimentStore.open(path, readonly=False) as store:
+        store.commit([Reported(1.0, "a", tuple(rows))], [])
+        for name, row in (("checkpoint_000002", rows[1]), ("checkpoint_000002_1", rows[2])):
+            writer = CheckpointWriter(path / "a" / name)
+            (writer.path / "model").write_text(name)
+            store.commit([CheckpointSaved(2.0, "a", writer.commit(2, None, row))], [])
+    result = ResultGrid(path)[0]
+    assert [metrics["loss"] for _, metrics in result.best_checkpoints] == [0.5, 0.1]
+    best = result.get_best_checkpoint("loss", "min")
+    assert best is not None and Path(best.path, "model").read_text() == "checkpoint_000002_1"
 
 
 def test_a_moved_experiment_opens_with_its_checkpoints(tmp_path: Path) -> None:

@@ -221,6 +221,15 @@ def copy_into(source: str | os.PathLike[str], target: str | os.PathLike[str], *,
         shutil.copyfile(root / METADATA, destination / METADATA)
 
 
+def reported_with(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The result that a checkpoint was saved with, as its manifest has it; empty if it has none."""
+    try:
+        noted: dict[str, Any] = json.loads((Path(path) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return noted
+
+
 def verify(path: str | os.PathLike[str]) -> str | None:
     """What is wrong with the checkpoint at `path`, in words; None if it is whole. Reads every byte."""
     root = Path(path)

@@ -126,3 +126,15 @@ class TrialEvicted(TrialUnwound):
 
 class TrialRestarted(TrialUnwound):
     """The trial function is entered anew in the same process, with another config and checkpoint."""
+
+
+def message_in(text: str) -> str:
+    """Type and message, which may have several lines, of the error in a traceback; all of a text that is none."""
+    lines = text.strip().splitlines()
+    begin = next((number for number in range(len(lines) - 1, -1, -1) if lines[number].startswith(_OF_A_TRACEBACK)), -1)
+    while begin + 1 < len(lines) and begin >= 0 and lines[begin + 1].startswith("    "):  # code, and marks below it
+        begin += 1
+    return "\n".join(lines[begin + 1 :])
+
+
+_OF_A_TRACEBACK = ("  File", "Traceback")

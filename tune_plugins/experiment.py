@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
+from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError, message_in
 from tune_plugins.events import (
     CheckpointSaved,
     Command,
@@ -279,7 +279,7 @@ class Experiment:
         trial = self._trial(event, "error")
         if trial.status is S.TERMINATED:
             trial.error = event.error
-            trial.reason = f"its last checkpoint could not be saved: {_last_line(event.error)}"
+            trial.reason = f"its last checkpoint could not be saved: {_on_one_line(event.error)}"
         if trial.status.finished:
             self._move(trial, "error", event.time, commands)
             return
@@ -291,7 +291,7 @@ class Experiment:
         limit = self.rules.max_failures
         if trial.status is S.STOPPING or fatal or not (preempted or limit < 0 or trial.failures <= limit):
             times = f" after {trial.failures} attempts" if trial.failures > 1 else ""
-            trial.reason = f"failed{times}: {_last_line(event.error)}"
+            trial.reason = f"failed{times}: {_on_one_line(event.error)}"
             self._end(trial, "error", event.time, commands)
             if self.rules.fail_fast and not self.stop_reason:
                 self._stop_all(f"trial {trial.id} failed and fail_fast is set", event.time, commands)
@@ -303,7 +303,7 @@ class Experiment:
         if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
             self._unseen[trial.id] = kept
         trial.attempt += 1
-        trial.reason = f"to be tried again from iteration {trial.iteration}: {_last_line(event.error)}"
+        trial.reason = f"to be tried again from iteration {trial.iteration}: {_on_one_line(event.error)}"
         self._move(trial, "retry", event.time, commands)
 
     def _end(self, trial: Trial, trigger: str, time: float, commands: list[Command]) -> None:
@@ -313,6 +313,8 @@ class Experiment:
         unseen = self._unseen.pop(trial.id, [])
         if failed:
             unseen = []
+        else:
+            self._undo_idle_exploit(trial, time, commands)
         for result in unseen:
             self._show(trial, result)
             if self.stopper is not None:
@@ -329,6 +331,23 @@ class Experiment:
         self._let_go(trial, commands)
         if unseen:
             self._ask_stopper(time, commands)
+
+    def _undo_idle_exploit(self, trial: Trial, time: float, commands: list[Command]) -> None:
+        """Nothing was trained since the last exploit: the trial's results and checkpoints are of the config before it.
+
+        The donor stood at its end, or the trial was told to stop at once.
+        """
+        before, trial.before_exploit = trial.before_exploit, None
+        if before is None or trial.adopted is None or trial.results_count != before[1] or trial.last_result is None:
+            return
+        owner, checkpoint = trial.adopted
+        trial.config, trial.iteration = before[0], trial.last_result["training_iteration"]
+        reason = (
+            f"keeps its own config and results: nothing was trained from iteration {checkpoint.iteration} of trial "
+            f"{owner} on"
+        )
+        commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
+        commands.append(RecordDecision(trial.id, trial.iteration, "UNDONE", reason, time))
 
     # ------------------------------------------------------------------------------- decisions
 
@@ -400,6 +419,7 @@ class Experiment:
         self.retention.pin(owner, checkpoint)
         self._let_go(trial, commands)
         at, trial.iteration = trial.iteration, checkpoint.iteration
+        trial.before_exploit = trial.config, trial.results_count
         trial.adopted, trial.config = donation, decision.config
         trial.outdated = frozenset(c.id for c in trial.checkpoints)
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
@@ -659,6 +679,7 @@ class _Without(Mapping[str, Trial]):
 
 
 _MISSING = object()
+_LONGEST_REASON = 400  # characters
 _NO_LEASE = Lease()
 _NO_CHECKPOINTS: list[CheckpointRecord] = []  # of finished trials; never changed in place
 _HISTORIES: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -676,9 +697,10 @@ def _reached(milestone: Milestone | None, result: dict[str, Any]) -> bool:
     return isinstance(value, (int, float)) and value >= milestone.value
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
+def _on_one_line(text: str) -> str:
+    """Type and message of an error on one line."""
+    said = " ".join(line.strip() for line in message_in(text).splitlines())
+    return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 3]}..."
 
 
 def flat_names(result: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

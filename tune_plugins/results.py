@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins._scores import SCOPES, best_index, finite, flatten, number, scope_score
-from tune_plugins.checkpoint import Checkpoint, newest_valid, verify
-from tune_plugins.errors import Mistakes, TrialError, TuneError
+from tune_plugins.checkpoint import Checkpoint, newest_valid, reported_with, verify
+from tune_plugins.errors import Mistakes, TrialError, TuneError, message_in
 from tune_plugins.store import ExperimentStore, RecordedDecision, RecordedTrial
 from tune_plugins.trial import CheckpointRecord, TrialStatus, lookup
 
@@ -132,11 +132,11 @@ class Result:
             return [kept.record for kept in store.checkpoints(self.trial_id)]
 
     def _result_at(self, record: CheckpointRecord) -> dict[str, Any]:
-        results: list[dict[str, Any]] = self._results
-        for result in results[::-1]:
-            if result.get("training_iteration") == record.iteration:
-                return result
-        return {}
+        found = [result for result in self._results if result.get("training_iteration") == record.iteration]
+        if len(found) > 1 and record.path is not None:  # after an exploit the same iterations may come again
+            time = reported_with(record.path).get("timestamp")
+            found = [result for result in found if result.get("timestamp") == time] or found
+        return found[-1] if found else {}
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in flatten(self.metrics).items() if name != "timestamp"}
@@ -359,7 +359,11 @@ class ResultGrid:
         if results:
             return _no_such_metric(metric, results, "any trial")
         failed = f" {self.num_errors} of them failed; the first with: {_first_line(self.errors)}" if self.errors else ""
-        return f"None of the {len(self)} trials has reported a result.{failed}"
+        hint = failed or (
+            " Add the callback of your framework to the training (see tune_plugins.integrations), or call "
+            f"tune_plugins.report({metric}=...) in it."
+        )
+        return f"None of the {len(self)} trials has reported a result.{hint}"
 
 
 def _check_metric(where: str, metric: str | None, mode: str | None, scope: str = "last") -> tuple[str, str]:
@@ -392,7 +396,7 @@ def _rebuild_error(text: str) -> TrialError:
     traceback = found + rest
     head = head.strip()
     if not head and traceback:
-        head = traceback.strip().splitlines()[-1]
+        head = message_in(traceback)
     name, colon, message = head.partition(": ")
     if not _TYPE_NAME.fullmatch(name):
         name, message = "Exception", head

@@ -98,6 +98,7 @@ class Trial:
         adopted: since an exploit, until it has a checkpoint of its own again: whose checkpoint it goes on from,
             and which.
         outdated: ids of its checkpoints from before its last exploit.
+        before_exploit: the config it had before its last exploit, and how many results.
         resources: what it takes instead of what the trainable asks for; None: nothing else.
         started_at, ended_at: wall clock, seconds since the epoch.
         history: the last few events, for error messages.
@@ -119,6 +120,7 @@ class Trial:
     resident: bool = False
     adopted: tuple[str, CheckpointRecord] | None = None
     outdated: frozenset[str] = frozenset()
+    before_exploit: tuple[dict[str, Any], int] | None = None
     resources: Any = None
     lease: Lease = FREE
     started_at: float | None = None

@@ -212,3 +212,60 @@ def test_neither_ray_nor_pickling_is_needed(tmp_path: Path) -> None:
 def test_unknown_runtime_is_an_argument_error() -> None:
     with pytest.raises(tune.ArgumentError, match="runtime: expected 'ray' or 'inline', got 'threads'"):
         tune.Tuner(curve, run_config=tune.RunConfig(runtime="threads")).fit()
+
+
+def climb(config: dict[str, Any]) -> None:
+    """Goes on from a checkpoint; the state says under which rate the last step was made."""
+    step, height = 0, 0.0
+    if (checkpoint := tune.get_checkpoint()) is not None:
+        step, height, _ = json.loads(Path(checkpoint.path, "state.json").read_text())
+    while step < 8:
+        step, height = step + 1, height + config["x"]
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, "state.json").write_text(json.dumps([step, height, config["x"]]))
+            tune.report(height=height, checkpoint=tune.Checkpoint.from_directory(directory))
+
+
+def test_a_result_of_a_population_is_what_was_trained(tmp_path: Path) -> None:
+    """Also where a trial copies, at its end, one that has come to the end: there is nothing to train any more."""
+    undone = 0
+    for seed in range(4):
+        scheduler = PopulationBasedTraining(
+            "training_iteration", perturbation_interval=2, hyperparam_mutations={"x": tune.uniform(0, 1)}
+        )
+        results = fit(climb, tmp_path, metric="height", mode="max", num_samples=4, seed=seed, scheduler=scheduler)
+        ends = [decision for decision in results.decisions if decision.action == "UNDONE"]
+        undone += len(ends)
+        for result in results:
+            assert result.checkpoint is not None
+            _, height, rate = json.loads(Path(result.checkpoint.path, "state.json").read_text())
+            assert (height, rate) == (result.metrics["height"], result.config["x"]), result.explain()
+            for checkpoint, metrics in result.best_checkpoints:
+                saved = json.loads(Path(checkpoint.path, "state.json").read_text())
+                assert saved[:2] == [metrics["training_iteration"], metrics["height"]]
+            if (schedule := result.pbt_schedule) is not None:
+                assert schedule.steps[-1].config == result.config
+            elif result.trial_id in {decision.trial_id for decision in ends}:
+                assert "keeps its own config" in result.explain()
+    assert undone
+
+
+def test_what_a_function_returns_belongs_to_its_last_result(tmp_path: Path) -> None:
+    def scored(config: dict[str, Any]) -> dict[str, float]:
+        curve(config)
+        return {"test": 2.0}
+
+    (result,) = fit(scored, tmp_path)
+    assert result.metrics["test"] == 2.0 and result.metrics["loss"] == result.metrics_dataframe["loss"].iloc[-2]
+    assert result.metrics["training_iteration"] == 27
+
+
+def test_a_function_may_end_with_its_model_if_it_has_reported(tmp_path: Path) -> None:
+    def fitted(config: dict[str, Any]) -> object:
+        curve(config)
+        return object()
+
+    (result,) = fit(fitted, tmp_path)
+    assert result.error is None and result.metrics["training_iteration"] == 27
+    (silent,) = fit(lambda config: object(), tmp_path)
+    assert "must return None or a dict of metrics, got object" in str(silent.error)

@@ -89,8 +89,8 @@ def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> N
                 break
     elif isinstance(returned, dict):
         if not session.stop_reason:
-            session.report(returned)
-    elif returned is not None:
+            session.report_returned(returned)
+    elif returned is not None and not session.has_reported:  # else it is what a script ends with: a model, a history
         raise TypeError(
             f"a trial function must return None or a dict of metrics, got {type(returned).__name__}: "
             f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from tune_plugins.checkpoint import MANIFEST, Checkpoint, CheckpointWriter
+from tune_plugins.checkpoint import Checkpoint, CheckpointWriter, reported_with
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
 from tune_plugins.events import (
     CheckpointSaved,
@@ -141,6 +140,21 @@ class TrialSession:
             return self._await_verdict(result, model)
         self.mail.result(result)
         return self._stop(reason) if reason else Verdict.CONTINUE
+
+    @property
+    def has_reported(self) -> bool:
+        """Whether this attempt, or one before it that it goes on from, has reported anything."""
+        return bool(self._last) or self.start_checkpoint is not None
+
+    def report_returned(self, metrics: Mapping[str, Any]) -> None:
+        """What the function returned: added to its last result, or the only one if nothing was reported."""
+        if not self._last:
+            self.report(metrics)
+            return
+        added = {name: plain(value) for name, value in metrics.items()}
+        now = {"time_total_s": time.perf_counter() - self._clock, "timestamp": time.time()}
+        self._last = {**self._last, **added, "training_iteration": self.iteration, **now}
+        self.mail.result(self._last)
 
     def _stop(self, reason: str) -> Verdict:
         self.stop_reason = reason
@@ -286,11 +300,8 @@ def _elapsed_at(record: CheckpointRecord | None) -> float:
     """`time_total_s` at which a checkpoint was taken, in seconds; 0 where there is none."""
     if record is None or record.path is None:
         return 0.0
-    try:
-        noted = json.loads((Path(record.path) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
-        return float(noted["time_total_s"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+    elapsed = reported_with(record.path).get("time_total_s")
+    return float(elapsed) if isinstance(elapsed, (int, float)) else 0.0
 
 
 def _copy(checkpoint: Checkpoint, directory: Path) -> None:

@@ -101,8 +101,10 @@ def schedule_of(
 ) -> PBTSchedule | None:
     """The schedule of a trial out of what was recorded of all trials; None if it never exploited anybody."""
     first: dict[str, dict[str, Any]] = {}
+    last: dict[str, dict[str, Any]] = {}
     for recorded in configs:
         first.setdefault(recorded.trial_id, recorded.config)
+        last[recorded.trial_id] = recorded.config
     steps: list[ScheduleStep] = []
     holder, position = trial_id, len(exploits)
     while True:
@@ -111,6 +113,9 @@ def schedule_of(
         if found is None:
             break
         exploit = exploits[found]
+        if position == len(exploits) and exploit.config != last.get(holder, exploit.config):
+            position = found  # undone, since nothing was trained behind it
+            continue
         if not steps or exploit.source_iteration < steps[-1].iteration:
             steps.append(ScheduleStep(exploit.source_iteration, exploit.config, exploit.source_id))
         holder, position = exploit.source_id, found
