@@ -8,7 +8,6 @@ they are in ``training_state.json`` beside it, so that a continuation trains wha
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import sys
@@ -19,8 +18,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5p, h5s, h5t
-from keras.src.saving import saving_lib
 
 from tune_plugins.errors import TuneError
 from tune_plugins.integrations import _keras_optimizer as hyper
@@ -96,7 +93,7 @@ def save(
         loader: the DataLoader of torch that the data come from, or None.
     """
     _remember_attributes_to_skip()
-    _write_weights(model, os.path.join(directory, filename))
+    model.save_weights(os.path.join(directory, filename))
     content = {
         "format": FORMAT_VERSION,
         "epoch": epoch,
@@ -126,107 +123,10 @@ def load_weights(model: Any, path: str) -> None:
     unbuilt = [_Unbuilt(each) for each in hyper.with_wrappers(model) if not each.built]
     _remember_attributes_to_skip()
     try:
-        _read_weights(model, path)
+        model.load_weights(path)
     finally:
         for each in unbuilt:
             each.end_of_loading()
-
-
-_STORE_IS_KNOWN = hasattr(saving_lib.H5IOStore, "_create_h5_group")
-"""Earlier versions of Keras 3 are built in another way: they save and load by themselves."""
-
-
-class _Store(saving_lib.H5IOStore):  # type: ignore[misc]
-    """Keras' file of weights with the plain calls of HDF5: half of the time goes into what h5py puts around them."""
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        array = np.asarray(keras.ops.convert_to_numpy(value), order="C")
-        if array.dtype.kind not in "fiu" or array.dtype.name == "bfloat16" or "/" in key:
-            super().__setitem__(key, value)
-            return
-        if not self._h5_entry_initialized:
-            self._create_h5_group(self._h5_entry_path)
-        space = h5s.create_simple(array.shape) if array.shape else h5s.create(h5s.SCALAR)
-        plain = h5p.create(h5p.DATASET_CREATE)
-        plain.set_obj_track_times(False)  # as h5py: the same weights are the same bytes
-        made = h5d.create(self._h5_entry_group.id, key.encode(), h5t.py_create(array.dtype, logical=True), space, plain)
-        made.write(h5s.ALL, h5s.ALL, array)
-
-    def read(self) -> None:
-        """Read all there is.
-
-        Raises:
-            ValueError: something in the file is not a plain array (links, external or packed data): a case for Keras.
-        """
-        self.content: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
-        self._read_group(self.h5_file["/"].id, "")
-
-    def _read_group(self, group: Any, path: str) -> None:
-        arrays = self.content[path] = {}
-        for name in group:
-            if group.links.get_info(name).type != h5l.TYPE_HARD:
-                raise ValueError(f"{name!r} is a link")
-            each, key = h5o.open(group, name), name.decode()
-            if isinstance(each, h5g.GroupID):
-                if path.rpartition("/")[2] == "vars":
-                    raise ValueError(f"{name!r} is a group among arrays")
-                self._read_group(each, f"{path}/{key}" if path else key)
-                continue
-            plan, size = each.get_create_plist(), math.prod(each.shape) * each.dtype.itemsize
-            if (
-                each.dtype.kind not in "fiu"
-                or plan.get_layout() not in (h5d.CONTIGUOUS, h5d.COMPACT)
-                or plan.get_external_count()
-                or each.get_storage_size() != size
-                or h5a.get_num_attrs(each)
-            ):
-                raise ValueError(f"{name!r} is no plain array")
-            array = np.empty(each.shape, each.dtype)
-            each.read(h5s.ALL, h5s.ALL, array)
-            arrays[key] = array
-
-    def get(self, path: str) -> _Store:
-        self._h5_entry_group = self.content.get(f"{path}/vars" if path else "vars", {})
-        return self
-
-    def has_path(self, path: str) -> bool:
-        return path in self.content
-
-    def __getitem__(self, key: str) -> Any:
-        return self._h5_entry_group[key]
-
-
-def _write_weights(model: Any, path: str) -> None:
-    """As `model.save_weights(path)`, and the same file."""
-    if type(model).save_weights is not keras.Model.save_weights or not model.built or not _STORE_IS_KNOWN:
-        model.save_weights(path)
-        return
-    store = _Store(path, mode="w")
-    try:
-        saving_lib._save_state(model, store, None, "", set())
-    finally:
-        store.close()
-
-
-def _read_weights(model: Any, path: str) -> None:
-    """As `model.load_weights(path)`, which has the last word wherever something does not fit."""
-    if type(model).load_weights is keras.Model.load_weights and model.built and _STORE_IS_KNOWN:
-        failed: set[int] = set()
-        try:
-            store = _Store(path, mode="r")
-            try:
-                store.read()
-                if "_layer_checkpoint_dependencies" not in store.content:  # of Keras 2.13
-                    saving_lib._load_state(
-                        model, store, None, "", visited_saveables=set(), failed_saveables=failed, error_msgs={}
-                    )
-                    if not failed:
-                        return
-            finally:
-                store.close()
-        except Exception:
-            pass  # Keras reads the whole file again, and says what is wrong
-    model.load_weights(path)
 
 
 def _remember_attributes_to_skip() -> None:
@@ -236,6 +136,7 @@ def _remember_attributes_to_skip() -> None:
     them up under one name and remembers them under another.
     """
     from keras.src.backend.common import global_state
+    from keras.src.saving import saving_lib
 
     for kind in ("Functional", "Layer", "Loss", "Metric", "Operation", "Optimizer", "Sequential"):
         name = f"saving_attr_skiplist_{kind}"

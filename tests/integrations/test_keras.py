@@ -14,7 +14,6 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ import tune_plugins.session as tune_session
 from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped
 from tune_plugins.integrations import _keras_optimizer as hyper
-from tune_plugins.integrations import _keras_state as state_files
 from tune_plugins.integrations.keras import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
@@ -944,62 +942,6 @@ def test_an_optimizer_that_makes_no_step_enters_anew() -> None:
 
     with pytest.raises(TrialRestarted, match="the model's optimizer has not made a step"):
         exploit(make(), {"lr": 0.1}, donor=make())
-
-
-def listing(path: str) -> dict[str, Any]:
-    """All that an HDF5 file holds."""
-    found: dict[str, Any] = {}
-
-    def visit(name: str, each: Any) -> None:
-        data = (each.dtype.str, each.shape, each[()].tobytes()) if isinstance(each, h5py.Dataset) else None
-        found[name] = (data, dict(each.attrs))
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return found
-
-
-def test_the_file_of_weights_is_that_of_keras(tmp_path: Path) -> None:
-    model, other = build_with_second(), build_with_second()
-    fit(model, Second(), epochs=1)
-    fit(other, Second(), epochs=1)
-    own, ours = str(tmp_path / "own.weights.h5"), str(tmp_path / "ours.weights.h5")
-    model.save_weights(own)
-    state_files._write_weights(model, ours)
-    assert listing(own) == listing(ours)
-    for variable in (*other.weights, *other.optimizer.variables):
-        variable.assign(keras.ops.zeros_like(variable))
-    state_files._read_weights(other, own)
-    assert same(other, model)
-
-
-@pytest.mark.parametrize("change", ["packed", "link", "attribute", "missing", "shape"])
-def test_keras_itself_loads_what_is_not_plain(change: str, tmp_path: Path) -> None:
-    """It refuses links, and tells what does not fit."""
-    model, other = build(), build()
-    fit(model, epochs=1)
-    fit(other, epochs=1, data=Shuffled())
-    path = str(tmp_path / "model.weights.h5")
-    model.save_weights(path)
-    with h5py.File(path, "a") as file:
-        place = file["layers/dense/vars"]
-        kernel = place["0"][()]
-        if change in ("packed", "link", "missing", "shape"):
-            del place["0"]
-        if change == "packed":
-            place.create_dataset("0", data=kernel, compression="gzip")
-        elif change == "link":
-            place["0"] = h5py.SoftLink("/layers/dense/vars/1")
-        elif change == "attribute":
-            place["0"].attrs["unit"] = "m"
-        elif change == "shape":
-            place["0"] = kernel[:2]
-    if change in ("link", "missing", "shape"):
-        with pytest.raises(ValueError, match="could not be loaded"):
-            state_files._read_weights(other, path)
-    else:
-        state_files._read_weights(other, path)
-        assert same(other, model)
 
 
 def test_keras_makes_no_layers_when_a_state_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
