@@ -64,7 +64,7 @@ def overhead(engine: Engine, *, framework: str, pairs: int, rounds: int) -> dict
         order = [pair % 2 == turn for pair in range(pairs) for turn in range(2)]
         space = {"callback": tune.grid_search(order)}
         grid = engine.fit(trainable, space, trials=2 * pairs, iterations=0, concurrent=1).grid
-        if [result.metrics["training_iteration"] for result in grid] != [rounds + 1 if on else 1 for on in order]:
+        if [result.metrics["training_iteration"] for result in grid] != [rounds if on else 1 for on in order]:
             raise RuntimeError("a training did not report its rounds.")
         if len({result.metrics["pid"] for result in grid}) != 1:
             raise RuntimeError("the trainings were not made in one process.")
