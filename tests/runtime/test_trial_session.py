@@ -22,10 +22,10 @@ class Mail:
     """Answers the first wait with an exploit."""
 
     def __init__(self, exploit: ExploitTrial) -> None:
-        self.exploit, self.events = exploit, list[Any]()
+        self.exploit, self.events, self.results = exploit, list[Any](), list[dict[str, Any]]()
 
     def result(self, result: dict[str, Any]) -> None:
-        pass
+        self.results.append(result)
 
     milestone = result
 
@@ -88,3 +88,13 @@ def test_a_name_that_the_function_takes_out_counts_as_well(session: TrialSession
     session.config.pop("lr")
     with pytest.raises(TrialRestarted, match="'lr' in its own config"):
         session.report({"loss": 1.0}, model=Model())
+
+
+def test_what_a_function_returns_that_swallows_its_unwinding_does_not_count(session: TrialSession) -> None:
+    session.config.pop("lr")
+    with pytest.raises(TrialRestarted):
+        session.report({"loss": 1.0}, model=Model())
+    reported = len(session.mail.results)
+    with pytest.raises(TrialRestarted):
+        session.report_returned({"test": 2.0})
+    assert len(session.mail.results) == reported == 1

@@ -151,6 +151,8 @@ class TrialSession:
         if not self._last:
             self.report(metrics)
             return
+        self.raise_if_unwound()
+        self._raise_save_error()
         added = {name: plain(value) for name, value in metrics.items()}
         now = {"time_total_s": time.perf_counter() - self._clock, "timestamp": time.time()}
         self._last = {**self._last, **added, "training_iteration": self.iteration, **now}
