@@ -244,6 +244,45 @@ def test_pinned_versions_satisfy_the_ranges(repository: Path, project: dict[str,
 
 # -------------------------------------------------------------------------------------- tidy sources
 
+CORE = ("experiment", "transitions", "retention", "events", "trial", "stoppers", "schedulers", "search", "space")
+"""Modules and packages that decide: the same events give the same commands, whenever and wherever."""
+OUTSIDE = {"time", "threading", "multiprocessing", "subprocess", "socket", "asyncio", "os", "sqlite3", "pathlib", "ray"}
+SCHEDULE_FILES = "schedulers/pbt_replay.py"  # reads what an earlier run has recorded
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Dotted names of all modules that a file imports, wherever in it, and of the names taken from them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_core_has_no_clock_file_thread_or_ray(repository: Path) -> None:
+    package = repository / "tune_plugins"
+    files = [path for path in package.rglob("*.py") if path.relative_to(package).with_suffix("").parts[0] in CORE]
+    assert len(files) > 20
+    found = [
+        f"{path.relative_to(package)} imports {name}"
+        for path in files
+        if path != package / SCHEDULE_FILES
+        for name in imported_names(path)
+        if name.partition(".")[0] in OUTSIDE or name.startswith("tune_plugins.runtime")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_only_the_ray_shell_imports_ray(repository: Path) -> None:
+    found = {
+        path.relative_to(repository).as_posix()
+        for folder in ("tune_plugins", "integrations")
+        for path in (repository / folder).rglob("*.py")
+        if any(name.partition(".")[0] == "ray" for name in imported_names(path))
+    }
+    assert found
+    assert {name for name in found if not name.startswith("tune_plugins/runtime/ray_")} == set()
+
 
 def test_no_file_names_a_path_of_one_machine(repository: Path) -> None:
     personal = re.compile(r"(?<![\w.:/~*-])/(?:(?:home|Users)/(?!me/)|root/|mnt/|opt/)\w|file:///\w")
@@ -257,17 +296,11 @@ def test_no_file_names_a_path_of_one_machine(repository: Path) -> None:
 
 
 def test_only_benchmarks_import_ray_tune(repository: Path) -> None:
-    found = []
-    for path in project_files(repository):
-        if path.suffix != ".py" or "benchmarks" in path.relative_to(repository).parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            else:
-                continue
-            if any(re.match(r"ray\.(tune|train|air)\b", name) for name in names):
-                found.append(f"{path.relative_to(repository)}:{node.lineno}")
+    found = [
+        f"{path.relative_to(repository)}: {name}"
+        for path in project_files(repository)
+        if path.suffix == ".py" and "benchmarks" not in path.relative_to(repository).parts
+        for name in imported_names(path)
+        if re.match(r"ray\.(tune|train|air)\b", name)
+    ]
     assert not found, f"the engine stands on Ray Core alone, yet these import Ray's libraries: {found}"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError, message_in
+from tune_plugins.errors import IllegalEventError, Mistakes, TuneError, message_in
 from tune_plugins.events import (
     CheckpointSaved,
     Command,
@@ -52,12 +52,14 @@ class Rules:
 
     Attributes:
         trial_limit: number of trials at most; None: as many as the searcher suggests.
+        required: names beside the metric that the first result must have, with the argument that each stands in.
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
     """
 
     metric: str | None = None
     mode: str | None = None
+    required: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     trial_limit: int | None = None
     max_failures: int = 0
@@ -100,11 +102,14 @@ class Experiment:
         self._residents = 0  # paused trials whose process waits in memory
         self._evicting: set[str] = set()  # told to pause and give their process back, but have not said so yet
         self._unseen: dict[str, list[dict[str, Any]]] = {}
+        self._any_heirs = False  # there was an exploit
         self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
         rules = self.rules
         self.retention = Retention(rules.num_to_keep, rules.score_attribute, rules.score_order)
         self._searching = True
-        self._metric_seen = self.rules.metric is None
+        self._required = dict(rules.required)
+        if rules.metric is not None:
+            self._required[rules.metric] = "metric"
         scheduler = self.scheduler
         self._reads_results = scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
         self._reads_every = (
@@ -220,7 +225,7 @@ class Experiment:
             trial.checkpoints = [*trial.checkpoints, event.checkpoint]
             if trial.adopted is not None and event.checkpoint.iteration > trial.adopted[1].iteration:
                 self._let_go(trial, commands)
-            commands += self.retention.apply(trial)
+            commands += self._retain(trial)
         elif isinstance(event, ExploitDone):
             self._move(trial, trigger, event.time, commands)
             how = "IN_PLACE" if event.in_place else "RESTART"
@@ -243,8 +248,8 @@ class Experiment:
     def _on_results(self, event: ResultsReported, commands: list[Command]) -> None:
         trial = self._trial(event, "results")
         last = event.results[-1]
-        if not self._metric_seen:
-            self._require_metric(trial, event.results[0])
+        if self._required:
+            self._check_names(trial, event.results[0])
         self._note(trial, "results")  # legal, and leaves the status as it is
         trial.last_result = last
         trial.iteration = int(last["training_iteration"])
@@ -256,19 +261,17 @@ class Experiment:
         if event.waiting and trial.status is S.RUNNING:
             self._decide(trial, event.time, commands)
 
-    def _require_metric(self, trial: Trial, result: dict[str, Any]) -> None:
-        metric = self.rules.metric
-        assert metric is not None
-        if lookup(result, metric, _MISSING) is _MISSING:
-            reported = ", ".join(sorted(flat_names(result))) or "nothing"
-            raise ArgumentError(
-                "TuneConfig",
-                [
-                    f"metric: expected the name of a reported metric, got {metric!r}; trial {trial.id} reported: "
+    def _check_names(self, trial: Trial, result: dict[str, Any]) -> None:
+        mistakes = Mistakes("Tuner")
+        for name, argument in self._required.items():
+            if lookup(result, name, _MISSING) is _MISSING:
+                reported = ", ".join(sorted(flat_names(result))) or "nothing"
+                mistakes.add(
+                    f"{argument}: expected the name of a reported metric, got {name!r}; trial {trial.id} reported: "
                     f"{reported}. Use one of these names (the first report must have it; later ones may leave it out)."
-                ],
-            )
-        self._metric_seen = True
+                )
+        mistakes.raise_if_any()
+        self._required = {}
 
     def _on_failure(self, event: TrialErrored | WorkerLost, commands: list[Command]) -> None:
         trial = self.trials.get(event.trial_id)
@@ -326,7 +329,7 @@ class Experiment:
             self.scheduler.on_trial_complete(trial, trial.last_result)
         self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
         trial.lease = _NO_LEASE
-        trial.outdated = _NOTHING
+        trial.outdated, trial.inherited = _NOTHING, ()
         self._resources.pop(trial.id, None)
         self._let_go(trial, commands)
         if unseen:
@@ -421,12 +424,24 @@ class Experiment:
         at, trial.iteration = trial.iteration, checkpoint.iteration
         trial.before_exploit = trial.config, trial.results_count
         trial.adopted, trial.config = donation, decision.config
+        assert source is not None
+        trial.inherited = tuple(s for s in source.states() if s[1].iteration <= checkpoint.iteration)
         trial.outdated = frozenset(c.id for c in trial.checkpoints)
+        self._any_heirs = True
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
         commands.append(
             RecordExploit(trial.id, at, decision.source_id or "", checkpoint.iteration, decision.config, time)
         )
         return donation
+
+    def _retain(self, trial: Trial) -> list[Command]:
+        """Take checkpoints off a trial that are not to be kept; nobody inherits these any more."""
+        commands = self.retention.apply(trial)
+        if self._any_heirs and self.rules.num_to_keep is not None:
+            kept = {(trial.id, c.id) for c in trial.checkpoints}
+            for other in (*self._active.values(), *self._paused.values(), *self._pending.values()):
+                other.inherited = tuple(s for s in other.inherited if s[0] != trial.id or (s[0], s[1].id) in kept)
+        return commands
 
     def _let_go(self, trial: Trial, commands: list[Command]) -> None:
         """The trial needs the checkpoint no more that it once adopted."""
@@ -592,6 +607,8 @@ class Experiment:
             return
         if exploit is not None:
             self._adopt(trial, exploit, time, commands)
+            why_anew = "it waited on disk; its function is entered anew"
+            commands.append(RecordDecision(trial.id, trial.iteration, "RESTART", why_anew, time))
         owner, checkpoint = trial.resume_point() or (trial.id, None)
         if trial.status is S.PAUSED and checkpoint is None:
             raise TuneError(f"trial {trial.id} was evicted without a checkpoint and cannot be resumed")
@@ -647,6 +664,8 @@ class Experiment:
             assert trial.status is not S.ERROR or trial.error, f"{where}: no error text"
             ids = [c.id for c in trial.checkpoints]
             assert len(ids) == len(set(ids)), f"{where}: checkpoints {ids}"
+            for owner, checkpoint in trial.inherited:
+                assert checkpoint in self.trials[owner].checkpoints, f"{where}: inherits {checkpoint}, which is gone"
             if trial.adopted is not None:
                 assert not trial.status.finished, f"{where}: keeps {trial.adopted} from being deleted"
                 assert self.retention.pinned(*trial.adopted), f"{where}: {trial.adopted} is not pinned"

@@ -15,7 +15,7 @@ from tune_plugins.experiment import Rules
 from tune_plugins.runtime.job import StopRule
 from tune_plugins.schedulers.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.search.basic_variant import BasicVariantGenerator
-from tune_plugins.stoppers import set_up, time_limit
+from tune_plugins.stoppers import set_up, split_stop, time_limit
 from tune_plugins.store_file import FILE_NAME
 
 if TYPE_CHECKING:
@@ -59,9 +59,13 @@ def rules_for(
     set_up(run.stop, metric=metric, mode=mode)
     limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
+    required = dict.fromkeys(split_stop(run.stop)[0], "stop")
+    if scheduler.needs_metric:
+        required[scheduler.time_attr] = f"{type(scheduler).__name__} time_attr"
     return Rules(
         metric=metric,
         mode=mode,
+        required=required,
         seed=seed,
         trial_limit=searcher.total_trials,
         max_failures=failure.max_failures,

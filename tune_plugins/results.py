@@ -158,7 +158,7 @@ class ResultGrid:
     """
 
     def __init__(self, path: str | os.PathLike[str], metric: str | None = None, mode: str | None = None) -> None:
-        self.experiment_path = os.path.abspath(path)
+        self.experiment_path = os.path.abspath(os.path.expanduser(path))
         self._keeper: object = None
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()

@@ -98,6 +98,8 @@ class Trial:
         adopted: since an exploit, until it has a checkpoint of its own again: whose checkpoint it goes on from,
             and which.
         outdated: ids of its checkpoints from before its last exploit.
+        inherited: checkpoints of other trials, oldest first, that hold earlier states of the training that it has
+            since its last exploit: those of the donor, and of the donor's donors.
         before_exploit: the config it had before its last exploit, and how many results.
         resources: what it takes instead of what the trainable asks for; None: nothing else.
         started_at, ended_at: wall clock, seconds since the epoch.
@@ -120,6 +122,7 @@ class Trial:
     resident: bool = False
     adopted: tuple[str, CheckpointRecord] | None = None
     outdated: frozenset[str] = frozenset()
+    inherited: tuple[tuple[str, CheckpointRecord], ...] = ()
     before_exploit: tuple[dict[str, Any], int] | None = None
     resources: Any = None
     lease: Lease = FREE
@@ -138,16 +141,22 @@ class Trial:
             return self.adopted
         return (self.id, self.checkpoints[-1]) if self.checkpoints else None
 
+    def states(self) -> list[tuple[str, CheckpointRecord]]:
+        """Whose checkpoints, and which, hold states of the training that it has now, oldest first.
+
+        Its own ones from before its last exploit belong to another training.
+        """
+        return [*self.inherited, *((self.id, c) for c in self.checkpoints if c.id not in self.outdated)]
+
     def donation(self, iteration: int) -> tuple[str, CheckpointRecord] | None:
         """What a trial at `iteration` that exploits this one gets: whose checkpoint, and which; None if there is none.
 
-        The checkpoint at that very iteration is preferred, else the newest; those from before this trial's own last
-        exploit belong to another training and do not count.
+        The state at that very iteration is preferred, else the newest.
         """
-        own = [c for c in self.checkpoints if c.id not in self.outdated]
-        if not own:
-            return self.adopted
-        return self.id, next((c for c in reversed(own) if c.iteration == iteration), own[-1])
+        states = self.states()
+        if self.adopted is not None and (not states or states[-1][1].iteration < self.adopted[1].iteration):
+            states.append(self.adopted)
+        return next((s for s in reversed(states) if s[1].iteration == iteration), states[-1] if states else None)
 
 
 def lookup(result: dict[str, Any], name: str, default: Any = None) -> Any:

@@ -18,7 +18,7 @@ from tune_plugins.runtime.job import CheckpointPolicy, Job
 from tune_plugins.runtime.resources import Shape, fits, missing, shape_of
 from tune_plugins.schedulers.scheduler import TrialScheduler
 from tune_plugins.stoppers import split_stop
-from tune_plugins.trial_function import TrialFunction, as_trial_function, in_object_store, pickled
+from tune_plugins.trial_function import TrialFunction, as_trial_function
 
 if TYPE_CHECKING:
     from tune_plugins.results import ResultGrid
@@ -174,6 +174,8 @@ class Tuner:
         if run.runtime == "inline":
             mistakes.raise_if_any()
             return _Plan(scheduler, searcher, space, b"", {}, None, [], shape_of(None), 1, seed)
+        from tune_plugins.runtime.ray_pickling import in_object_store, pickled
+
         data = b""
         if callable(self._trainable.function):
             try:

@@ -82,6 +82,8 @@ def test_parameters_that_cannot_travel_are_named_and_leave_nothing_behind(fit: A
         ({"scheduler": ASHAScheduler()}, "metric: expected the name of a metric, since ASHAScheduler"),
         ({"scheduler": ASHAScheduler(metric="loss")}, "mode: expected 'min' or 'max', since ASHAScheduler"),
         ({"scheduler": ASHAScheduler(metric="loss", mode="min", max_t=1, grace_period=5)}, "max_t"),
+        ({"scheduler": ASHAScheduler(metric="loss", mode="min", time_attr=3)}, "ASHAScheduler time_attr: expected"),
+        ({"scheduler": ASHAScheduler(metric=3, mode="min")}, "ASHAScheduler metric: expected the name of a reported"),
         ({"scheduler": "asha"}, "scheduler: expected a tune_plugins.schedulers.TrialScheduler, got 'asha'"),
         ({"search_alg": "optuna"}, "search_alg: expected a tune_plugins.search.Searcher, got 'optuna'"),
         ({"num_samples": 2.5}, "num_samples: expected a whole number of at least 1, got 2.5"),
@@ -140,3 +142,12 @@ def test_creators_of_names_that_raise_are_named(fit: Any) -> None:
         fit(_train, trial_name_creator=lambda trial: 1 / 0)
     with pytest.raises(tune.ArgumentError, match="trial_dirname_creator: expected 1 to 100 characters"):
         fit(_train, trial_dirname_creator=lambda trial: "../outside")
+
+
+def test_a_tilde_in_the_storage_path_is_the_home_folder(
+    fit: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fit(_train, storage_path="~/here", name="mine", runtime="inline")
+    assert len(tune.ResultGrid(tmp_path / "here" / "mine")) == 1
+    assert len(tune.ResultGrid("~/here/mine")) == 1

@@ -164,3 +164,38 @@ def test_what_was_acknowledged_survives_a_sigkill_of_the_driver(
         assert steps == list(range(len(steps)))
         assert len(steps) > seen.get(result.trial_id, -1)
     assert sum(seen.values()) > 3000
+
+
+_LEFT_OPEN = """
+from pathlib import Path
+
+def descendants(pid):
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    found, new = set(), {pid}
+    while new:
+        found |= new
+        new = {child for child, parent in parents.items() if parent in new} - found
+    return found - {pid}
+
+def train(config):
+    tune.report(x=1)
+
+if __name__ == "__main__":
+    tune.Tuner(train, run_config=tune.RunConfig(verbose=0)).fit()
+    print("processes", *descendants(os.getpid()), flush=True)
+"""
+
+
+def test_a_script_that_ends_leaves_no_process_behind(driver: Callable[..., Any]) -> None:
+    """The Ray that the first fit has started, and the workers that wait warm for another one."""
+    run = driver(_LEFT_OPEN)
+    pids = [int(pid) for pid in run.wait_for("processes").split()[1:]]
+    assert len(pids) >= 3, "at least Ray's two daemons and the worker"
+    code, _, err = run.end()
+    assert code == 0, err
+    assert _gone(pids, within=30)

@@ -280,6 +280,21 @@ def test_fail_fast_ends_the_run_at_the_first_failure(fit: Any) -> None:
         fit(train, space, fail_fast="raise")
 
 
-def test_a_metric_that_nobody_reports_is_told_at_the_first_report(fit: Any) -> None:
-    with pytest.raises(tune.ArgumentError, match="got 'lossy'; trial 00000 reported: loss, nested/loss, step"):
-        fit(_count, metric="lossy", mode="min")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"metric": "lossy", "mode": "min"}, "metric: expected the name of a reported metric, got 'lossy'"),
+        (
+            {"stop": {"training_iterations": 3}},
+            "stop: expected the name of a reported metric, got 'training_iterations'",
+        ),
+        (
+            {"scheduler": ASHAScheduler("epochs", "loss", "min")},
+            "ASHAScheduler time_attr: expected the name of a reported metric, got 'epochs'",
+        ),
+    ],
+)
+def test_a_name_that_nobody_reports_is_told_at_the_first_report(fit: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(tune.ArgumentError) as caught:
+        fit(_count, **options)
+    assert f"{told}; trial 00000 reported: loss, nested/loss, step" in str(caught.value)

@@ -14,7 +14,15 @@ from pbt_runs import Run, Walk, run
 
 import tune_plugins as tune
 from tune_plugins.errors import ArgumentError, TuneError
-from tune_plugins.events import ExploitTrial, PauseTrial, ResultsReported, StartTrial, TrialFinished, TrialPaused
+from tune_plugins.events import (
+    ExploitTrial,
+    PauseTrial,
+    RecordExploit,
+    ResultsReported,
+    StartTrial,
+    TrialFinished,
+    TrialPaused,
+)
 from tune_plugins.runtime.job import StopRule
 from tune_plugins.schedulers import PBTSchedule, PopulationBasedTraining, PopulationBasedTrainingReplay
 from tune_plugins.schedulers.pbt_replay import ScheduleStep
@@ -216,6 +224,9 @@ def test_more_trials_than_slots_take_turns(synch: bool, resident: int | None, wo
     assert bool(others) == (resident is not None)
     for command in others:
         assert command.checkpoint is not None and command.iteration == command.checkpoint.iteration
+    anew = [d.trial_id for d in found.decisions if d.action == "RESTART" and "waited on disk" in d.reason]
+    assert {command.trial_id for command in others} <= set(anew)
+    assert bool(anew) == (resident is not None)
 
 
 def test_a_searcher_without_an_end_fills_the_slots() -> None:
@@ -273,6 +284,22 @@ def test_which_checkpoint_a_donor_gives() -> None:
     donor.outdated = frozenset({"c4", "c5", "c10"})
     donor.adopted = ("00007", five)
     assert donor.donation(10) == ("00007", five), "what it stands on itself"
+    donor.inherited = (("00007", old), ("00007", five))
+    assert donor.donation(4) == ("00007", old), "what its training was before it was its own"
+    assert donor.donation(10) == ("00007", five)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_that_lags_copies_no_later_state_than_its_own(seed: int) -> None:
+    """Though the donor has gone on, and has itself copied others since."""
+    found = run(pbt(quantile_fraction=0.5), RATES, Walk(30, spread=0.8), workers=8, seed=seed, crash_probability=0.1)
+    told = found.commands(RecordExploit)
+    assert told
+    assert all(exploit.source_iteration <= exploit.iteration for exploit in told), (
+        "or of an earlier one: nothing is skipped"
+    )
+    assert not [decision for decision in found.decisions if decision.action == "UNDONE"]
+    assert all(trial.iteration == 30 for trial in found.experiment.trials.values())
 
 
 @pytest.mark.parametrize("synch", [False, True])

@@ -80,9 +80,17 @@ class TrialScheduler:
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words; reported with all others before a run."""
+        found, name = [], type(self).__name__
+        if self.metric is not None and (not isinstance(self.metric, str) or not self.metric):
+            found.append(f"{name} metric: expected the name of a reported metric, got {self.metric!r}.")
         if self.mode not in (None, "min", "max"):
-            return [f"{type(self).__name__} mode: expected 'min' or 'max', got {self.mode!r}."]
-        return []
+            found.append(f"{name} mode: expected 'min' or 'max', got {self.mode!r}.")
+        if not isinstance(self.time_attr, str) or not self.time_attr:
+            found.append(
+                f"{name} time_attr: expected 'training_iteration', 'time_total_s' or the name of a reported metric, "
+                f"got {self.time_attr!r}."
+            )
+        return found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Called once before the first trial of each run; a metric or mode set in the constructor wins.
