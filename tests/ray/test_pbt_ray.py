@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tune_plugins.schedulers import (
     ResourceChangingScheduler,
 )
 from tune_plugins.store import ExperimentStore
+from tune_plugins.store_reader import RecordedExploit
 
 Fit = Callable[..., ResultGrid]
 STEPS, INTERVAL = 22, 5
@@ -74,6 +75,17 @@ def space(count: int) -> dict[str, Any]:
     return {"rate": tune.grid_search([0.1 + 0.8 * i / count for i in range(count)])}
 
 
+def _trained_by(exploits: Sequence[RecordedExploit], number: int) -> str:
+    """Who made the state that an exploit takes over: the donor, or whom that had copied by then."""
+    at, donor = exploits[number].source_iteration, exploits[number].source_id
+    for earlier in reversed(exploits[:number]):
+        if earlier.trial_id == donor:
+            if earlier.source_iteration < at:
+                break
+            donor = earlier.source_id
+    return donor
+
+
 @pytest.mark.parametrize("synch", [False, True])
 @pytest.mark.parametrize("trials", [2, 5])  # on two slots
 def test_population(fit: Fit, tmp_path: Path, trials: int, synch: bool) -> None:
@@ -86,7 +98,7 @@ def test_population(fit: Fit, tmp_path: Path, trials: int, synch: bool) -> None:
         exploits = store.exploits()
         rows = {result.trial_id: store.results(result.trial_id) for result in results}
     assert exploits
-    for exploit in exploits:
+    for number, exploit in enumerate(exploits):
         own = rows[exploit.trial_id]
         # What came after the exploit: the next result at the donor's iteration plus one, under the mutated config.
         before, after = next(
@@ -96,7 +108,7 @@ def test_population(fit: Fit, tmp_path: Path, trials: int, synch: bool) -> None:
         )
         assert before["pid"] == after["pid"], "no process was restarted"
         assert after["step"] == exploit.source_iteration + 1, "the state is the donor's"
-        donor = [r for r in rows[exploit.source_id] if r["step"] == exploit.source_iteration]
+        donor = [r for r in rows[_trained_by(exploits, number)] if r["step"] == exploit.source_iteration]
         assert any(r["score"] + after["rate"] == pytest.approx(after["score"]) for r in donor)
         assert after["restored_rate"] is not None
     for result in results:

@@ -282,6 +282,10 @@ class PopulationBasedTraining(TrialScheduler):
         donor = rng.choice(donors)
         donation = donor.trial.donation(trial.iteration)
         assert donation is not None and donor.score is not None
+        owner, checkpoint = donation
+        state = f"iteration {checkpoint.iteration}"
+        if owner != donor.trial.id:
+            state += f", saved by trial {owner}, which it copied itself"
         config = self._explored(member, donor, rng)
         told = f"; {changes(trial.config, config)}" if self.log_config else ""
         member.marks = dict(donor.marks)
@@ -289,7 +293,7 @@ class PopulationBasedTraining(TrialScheduler):
         return Decision(
             Action.EXPLOIT,
             f"exploits trial {donor.trial.id} ({self.shown(donor.score)}, rank {ranking.index(donor) + 1} of {total}) "
-            f"from iteration {donation[1].iteration}: {stands}{told}",
+            f"from {state}: {stands}{told}",
             source_id=donor.trial.id,
             config=config,
         )
