@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 import tune_plugins as tune
 from tune_plugins.integrations.torch import TrainState
 from tune_plugins.results import ResultGrid
-from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
+from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
@@ -160,13 +160,14 @@ def rank_main(rank: int, config: dict[str, Any], rendezvous: str) -> None:
     state = TrainState(model=model, optimizer=optimizer)
     for epoch in state.epochs(5):
         loss = step(model, optimizer)
-        state.report(loss=loss, rate=optimizer.param_groups[0]["lr"], epoch=epoch, rank=rank)
+        state.report(loss=loss, rate=optimizer.param_groups[0]["lr"], epoch=epoch, rank=rank, pid=os.getpid())
     distributed.destroy_process_group()
 
 
 def two_ranks(config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        multiprocessing.spawn(rank_main, (dict(config), f"{directory}/rendezvous"), nprocs=2)
+        arguments = (dict(config), f"{directory}/rendezvous")
+        multiprocessing.start_processes(rank_main, arguments, nprocs=2, start_method=config.get("method", "spawn"))
 
 
 @pytest.mark.slow
@@ -191,3 +192,23 @@ def test_population_of_spawned_ranks(fit: Fit) -> None:
         frame = result.metrics_dataframe
         assert set(frame["rank"]) == {0} and frame["epoch"].iloc[-1] == 4
         assert frame["rate"].iloc[-1] == result.config["lr"]
+
+
+def test_forked_ranks_are_evicted_and_go_on(fit: Fit) -> None:
+    results = fit(
+        two_ranks,
+        rates(0.3, 0.1, 0.001, 0.0001, method="fork"),
+        metric="loss",
+        mode="min",
+        scheduler=HyperBandScheduler(max_t=4, reduction_factor=2),
+        max_resident_trials=0,  # what is paused leaves its processes, and goes on from its checkpoint
+    )
+    assert not results.errors, results.errors
+    entered = []
+    for result in results:
+        frame = result.metrics_dataframe
+        assert list(frame["epoch"]) == list(range(len(frame))), "each epoch once"
+        assert set(frame["rank"]) == {0}
+        entered.append(frame["pid"].nunique())
+    assert max(len(result.metrics_dataframe) for result in results) == 4
+    assert max(entered) > 1, "no trial was evicted and resumed"
