@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 import tune_plugins as tune
 from tune_plugins.results import ResultGrid
+from tune_plugins.store_reader import RecordedExploit
 
 Fit = Callable[..., ResultGrid]
 
@@ -54,6 +55,22 @@ def fit(tmp_path: Path) -> Fit:
         return tuner.fit()
 
     return run
+
+
+@pytest.fixture
+def trained_by() -> Callable[[Sequence[RecordedExploit], int], str]:
+    """Who made the state that an exploit takes over: ``trained_by(exploits, number)``."""
+
+    def find(exploits: Sequence[RecordedExploit], number: int) -> str:
+        at, donor = exploits[number].source_iteration, exploits[number].source_id
+        for earlier in reversed(exploits[:number]):
+            if earlier.trial_id == donor:
+                if earlier.source_iteration < at:
+                    break
+                donor = earlier.source_id  # the donor had not got so far by itself
+        return donor
+
+    return find
 
 
 class Driver:

@@ -20,6 +20,7 @@ from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, Populatio
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
+TrainedBy = Callable[..., str]
 EPOCHS, INTERVAL = 8, 2
 FEATURES = torch.linspace(-1, 1, 120).reshape(40, 3)
 TARGETS = FEATURES @ torch.tensor([[1.0], [-2.0], [0.5]])
@@ -121,7 +122,7 @@ def population(**options: Any) -> PopulationBasedTraining:
     )
 
 
-def test_a_population_larger_than_the_slots_exploits_in_place(fit: Fit) -> None:
+def test_a_population_larger_than_the_slots_exploits_in_place(fit: Fit, trained_by: TrainedBy) -> None:
     results = fit(train, rates(0.3, 0.2, 0.001, 0.0001), metric="loss", mode="min", seed=1, scheduler=population())
     assert not results.errors, results.errors
     done = [decision for decision in results.decisions if decision.action in ("IN_PLACE", "RESTART")]
@@ -131,13 +132,17 @@ def test_a_population_larger_than_the_slots_exploits_in_place(fit: Fit) -> None:
         rows = {result.trial_id: store.results(result.trial_id) for result in results}
         checkpoints = {result.trial_id: store.checkpoints(result.trial_id) for result in results}
     compared = 0
-    for exploit in exploits:
+    for number, exploit in enumerate(exploits):
         following = [
             row
             for row in rows[exploit.trial_id]
             if row["rate"] == exploit.config["lr"] and row["training_iteration"] == exploit.source_iteration + 1
         ]
-        donors = [c.record for c in checkpoints[exploit.source_id] if c.record.iteration == exploit.source_iteration]
+        donors = [
+            c.record
+            for c in checkpoints[trained_by(exploits, number)]
+            if c.record.iteration == exploit.source_iteration
+        ]
         for row in following:  # none after a donor that had trained to the end
             at = exploit.source_iteration
             assert row["epoch"] == at

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from tune_plugins.schedulers import (
     ResourceChangingScheduler,
 )
 from tune_plugins.store import ExperimentStore
-from tune_plugins.store_reader import RecordedExploit
 
 Fit = Callable[..., ResultGrid]
+TrainedBy = Callable[..., str]
 STEPS, INTERVAL = 22, 5
 
 
@@ -75,20 +75,9 @@ def space(count: int) -> dict[str, Any]:
     return {"rate": tune.grid_search([0.1 + 0.8 * i / count for i in range(count)])}
 
 
-def _trained_by(exploits: Sequence[RecordedExploit], number: int) -> str:
-    """Who made the state that an exploit takes over: the donor, or whom that had copied by then."""
-    at, donor = exploits[number].source_iteration, exploits[number].source_id
-    for earlier in reversed(exploits[:number]):
-        if earlier.trial_id == donor:
-            if earlier.source_iteration < at:
-                break
-            donor = earlier.source_id
-    return donor
-
-
 @pytest.mark.parametrize("synch", [False, True])
 @pytest.mark.parametrize("trials", [2, 5])  # on two slots
-def test_population(fit: Fit, tmp_path: Path, trials: int, synch: bool) -> None:
+def test_population(fit: Fit, trained_by: TrainedBy, tmp_path: Path, trials: int, synch: bool) -> None:
     scheduler, meeting = pbt(synch=synch), tmp_path / "meeting"
     meeting.mkdir()
     configs = space(trials) | ({"meet": (str(meeting), trials)} if trials == 2 else {})
@@ -108,7 +97,7 @@ def test_population(fit: Fit, tmp_path: Path, trials: int, synch: bool) -> None:
         )
         assert before["pid"] == after["pid"], "no process was restarted"
         assert after["step"] == exploit.source_iteration + 1, "the state is the donor's"
-        donor = [r for r in rows[_trained_by(exploits, number)] if r["step"] == exploit.source_iteration]
+        donor = [r for r in rows[trained_by(exploits, number)] if r["step"] == exploit.source_iteration]
         assert any(r["score"] + after["rate"] == pytest.approx(after["score"]) for r in donor)
         assert after["restored_rate"] is not None
     for result in results:

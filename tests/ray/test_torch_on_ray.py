@@ -20,6 +20,7 @@ from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, Populatio
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
+TrainedBy = Callable[..., str]
 EPOCHS, INTERVAL = 12, 3
 FEATURES = torch.linspace(-1, 1, 120).reshape(40, 3)
 TARGETS = FEATURES @ torch.tensor([[1.0], [-2.0], [0.5]])
@@ -89,12 +90,12 @@ def one_step_from(path: Path, rate: float) -> float:
     return model.weight[0, 0].item()  # type: ignore[index,operator]
 
 
-def rates(*values: float) -> dict[str, Any]:
-    return {"lr": tune.grid_search(list(values))}
+def rates(*values: float, **fixed: Any) -> dict[str, Any]:
+    return {"lr": tune.grid_search(list(values)), **fixed}
 
 
 @pytest.mark.parametrize("function", [train, plain])
-def test_population(fit: Fit, function: Any) -> None:
+def test_population(fit: Fit, trained_by: TrainedBy, function: Any) -> None:
     results = fit(
         function,
         rates(0.3, 0.2, 0.001, 0.0001),
@@ -116,14 +117,18 @@ def test_population(fit: Fit, function: Any) -> None:
         exploits = store.exploits()
         rows = {result.trial_id: store.results(result.trial_id) for result in results}
         checkpoints = {result.trial_id: store.checkpoints(result.trial_id) for result in results}
-    for exploit in exploits:
+    for number, exploit in enumerate(exploits):
         after = next(
             row
             for row in rows[exploit.trial_id]
             if row["rate"] == exploit.config["lr"] and row["training_iteration"] == exploit.source_iteration + 1
         )
         assert after["epoch"] == exploit.source_iteration
-        donors = [c.record for c in checkpoints[exploit.source_id] if c.record.iteration == exploit.source_iteration]
+        donors = [
+            c.record
+            for c in checkpoints[trained_by(exploits, number)]
+            if c.record.iteration == exploit.source_iteration
+        ]
         assert any(one_step_from(Path(d.path, "state.pt"), after["rate"]) == after["weight"] for d in donors)
         assert len({row["pid"] for row in rows[exploit.trial_id]}) == 1, "no process was restarted"
         if function is train:

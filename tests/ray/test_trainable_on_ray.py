@@ -18,6 +18,7 @@ from tune_plugins.schedulers import PopulationBasedTraining
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
+TrainedBy = Callable[..., str]
 STEPS, INTERVAL = 14, 4
 
 
@@ -63,7 +64,7 @@ def notes(result: tune.Result) -> list[str]:
 
 
 @pytest.mark.parametrize(("trainable", "in_place"), [(ResettableSum, True), (Sum, False)])
-def test_population(fit: Fit, trainable: type[Sum], in_place: bool) -> None:
+def test_population(fit: Fit, trained_by: TrainedBy, trainable: type[Sum], in_place: bool) -> None:
     scheduler = PopulationBasedTraining(
         "training_iteration",
         perturbation_interval=INTERVAL,
@@ -77,13 +78,13 @@ def test_population(fit: Fit, trainable: type[Sum], in_place: bool) -> None:
         exploits = store.exploits()
         rows = {result.trial_id: store.results(result.trial_id) for result in results}
     assert exploits
-    for exploit in exploits:
+    for number, exploit in enumerate(exploits):
         before, after = next(
             (a, b)
             for a, b in pairwise(rows[exploit.trial_id])
             if b["rate"] == exploit.config["rate"] and b["training_iteration"] == exploit.source_iteration + 1
         )
-        donor = [r for r in rows[exploit.source_id] if r["training_iteration"] == exploit.source_iteration]
+        donor = [r for r in rows[trained_by(exploits, number)] if r["training_iteration"] == exploit.source_iteration]
         assert any(r["score"] + after["rate"] == pytest.approx(after["score"]) for r in donor)
         assert before["pid"] == after["pid"], "no process was restarted"
         if in_place:

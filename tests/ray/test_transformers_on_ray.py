@@ -20,6 +20,7 @@ from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
 from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
+TrainedBy = Callable[..., str]
 EPOCHS, INTERVAL = 6, 2
 FEATURES = torch.linspace(-1, 1, 120).reshape(40, 3)
 TARGETS = FEATURES @ torch.tensor([1.0, -2.0, 0.5])
@@ -96,7 +97,7 @@ def rates(*values: float) -> dict[str, Any]:
 
 @pytest.mark.timeout(300)  # the first one waits until the workers have imported transformers
 @pytest.mark.parametrize("synch", [True, False])
-def test_population(fit: Fit, tmp_path: Path, synch: bool) -> None:
+def test_population(fit: Fit, trained_by: TrainedBy, tmp_path: Path, synch: bool) -> None:
     results = fit(
         train,
         rates(0.3, 0.2, 0.001, 0.0001),
@@ -122,7 +123,7 @@ def test_population(fit: Fit, tmp_path: Path, synch: bool) -> None:
         exploits = store.exploits()
         rows = {result.trial_id: store.results(result.trial_id) for result in results}
         checkpoints = {result.trial_id: store.checkpoints(result.trial_id) for result in results}
-    for exploit in exploits:
+    for number, exploit in enumerate(exploits):
         after = next(
             row
             for row in rows[exploit.trial_id]
@@ -133,7 +134,11 @@ def test_population(fit: Fit, tmp_path: Path, synch: bool) -> None:
         assert len({row["eval_pid"] for row in rows[exploit.trial_id]}) == 1, "no process was restarted"
         if synch:
             assert len({row["eval_model"] for row in rows[exploit.trial_id]}) == 1, "the model stayed the same object"
-        donors = [c.record for c in checkpoints[exploit.source_id] if c.record.iteration == exploit.source_iteration]
+        donors = [
+            c.record
+            for c in checkpoints[trained_by(exploits, number)]
+            if c.record.iteration == exploit.source_iteration
+        ]
         continued = [weight_after_an_epoch(Path(d.path), after["learning_rate"], tmp_path) for d in donors]
         assert after["eval_weight"] in continued
     for result in results:
