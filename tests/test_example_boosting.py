@@ -52,11 +52,11 @@ def test_population_of_xgboost_at_small_size(tmp_path: Path) -> None:
 
 
 def test_asha_with_lightgbm_at_small_size(tmp_path: Path) -> None:
-    options = ("--num-samples", "4", "--rounds", "12", "--storage-path", str(tmp_path))
+    options = ("--num-samples", "12", "--rounds", "12", "--storage-path", str(tmp_path))
     done = run_script("lightgbm_digits", *options)
     assert done.returncode == 0, done.stderr
-    rounds = re.search(r"^Rounds trained: (\d+) of 48$", done.stdout, re.MULTILINE)
-    assert rounds and 20 <= int(rounds[1]) < 48, done.stdout
+    rounds = re.search(r"^Rounds trained: (\d+) of 144$", done.stdout, re.MULTILINE)
+    assert rounds and 50 <= int(rounds[1]) < 144, done.stdout
     result = re.search(r"^Validation loss \d\.\d{4}, test accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
     assert result and float(result[1]) > 0.7, done.stdout
     assert "Traceback" not in done.stderr

@@ -167,6 +167,7 @@ def rank_main(rank: int, config: dict[str, Any], rendezvous: str) -> None:
         loss = step(model, optimizer)
         state.report(loss=loss, rate=optimizer.param_groups[0]["lr"], epoch=epoch, rank=rank, pid=os.getpid())
     distributed.destroy_process_group()
+    os._exit(0)  # see tests/integrations/test_torch.py
 
 
 def two_ranks(config: dict[str, Any]) -> None:
