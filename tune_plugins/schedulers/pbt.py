@@ -285,7 +285,7 @@ class PopulationBasedTraining(TrialScheduler):
         owner, checkpoint = donation
         state = f"iteration {checkpoint.iteration}"
         if owner != donor.trial.id:
-            state += f", saved by trial {owner}, which it copied itself"
+            state += f", saved by trial {owner}"
         config = self._explored(member, donor, rng)
         told = f"; {changes(trial.config, config)}" if self.log_config else ""
         member.marks = dict(donor.marks)
