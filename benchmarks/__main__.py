@@ -17,8 +17,9 @@ from rich.markup import escape
 
 from benchmarks import machine
 from benchmarks.environment import HPO, RAY_TUNE, ROOT, EnvironmentFailed
-from benchmarks.measure import OUTPUT, Crash, Measurement, Record, hold_to_cores, measure_all
-from benchmarks.registry import Benchmark, Job, NotRun, Side, discover
+from benchmarks.measure import OUTPUT, hold_to_cores, measure_all
+from benchmarks.registry import Benchmark, Crash, Job, Measurement, NotRun, Record, Side
+from benchmarks.suite import discover
 from benchmarks.table import judge, markdown, number, terminal_table
 from benchmarks.taskset import data as taskset
 

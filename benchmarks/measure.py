@@ -7,68 +7,21 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.engine import CORES
 from benchmarks.environment import ROOT
-from benchmarks.registry import Benchmark, Job, Side, over_tasks
+from benchmarks.registry import Benchmark, Crash, Job, Measurement, Record, Side
 
 OUTPUT = ROOT / "benchmarks" / "output"
 MARK = "TUNE_PLUGINS_BENCHMARK"
 SETTLE_S = 20.0
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one job printed."""
-
-    figures: dict[str, float]
-    versions: dict[str, str]
-    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Crash:
-    """A job that ended without figures.
-
-    Attributes:
-        reason: one line.
-        output: the end of what it wrote to standard error.
-    """
-
-    reason: str
-    output: str
-
-
-@dataclass
-class Record:
-    """All measurements of one benchmark, by label of the job in order of the rounds."""
-
-    benchmark: Benchmark
-    measurements: dict[str, list[Measurement]] = field(default_factory=dict)
-    crashes: dict[str, Crash] = field(default_factory=dict)
-
-    def values(self, label: str, figure: str) -> list[float]:
-        """One figure of a job in all its rounds; of one that has samples, their mean."""
-        return [
-            statistics.fmean(over_tasks(measurement.samples[figure]))
-            if figure in measurement.samples
-            else measurement.figures[figure]
-            for measurement in self.measurements.get(label, [])
-        ]
-
-    def samples(self, label: str | None, figure: str) -> dict[str, list[float]]:
-        """One figure of a job by task and seed, as measured in the last round."""
-        measured = self.measurements.get(label, []) if label is not None else []
-        return measured[-1].samples.get(figure, {}) if measured else {}
 
 
 def hold_to_cores() -> list[int]:

@@ -1,21 +1,15 @@
-"""What a benchmark is: jobs to measure in turn, rows to show, goals to judge by."""
+"""What a benchmark is: jobs to measure in turn, rows to show, goals to judge by; and what was measured."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
-import pkgutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmarks.measure import Record
+from pathlib import Path
+from typing import Any, Protocol
 
 Samples = Mapping[str, Sequence[float]]
 """One figure of several tasks: by task the values of the seeds, in the same order on all sides."""
@@ -239,14 +233,46 @@ class Benchmark:
             raise ValueError(f"benchmark {self.name!r}: rows name the jobs {unknown}, there are {labels}.")
 
 
-def discover() -> dict[str, Benchmark]:
-    """All benchmarks in `benchmarks.suite` by name, in the order of their modules' names."""
-    from benchmarks import suite
+@dataclass(frozen=True)
+class Measurement:
+    """What one job printed."""
 
-    found: dict[str, Benchmark] = {}
-    for module in sorted(pkgutil.iter_modules(suite.__path__), key=lambda module: module.name):
-        benchmark: Benchmark = importlib.import_module(f"{suite.__name__}.{module.name}").BENCHMARK
-        if benchmark.name in found:
-            raise ValueError(f"two benchmarks are named {benchmark.name!r}; give one another name.")
-        found[benchmark.name] = benchmark
-    return found
+    figures: dict[str, float]
+    versions: dict[str, str]
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A job that ended without figures.
+
+    Attributes:
+        reason: one line.
+        output: the end of what it wrote to standard error.
+    """
+
+    reason: str
+    output: str
+
+
+@dataclass
+class Record:
+    """All measurements of one benchmark, by label of the job in order of the rounds."""
+
+    benchmark: Benchmark
+    measurements: dict[str, list[Measurement]] = field(default_factory=dict)
+    crashes: dict[str, Crash] = field(default_factory=dict)
+
+    def values(self, label: str, figure: str) -> list[float]:
+        """One figure of a job in all its rounds; of one that has samples, their mean."""
+        return [
+            statistics.fmean(over_tasks(measurement.samples[figure]))
+            if figure in measurement.samples
+            else measurement.figures[figure]
+            for measurement in self.measurements.get(label, [])
+        ]
+
+    def samples(self, label: str | None, figure: str) -> dict[str, list[float]]:
+        """One figure of a job by task and seed, as measured in the last round."""
+        measured = self.measurements.get(label, []) if label is not None else []
+        return measured[-1].samples.get(figure, {}) if measured else {}

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import Record
-from benchmarks.registry import AtMostTimes, BelowOnEach, NotAbove, Row
+from benchmarks.registry import AtMostTimes, BelowOnEach, NotAbove, Record, Row
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -53,7 +53,7 @@ def _generate(app: Sphinx) -> None:
     import _examples
     import _state_diagram
 
-    from tune_plugins.transitions import TRANSITIONS
+    from tune_plugins.core.transitions import TRANSITIONS
 
     folder = HERE / "generated"
     folder.mkdir(exist_ok=True)

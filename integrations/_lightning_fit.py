@@ -317,7 +317,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """See `tune_plugins.model_port.ModelPort`; called on rank 0."""
+    """See `tune_plugins.session.model_port.ModelPort`; called on rank 0."""
 
     fit: Fit
 

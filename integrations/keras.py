@@ -21,9 +21,9 @@ from typing import Any
 
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, MissingDependencyError, Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
+from tune_plugins.record.checkpoint import Checkpoint
 
 BACK_ENDS = ("torch", "jax", "tensorflow")
 
@@ -444,7 +444,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """See `tune_plugins.model_port.ModelPort`."""
+    """See `tune_plugins.session.model_port.ModelPort`."""
 
     callback: TuneReportCheckpointCallback
     fit: _Fit

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import Mistakes, TrialRestarted, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._boosting import (
     Course,
@@ -38,6 +37,7 @@ from tune_plugins.integrations._boosting import (
     use_of,
 )
 from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
+from tune_plugins.record.checkpoint import Checkpoint
 
 require("lightgbm", extra="lightgbm", needed_by="tune_plugins.integrations.lightgbm")
 
@@ -405,7 +405,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """The running `lightgbm.train` as the engine reaches it; see `tune_plugins.model_port.ModelPort`."""
+    """The running `lightgbm.train` as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
 
     fit: _Fit
     filename: str

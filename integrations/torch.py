@@ -457,7 +457,7 @@ class _Counter:
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """See `tune_plugins.model_port.ModelPort`; lives in rank 0."""
+    """See `tune_plugins.session.model_port.ModelPort`; lives in rank 0."""
 
     state: TrainState
 

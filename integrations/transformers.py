@@ -360,7 +360,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """The running `Trainer.train` as the engine reaches it; see `tune_plugins.model_port.ModelPort`."""
+    """The running `Trainer.train` as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
 
     fit: _Fit
     callback: TuneReportCheckpointCallback

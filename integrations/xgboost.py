@@ -19,7 +19,6 @@ from typing import Any
 
 from tune_plugins import session as tune_session
 from tune_plugins._optional import require
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._boosting import (
     Course,
@@ -34,6 +33,7 @@ from tune_plugins.integrations._boosting import (
     use_of,
 )
 from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
+from tune_plugins.record.checkpoint import Checkpoint
 
 require("xgboost", extra="xgboost", needed_by="tune_plugins.integrations.xgboost")
 
@@ -312,7 +312,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """The running `xgboost.train` as the engine reaches it; see `tune_plugins.model_port.ModelPort`."""
+    """The running `xgboost.train` as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
 
     fit: _Fit
     filename: str

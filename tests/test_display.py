@@ -15,13 +15,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display import make_display
 from tune_plugins.display.frame import machine_memory, picture
 from tune_plugins.display.live import LiveDisplay
 from tune_plugins.display.plain import PlainDisplay
 from tune_plugins.display.progress import Progress
 from tune_plugins.display.text import clean, duration, exact, last_words, metric_text, rough_duration, short
-from tune_plugins.trial import Trial, TrialStatus
 
 RUN = RunInfo(
     name="flights",
@@ -738,7 +738,7 @@ DRIVER = """
 import logging, sys
 from tune_plugins.callbacks import RunInfo
 from tune_plugins.display import make_display
-from tune_plugins.trial import Trial, TrialStatus
+from tune_plugins.core.trial import Trial, TrialStatus
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 display = make_display(1)
 assert type(display).__name__ == "LiveDisplay"

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tune_plugins.transitions import TRANSITIONS
+from tune_plugins.core.transitions import TRANSITIONS
 
 ALL_MOVES = [(str(s), name, str(after)) for s, row in TRANSITIONS.items() for name, after in row.items()]
 

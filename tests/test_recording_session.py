@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tune_plugins.session as tune_session
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TuneError
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import Session, TrialContext, Verdict
 from tune_plugins.testing import Exploit, RecordingSession
 

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tune_plugins.checkpoint import Checkpoint, CheckpointWriter
+from tune_plugins.core.events import CheckpointSaved, DeleteCheckpoint, RecordDecision, RecordStatus, RecordTrial
+from tune_plugins.core.events import ResultsReported as Reported
+from tune_plugins.core.trial import TrialStatus
 from tune_plugins.errors import ArgumentError, TrialError, TuneError
-from tune_plugins.events import CheckpointSaved, DeleteCheckpoint, RecordDecision, RecordStatus, RecordTrial
-from tune_plugins.events import ResultsReported as Reported
+from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter
+from tune_plugins.record.store import ExperimentStore, StorageError
 from tune_plugins.results import Result, ResultGrid
-from tune_plugins.store import ExperimentStore, StorageError
-from tune_plugins.trial import TrialStatus
 
 NAN, INF = math.nan, math.inf
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tune_plugins import ArgumentError, Curve, RunConfig, SimulatedCluster, TuneConfig, simulate, uniform
-from tune_plugins.plan import rules_for
+from tune_plugins.core.trial import TrialStatus
+from tune_plugins.driver.plan import rules_for
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import FIFOScheduler
 from tune_plugins.search import BasicVariantGenerator
@@ -30,7 +31,6 @@ from tune_plugins.stoppers import (
     split_stop,
     time_limit,
 )
-from tune_plugins.trial import TrialStatus
 
 
 def run(

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import tune_plugins as tune
-from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.driver.trial_function import TrialFunction
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialUnwound, TuneError
-from tune_plugins.runtime.class_trial import STATE_FILE, run_class
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.schedulers import Action, PopulationBasedTraining, TrialScheduler
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
-from tune_plugins.trial_function import TrialFunction
+from tune_plugins.worker.class_trial import STATE_FILE, run_class
 
 
 class Descent(tune.Trainable):
@@ -454,7 +454,7 @@ class Relay(TrialScheduler):
     """Every trial yields after each report."""
 
     def next_milestone(self, trial: Any) -> Any:
-        from tune_plugins.trial import Lease, Milestone
+        from tune_plugins.core.trial import Lease, Milestone
 
         return Lease(Milestone("training_iteration", trial.iteration + 1), save=True)
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins._version import __version__
 
 if TYPE_CHECKING:
-    from tune_plugins.checkpoint import Checkpoint
     from tune_plugins.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+    from tune_plugins.driver.ray.cluster import shutdown
+    from tune_plugins.driver.resources import PlacementGroupFactory
+    from tune_plugins.driver.simulated import Curve, SimulatedCluster
+    from tune_plugins.driver.trial_function import with_parameters, with_resources
     from tune_plugins.errors import ArgumentError, MissingDependencyError, TrialError, TrialStopped, TuneError
+    from tune_plugins.record.checkpoint import Checkpoint
     from tune_plugins.results import Result, ResultGrid
-    from tune_plugins.runtime.ray_cluster import shutdown
-    from tune_plugins.runtime.resources import PlacementGroupFactory
     from tune_plugins.session import get_checkpoint, get_context, report
-    from tune_plugins.simulation import Curve, SimulatedCluster, simulate
+    from tune_plugins.simulation import simulate
     from tune_plugins.space import (
         choice,
         grid_search,
@@ -37,18 +39,19 @@ if TYPE_CHECKING:
         uniform,
     )
     from tune_plugins.trainable import Trainable
-    from tune_plugins.trial_function import with_parameters, with_resources
     from tune_plugins.tuner import Tuner
 
 _HOMES = {
-    "checkpoint": ["Checkpoint"],
     "config": ["CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"],
+    "driver.ray.cluster": ["shutdown"],
+    "driver.resources": ["PlacementGroupFactory"],
+    "driver.simulated": ["Curve", "SimulatedCluster"],
+    "driver.trial_function": ["with_parameters", "with_resources"],
     "errors": ["ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"],
+    "record.checkpoint": ["Checkpoint"],
     "results": ["Result", "ResultGrid"],
-    "runtime.ray_cluster": ["shutdown"],
-    "runtime.resources": ["PlacementGroupFactory"],
-    "simulation": ["Curve", "SimulatedCluster", "simulate"],
     "session": ["get_checkpoint", "get_context", "report"],
+    "simulation": ["simulate"],
     "space": [
         "choice",
         "grid_search",
@@ -66,7 +69,6 @@ _HOMES = {
         "uniform",
     ],
     "trainable": ["Trainable"],
-    "trial_function": ["with_parameters", "with_resources"],
     "tuner": ["Tuner"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

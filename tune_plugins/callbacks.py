@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_plugins.trial import CheckpointRecord, Trial
+    from tune_plugins.core.trial import CheckpointRecord, Trial
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -11,25 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.errors import Mistakes
+from tune_plugins.record.names import check_name
 from tune_plugins.stoppers import stop_mistakes
 
 if TYPE_CHECKING:
     from tune_plugins.callbacks import Callback
+    from tune_plugins.core.trial import Trial
     from tune_plugins.schedulers import TrialScheduler
     from tune_plugins.search import Searcher
-    from tune_plugins.trial import Trial
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
-
-
-def check_name(what: str, name: str) -> str | None:
-    """A mistake in words where `name` may not become part of a path, else None."""
-    if not _NAME.fullmatch(name) or name.strip(".") == "":
-        return (
-            f"{what}: expected 1 to 100 characters out of A-Z a-z 0-9 . _ - (not only dots), got {name!r}. "
-            "Choose a plain name; put folders into storage_path."
-        )
-    return None
 
 
 def default_storage_path() -> str:

@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_plugins._scores import SCOPES, best_index, finite, flatten, number, scope_score
-from tune_plugins.checkpoint import Checkpoint, newest_valid, reported_with, verify
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scores import SCOPES, best_index, finite, flatten, number, scope_score
+from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import Mistakes, TrialError, TuneError, message_in
-from tune_plugins.store import ExperimentStore, RecordedDecision, RecordedTrial
-from tune_plugins.trial import CheckpointRecord, TrialStatus, lookup
+from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
+from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 
 if TYPE_CHECKING:
     import pandas as pd

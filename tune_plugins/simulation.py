@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.callbacks import RunInfo
 from tune_plugins.config import RunConfig, TuneConfig
+from tune_plugins.core.events import Command, Event, RecordDecision, RecordExploit, RecordStatus, RecordTrial, Tick
+from tune_plugins.core.experiment import Experiment
+from tune_plugins.driver.plan import check_run, experiment_directory, rules_for, stop_rules, storage_mistakes
+from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime, SimulatedTraining
 from tune_plugins.errors import Mistakes, TuneError
-from tune_plugins.events import Command, Event, RecordDecision, RecordExploit, RecordStatus, RecordTrial, Tick
-from tune_plugins.experiment import Experiment
-from tune_plugins.plan import check_run, experiment_directory, rules_for, stop_rules, storage_mistakes
-from tune_plugins.runtime.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime, SimulatedTraining
 from tune_plugins.schedulers import TrialScheduler
 from tune_plugins.search import Searcher, Signal
 from tune_plugins.space import Space
@@ -88,7 +88,7 @@ def simulate(
 
 def replay(results: ResultGrid, scheduler: TrialScheduler, *, workers: int | None = None, seed: int = 0) -> ResultGrid:
     """What another scheduler would have done with the trials of a finished run; see `ResultGrid.replay`."""
-    from tune_plugins.store import ExperimentStore
+    from tune_plugins.record.store import ExperimentStore
 
     curves: list[Curve] = []
     workers = workers or int(results.info().get("slots") or 1)
@@ -191,8 +191,8 @@ def _run(
     searcher: Searcher,
     suggestions: Mapping[int, dict[str, Any]],
 ) -> ResultGrid:
+    from tune_plugins.record.store import ExperimentStore
     from tune_plugins.results import ResultGrid
-    from tune_plugins.store import ExperimentStore
 
     seed = tune.seed if tune.seed is not None else secrets.randbelow(2**31)
     scheduler.cluster_resources = {"CPU": float(cluster.workers)}

@@ -17,8 +17,9 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.stopper import Stopper
 from tune_plugins.errors import Mistakes
-from tune_plugins.trial import lookup
 
 __all__ = [
     "CombinedStopper",
@@ -30,29 +31,6 @@ __all__ = [
     "TimeoutStopper",
     "TrialPlateauStopper",
 ]
-
-
-class Stopper:
-    """Base class: `__call__` ends one trial, `stop_all` the whole experiment. Every report is a milestone.
-
-    A stopper is a function of what it was told: after an interruption it is told the recorded results again.
-
-    Attributes:
-        reason: why it last said yes, in words and numbers; recorded with the decision.
-    """
-
-    reason: str = ""
-
-    def setup(self, *, metric: str | None, mode: str | None) -> None:
-        """Called before each run with the metric and mode of `TuneConfig`: forget earlier runs here."""
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """True if the trial that reported `result` is to end here."""
-        return False
-
-    def stop_all(self) -> bool:
-        """True if all trials are to end; asked after each result."""
-        return False
 
 
 class NoopStopper(Stopper):
@@ -317,20 +295,16 @@ class CombinedStopper(Stopper):
         """Whether one of them ends the experiment."""
         return self._note([s for s in self.stoppers if s.stop_all()])
 
+    def why(self) -> str:
+        """Which of them it was, and why."""
+        return self.reason
+
     def _note(self, those: list[Stopper]) -> bool:
-        self.reason = "; ".join(why(stopper) for stopper in those)
+        self.reason = "; ".join(stopper.why() for stopper in those)
         return bool(those)
 
 
 # ------------------------------------------------------------------------ what `RunConfig.stop` says
-
-
-def why(stopper: Stopper) -> str:
-    """Which stopper it was, and why."""
-    if isinstance(stopper, CombinedStopper):
-        return stopper.reason
-    name = type(stopper).__name__
-    return f"{name}: {stopper.reason}" if stopper.reason else name
 
 
 def stop_mistakes(stop: Any) -> list[str]:

@@ -43,7 +43,7 @@ class Trainable:
     _iteration = 0
 
     def __init__(self, config: Mapping[str, Any] | None = None, **parameters: Any) -> None:
-        from tune_plugins.schedulers.explore import copy_of
+        from tune_plugins.space.nested import copy_of
 
         self.config = copy_of(config or {})
         self._context = get_context()

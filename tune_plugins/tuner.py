@@ -5,28 +5,25 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.callbacks import RunInfo
-from tune_plugins.config import RunConfig, TuneConfig, check_name
+from tune_plugins.config import RunConfig, TuneConfig
+from tune_plugins.core.experiment import Experiment
+from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.driver.jobs import JobMaker, ask
+from tune_plugins.driver.plan import check_run, experiment_directory, rules_for, storage_mistakes
+from tune_plugins.driver.resources import Shape, fits, missing, shape_of
+from tune_plugins.driver.trial_function import TrialFunction, as_trial_function
 from tune_plugins.errors import ArgumentError, Mistakes, TuneError
-from tune_plugins.events import StartTrial
-from tune_plugins.experiment import Experiment
-from tune_plugins.plan import check_run, experiment_directory, rules_for, stop_rules, storage_mistakes
-from tune_plugins.runtime.job import CheckpointPolicy, Job
-from tune_plugins.runtime.resources import Shape, fits, missing, shape_of
-from tune_plugins.schedulers.scheduler import TrialScheduler
 from tune_plugins.stoppers import split_stop
-from tune_plugins.trial_function import TrialFunction, as_trial_function
 
 if TYPE_CHECKING:
+    from tune_plugins.driver.ray.cluster import Cluster
+    from tune_plugins.driver.runner import Runtime
     from tune_plugins.results import ResultGrid
-    from tune_plugins.runner import Runtime
-    from tune_plugins.runtime.ray_cluster import Cluster
     from tune_plugins.search import Searcher
     from tune_plugins.space import Space
-    from tune_plugins.store import ExperimentStore
     from tune_plugins.trainable import Trainable
 
 
@@ -75,9 +72,9 @@ class Tuner:
             TuneError: the run could not go on; says why and where the results are.
         """
         from tune_plugins.display import make_display
+        from tune_plugins.driver.runner import Runner
+        from tune_plugins.record.store import ExperimentStore
         from tune_plugins.results import ResultGrid
-        from tune_plugins.runner import Runner
-        from tune_plugins.store import ExperimentStore
 
         tune, run = self._tune_config, self._run_config
         plan = self._check()
@@ -120,10 +117,10 @@ class Tuner:
 
     def _runtime(self, plan: _Plan, make_job: JobMaker) -> Runtime:
         if plan.cluster is None:
-            from tune_plugins.runtime.inline import InlineRuntime
+            from tune_plugins.driver.inline import InlineRuntime
 
             return InlineRuntime(self._trainable, make_job)
-        from tune_plugins.runtime.ray_runtime import RayRuntime
+        from tune_plugins.driver.ray.runtime import RayRuntime
 
         return RayRuntime(
             plan.cluster,
@@ -154,7 +151,7 @@ class Tuner:
 
     def _check(self) -> _Plan:
         """Everything that can be wrong, all at once; starts or joins Ray."""
-        from tune_plugins.runtime.ray_cluster import join_or_start, nodes
+        from tune_plugins.driver.ray.cluster import join_or_start, nodes
         from tune_plugins.space import Space
 
         tune, run = self._tune_config, self._run_config
@@ -174,7 +171,7 @@ class Tuner:
         if run.runtime == "inline":
             mistakes.raise_if_any()
             return _Plan(scheduler, searcher, space, b"", {}, None, [], shape_of(None), 1, seed)
-        from tune_plugins.runtime.ray_pickling import in_object_store, pickled
+        from tune_plugins.driver.ray.pickling import in_object_store, pickled
 
         data = b""
         if callable(self._trainable.function):
@@ -212,11 +209,11 @@ class Tuner:
         resources = self._trainable.resources
         if not callable(resources):
             return lambda config: default
-        from tune_plugins.runtime.ray_cluster import nodes
+        from tune_plugins.driver.ray.cluster import nodes
 
         def shape_for(config: dict[str, Any]) -> Shape:
             try:
-                shape = shape_of(_ask("the function given to with_resources", resources, config))
+                shape = shape_of(ask("the function given to with_resources", resources, config))
             except ValueError as error:
                 raise ArgumentError("with_resources", [str(error)]) from error
             available = nodes()
@@ -241,80 +238,6 @@ class _Plan:
     shape: Shape
     slots: int
     seed: int
-
-
-class JobMaker:
-    """Completes the core's `StartTrial` with what a worker needs to know."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        store: ExperimentStore,
-        directory: Path,
-        trainable: str,
-        tune: TuneConfig,
-        run: RunConfig,
-        thresholds: Mapping[str, float],
-    ) -> None:
-        self._experiment, self._store, self._directory = experiment, store, directory
-        self._trainable, self._tune, self._logs = trainable, tune, run.log_to_file
-        self._stop = stop_rules(thresholds, experiment.rules)
-        keep = run.checkpoint_config
-        self._policy = CheckpointPolicy(
-            keep.checkpoint_frequency,
-            keep.checkpoint_at_end,
-            keep.checkpoint_score_attribute,
-            keep.checkpoint_score_order,
-        )
-
-    def __call__(self, command: StartTrial, shape: Shape) -> Job:
-        """The job of one attempt at a trial."""
-        trial = self._experiment.trials[command.trial_id]
-        name_of, dirname_of = self._tune.trial_name_creator, self._tune.trial_dirname_creator
-        name = str(_ask("trial_name_creator", name_of, trial)) if name_of else f"{self._trainable}_{trial.id}"
-        dirname = f"trial_{trial.id}"
-        if dirname_of:
-            dirname = str(_ask("trial_dirname_creator", dirname_of, trial))
-            if (mistake := check_name("trial_dirname_creator", dirname)) is not None:
-                raise ArgumentError("TuneConfig", [mistake])
-            self._store.set_dirnames({trial.id: dirname})
-        return Job(
-            trial_id=trial.id,
-            name=name,
-            dirname=dirname,
-            config=command.config,
-            lease=command.lease,
-            experiment_name=self._directory.name,
-            experiment_dir=str(self._directory),
-            checkpoint=command.checkpoint,
-            iteration=command.iteration,
-            attempt=command.attempt,
-            seed=command.seed,
-            stop=self._stop,
-            policy=self._policy,
-            resources=shape.total,
-            log_files=self._log_files(dirname),
-        )
-
-    def _log_files(self, dirname: str) -> tuple[str, str] | None:
-        logs = self._logs
-        if logs is False:
-            return None
-        names = ("stdout", "stderr") if logs is True else (logs, logs) if isinstance(logs, str) else logs
-        folder = self._directory / dirname
-        return str(folder / names[0]), str(folder / names[-1])
-
-
-def _ask(what: str, function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a function of the user's.
-
-    Raises:
-        TuneError: it raised.
-    """
-    try:
-        return function(argument)
-    except Exception as error:
-        raise TuneError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:

@@ -46,9 +46,9 @@ def run(trials: int, marks: tuple[int, ...] = ()) -> tuple[Any, int, int, list[f
     Returns:
         The experiment, numbers of events and of results, and at each mark CPU seconds per event since the last one.
     """
-    from tune_plugins.events import ResultsReported, TrialFinished
-    from tune_plugins.experiment import Experiment, Rules
-    from tune_plugins.runtime.simulated import SimulatedCluster, SimulatedRuntime
+    from tune_plugins.core.events import ResultsReported, TrialFinished
+    from tune_plugins.core.experiment import Experiment, Rules
+    from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
     from tune_plugins.schedulers import ASHAScheduler
     from tune_plugins.search import Searcher
 

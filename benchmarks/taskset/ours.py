@@ -21,9 +21,9 @@ def run(
         make_scheduler: called with the package's module of schedulers and the number of steps of a full training.
     """
     from tune_plugins import schedulers
-    from tune_plugins.events import ResultsReported
-    from tune_plugins.experiment import Experiment, Rules
-    from tune_plugins.runtime.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
+    from tune_plugins.core.events import ResultsReported
+    from tune_plugins.core.experiment import Experiment, Rules
+    from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
     from tune_plugins.search import Searcher
     from tune_plugins.simulation import drive
 

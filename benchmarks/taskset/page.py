@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.environment import ROOT
-from benchmarks.measure import Record
-from benchmarks.registry import difference, over_tasks
+from benchmarks.registry import Record, difference, over_tasks
 from benchmarks.taskset.data import short_name
 from benchmarks.taskset.trace import FULL_TRAININGS, POINTS, WORKERS
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from core_driver import CheckedExperiment, ListSearcher
 
-from tune_plugins.experiment import Rules
+from tune_plugins.core.experiment import Rules
 from tune_plugins.schedulers import FIFOScheduler, TrialScheduler
 from tune_plugins.search import Searcher
 from tune_plugins.stoppers import Stopper

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_plugins.events import (
+from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
     Event,
@@ -28,9 +28,10 @@ from tune_plugins.events import (
     TrialStarted,
     WorkerLost,
 )
-from tune_plugins.experiment import Experiment
-from tune_plugins.search.searcher import Searcher, Signal
-from tune_plugins.trial import CheckpointRecord, Lease, Milestone, lookup
+from tune_plugins.core.experiment import Experiment
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.searcher import Searcher, Signal
+from tune_plugins.core.trial import CheckpointRecord, Lease, Milestone
 
 Curve = Callable[[dict[str, Any], int], dict[str, Any]]
 

@@ -11,10 +11,10 @@ from core_driver import CheckedExperiment, Driver, ListSearcher, Workers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tune_plugins.experiment import Rules
+from tune_plugins.core.experiment import Rules
+from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers import ASHAScheduler, AsyncHyperBandScheduler
 from tune_plugins.schedulers.asha import Rung
-from tune_plugins.trial import Lease, Milestone, Trial
 
 
 def run(
@@ -286,7 +286,7 @@ def test_trial_tried_again_counts_once_at_each_rung() -> None:
 
 def test_rung_is_not_skipped_when_its_result_was_lost_before_the_verdict() -> None:
     """The report at rung 4 had arrived, the process died before it stood there: the retry is compared at 4."""
-    from tune_plugins.events import ResultsReported, SlotsChanged, StartTrial, TrialStarted, WorkerLost
+    from tune_plugins.core.events import ResultsReported, SlotsChanged, StartTrial, TrialStarted, WorkerLost
 
     scheduler = ASHAScheduler(max_t=100)
     scheduler.setup(metric="score", mode="min", seed=0)

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from core_driver import Driver, ListSearcher, Workers
 
-from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
-from tune_plugins.events import (
+from tune_plugins.core.events import (
     CheckpointSaved,
     DeleteCheckpoint,
     ExploitTrial,
@@ -32,10 +31,11 @@ from tune_plugins.events import (
     TrialStarted,
     WorkerLost,
 )
+from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Trial
+from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
 from tune_plugins.schedulers import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.search import Signal
 from tune_plugins.stoppers import FunctionStopper, Stopper, split_stop
-from tune_plugins.trial import FREE, CheckpointRecord, Lease, Milestone, Trial
 
 A, B = "00000", "00001"
 SEED_A, SEED_B = 0, 7919

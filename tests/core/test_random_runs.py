@@ -10,7 +10,7 @@ from core_driver import CheckedExperiment, Driver, ListSearcher, Workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tune_plugins.events import (
+from tune_plugins.core.events import (
     Event,
     Finish,
     RecordStatus,
@@ -19,11 +19,11 @@ from tune_plugins.events import (
     Tick,
     TrialErrored,
 )
-from tune_plugins.experiment import Rules
+from tune_plugins.core.experiment import Rules
+from tune_plugins.core.trial import Milestone, Trial
 from tune_plugins.schedulers import Action, ASHAScheduler, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.search import Signal
 from tune_plugins.stoppers import FunctionStopper
-from tune_plugins.trial import Milestone, Trial
 
 
 class Whims(TrialScheduler):

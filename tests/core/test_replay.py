@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from core_driver import CheckedExperiment
 
-from tune_plugins.events import Command, RecordTrial
+from tune_plugins.core.events import Command, RecordTrial
 from tune_plugins.search import Searcher
 
 REPLAYS = Path(__file__).resolve().parent.parent / "replays"

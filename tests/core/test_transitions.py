@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from core_driver import CheckedExperiment
 
-from tune_plugins.errors import IllegalEventError
-from tune_plugins.events import (
+from tune_plugins.core.events import (
     CheckpointSaved,
     Event,
     ExploitDone,
@@ -24,9 +23,10 @@ from tune_plugins.events import (
     TrialStarted,
     WorkerLost,
 )
+from tune_plugins.core.transitions import TRANSITIONS
+from tune_plugins.core.trial import CheckpointRecord, TrialStatus
+from tune_plugins.errors import IllegalEventError
 from tune_plugins.schedulers import Action, TrialScheduler
-from tune_plugins.transitions import TRANSITIONS
-from tune_plugins.trial import CheckpointRecord, TrialStatus
 
 S = TrialStatus
 TRIGGERS = sorted({trigger for row in TRANSITIONS.values() for trigger in row})

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 import tune_plugins.session as tune_session
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped
 from tune_plugins.integrations import _keras_optimizer as hyper
 from tune_plugins.integrations.keras import TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
 

@@ -14,9 +14,9 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 import tune_plugins.session as tune_session
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TuneError
 from tune_plugins.integrations.lightgbm import TuneReportCallback, TuneReportCheckpointCallback, _live
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import RecordingSession
 from tune_plugins.testing.session import Exploit

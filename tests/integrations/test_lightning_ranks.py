@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
-from tune_plugins.runtime.children import children_may_report
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
+from tune_plugins.worker.children import children_may_report
 
 EPOCHS = 4
 CONFIG = {"lr": 0.05, "momentum": 0.9}

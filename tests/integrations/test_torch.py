@@ -20,16 +20,16 @@ from torch.optim.swa_utils import AveragedModel
 
 import tune_plugins as tune
 from tune_plugins import session as tune_session
-from tune_plugins.checkpoint import Checkpoint
+from tune_plugins.core.events import TrialFinished
+from tune_plugins.core.trial import FREE
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, TuneError
-from tune_plugins.events import TrialFinished
 from tune_plugins.integrations.torch import TrainState
-from tune_plugins.runtime.children import children_may_report
-from tune_plugins.runtime.job import Job
-from tune_plugins.runtime.trial_session import TrialSession
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
-from tune_plugins.trial import FREE
+from tune_plugins.worker.children import children_may_report
+from tune_plugins.worker.messages import Job
+from tune_plugins.worker.session import TrialSession
 
 FEATURES = torch.linspace(-1, 1, 60).reshape(20, 3)
 LABELS = (FEATURES.sum(1) > 0).long()

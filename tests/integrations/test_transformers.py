@@ -23,10 +23,10 @@ from transformers import (
 )
 
 from tune_plugins import session as tune_session
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TuneError
 from tune_plugins.integrations._transformers_state import plain_data
 from tune_plugins.integrations.transformers import TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
 

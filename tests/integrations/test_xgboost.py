@@ -15,7 +15,6 @@ import xgboost as xgb
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 import tune_plugins.session as tune_session
-from tune_plugins.checkpoint import Checkpoint
 from tune_plugins.errors import (
     ArgumentError,
     MissingDependencyError,
@@ -26,6 +25,7 @@ from tune_plugins.errors import (
 )
 from tune_plugins.integrations._metrics import select_metrics
 from tune_plugins.integrations.xgboost import _LIVE, TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import RecordingSession
 from tune_plugins.testing.session import Exploit

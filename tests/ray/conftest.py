@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.record.reader import RecordedExploit
 from tune_plugins.results import ResultGrid
-from tune_plugins.store_reader import RecordedExploit
 
 Fit = Callable[..., ResultGrid]
 

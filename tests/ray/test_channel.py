@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tune_plugins.runtime.channel import RelayedWire, Switchboard, connect
+from tune_plugins.driver.ray.switchboard import Switchboard
+from tune_plugins.worker.channel import RelayedWire, connect
 
 
 def _frames(board: Switchboard, count: int) -> list[tuple[str, bytes | None]]:

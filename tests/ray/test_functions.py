@@ -294,7 +294,7 @@ def test_a_checkpoint_that_cannot_be_saved_is_an_error_of_the_trial(fit: Any) ->
 
 def test_trouble_behind_the_back_of_training_is_an_error_even_if_user_code_swallows_it(fit: Any) -> None:
     def train(config: dict[str, Any]) -> None:
-        import tune_plugins.checkpoint as module
+        import tune_plugins.record.checkpoint as module
 
         def full(*args: Any, **kwargs: Any) -> None:
             raise OSError(28, "No space left on device", "checkpoint_000001")

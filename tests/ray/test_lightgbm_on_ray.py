@@ -15,9 +15,9 @@ from sklearn.datasets import load_breast_cancer
 
 import tune_plugins as tune
 from tune_plugins.integrations.lightgbm import TuneReportCheckpointCallback
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
-from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
 ROUNDS, HALF = 24, 13

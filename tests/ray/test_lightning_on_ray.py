@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import tune_plugins as tune
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
-from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]

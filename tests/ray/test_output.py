@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
-from tune_plugins.runtime.output import OutputCapture
+from tune_plugins.worker.output import OutputCapture
 
 
 class _Lines(tune.callbacks.Callback):
@@ -74,7 +74,7 @@ def test_a_line_without_end_is_cut_and_a_flood_is_passed_on(tmp_path: Path) -> N
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
-        "from tune_plugins.runtime.output import OutputCapture\n"
+        "from tune_plugins.worker.output import OutputCapture\n"
         "seen = []\n"
         "capture = OutputCapture(lambda trial, lines: seen.extend((trial, line) for line in lines))\n"
         "capture.begin('a', None)\n"

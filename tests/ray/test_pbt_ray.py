@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import (
     PopulationBasedTraining,
     PopulationBasedTrainingReplay,
     ResourceChangingScheduler,
 )
-from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]

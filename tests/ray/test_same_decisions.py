@@ -17,8 +17,9 @@ import pytest
 
 import tune_plugins as tune
 from tune_plugins.callbacks import Callback
-from tune_plugins.checkpoint import Checkpoint
-from tune_plugins.events import ResultsReported, TrialFinished
+from tune_plugins.core.events import ResultsReported, TrialFinished
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import (
     ASHAScheduler,
@@ -28,7 +29,6 @@ from tune_plugins.schedulers import (
     PopulationBasedTraining,
     TrialScheduler,
 )
-from tune_plugins.store import ExperimentStore
 
 STEPS, TRIALS, SLOTS = 9, 12, 2
 SPACE = {"x": tune.uniform(0, 1), "y": tune.uniform(0.5, 2)}

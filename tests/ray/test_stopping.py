@@ -110,11 +110,11 @@ def test_asha_stops_the_worse_at_their_rungs_and_says_why(fit: Any) -> None:
 
 
 def test_the_core_replayed_from_the_record_takes_the_same_decisions(fit: Any) -> None:
-    from tune_plugins.events import RecordDecision
-    from tune_plugins.experiment import Experiment, Rules
+    from tune_plugins.core.events import RecordDecision
+    from tune_plugins.core.experiment import Experiment, Rules
+    from tune_plugins.record.store import ExperimentStore
     from tune_plugins.search import BasicVariantGenerator
     from tune_plugins.space import Space
-    from tune_plugins.store import ExperimentStore
 
     def train(config: dict[str, Any]) -> None:
         for step in range(1, 28):

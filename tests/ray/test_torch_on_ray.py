@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 import tune_plugins as tune
 from tune_plugins.integrations.torch import TrainState
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
-from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import PopulationBasedTraining
-from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]

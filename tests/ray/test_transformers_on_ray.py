@@ -15,9 +15,9 @@ from transformers.trainer_callback import PrinterCallback
 
 import tune_plugins as tune
 from tune_plugins.integrations.transformers import TuneReportCheckpointCallback
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
-from tune_plugins.store import ExperimentStore
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]

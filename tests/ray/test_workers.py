@@ -300,7 +300,7 @@ def test_many_quick_reports_are_all_recorded_in_bounded_memory(fit: Any) -> None
     before = _peak_bytes()
     grid = fit(train)
     grown = _peak_bytes() - before
-    from tune_plugins.store import ExperimentStore
+    from tune_plugins.record.store import ExperimentStore
 
     with ExperimentStore.open(grid.experiment_path) as store:
         steps = [result["step"] for _, result in store.all_results()]

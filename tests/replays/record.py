@@ -19,7 +19,10 @@ sys.path[:0] = [str(HERE.parent / "core"), str(HERE.parent.parent)]
 
 from core_driver import CheckedExperiment, Driver, ListSearcher, Workers  # noqa: E402
 
-from tune_plugins.event_codec import (  # noqa: E402
+from tune_plugins.core.events import Command, Event, ResultsReported  # noqa: E402
+from tune_plugins.core.experiment import Rules  # noqa: E402
+from tune_plugins.core.trial import Lease, Milestone, Trial  # noqa: E402
+from tune_plugins.record.codec import (  # noqa: E402
     PathTranslator,
     event_from_row,
     event_row,
@@ -29,12 +32,9 @@ from tune_plugins.event_codec import (  # noqa: E402
     results_event_from_row,
     results_event_row,
 )
-from tune_plugins.events import Command, Event, ResultsReported  # noqa: E402
-from tune_plugins.experiment import Rules  # noqa: E402
 from tune_plugins.schedulers import Action, ASHAScheduler, Decision, FIFOScheduler, TrialScheduler  # noqa: E402
 from tune_plugins.search import BasicVariantGenerator, Searcher  # noqa: E402
 from tune_plugins.space import Space, loguniform, uniform  # noqa: E402
-from tune_plugins.trial import Lease, Milestone, Trial  # noqa: E402
 
 PATHS = PathTranslator("/experiment")
 Suggestions = Mapping[int, dict[str, Any]]

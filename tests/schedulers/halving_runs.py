@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tune_plugins.events import Command, Event, RecordDecision, ResultsReported, StartTrial
-from tune_plugins.experiment import Experiment, Rules
-from tune_plugins.runtime.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
+from tune_plugins.core.events import Command, Event, RecordDecision, ResultsReported, StartTrial
+from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.trial import Trial
+from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
 from tune_plugins.schedulers import TrialScheduler
 from tune_plugins.search import Searcher, Signal
 from tune_plugins.simulation import drive
-from tune_plugins.trial import Trial
 
 NAN = math.nan  # one and the same object, so that results that hold it compare equal
 

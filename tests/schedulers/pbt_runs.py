@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_plugins.events import Command, DeleteCheckpoint, Event, ExploitTrial, RecordDecision, StartTrial
-from tune_plugins.experiment import Experiment, Rules
-from tune_plugins.runtime.job import StopRule
-from tune_plugins.runtime.simulated import SimulatedCluster, SimulatedRuntime
+from tune_plugins.core.events import Command, DeleteCheckpoint, Event, ExploitTrial, RecordDecision, StartTrial
+from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.leases import StopRule
+from tune_plugins.core.searcher import Searcher, Signal
+from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
 from tune_plugins.schedulers import TrialScheduler
-from tune_plugins.search.searcher import Searcher, Signal
 from tune_plugins.simulation import drive
 
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tune_plugins as tune
-from tune_plugins.events import StartTrial
+from tune_plugins.core.events import StartTrial
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.schedulers import ASHAScheduler
 from tune_plugins.schedulers.rungs import PromotionRung
 from tune_plugins.simulation import SimulatedCluster
-from tune_plugins.trial import Trial, TrialStatus
 
 
 def promotion(**arguments: Any) -> ASHAScheduler:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tune_plugins as tune
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.schedulers import HyperBandForBOHB, HyperBandScheduler
 from tune_plugins.schedulers.hyperband import bracket_table
 from tune_plugins.simulation import SimulatedCluster
-from tune_plugins.trial import Trial, TrialStatus
 
 # Table 1 of the JMLR paper (R = 81 and eta = 3), bracket s = 4 first: (n_i, r_i).
 PUBLISHED = [

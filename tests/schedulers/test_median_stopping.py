@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tune_plugins import Curve, RunConfig, SimulatedCluster, TuneConfig, simulate, uniform
+from tune_plugins.core.scheduler import Decision
+from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.schedulers import MedianStoppingRule
-from tune_plugins.schedulers.scheduler import Decision
 from tune_plugins.schedulers.trajectories import Trajectories
-from tune_plugins.trial import Lease, Milestone, Trial, TrialStatus
 
 REPORTS = st.lists(
     st.tuples(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pbt_runs import Run, run
 
+from tune_plugins.core.events import ExploitTrial, StartTrial
 from tune_plugins.errors import MissingDependencyError
-from tune_plugins.events import ExploitTrial, StartTrial
 from tune_plugins.schedulers import PB2, PopulationBasedTraining
 from tune_plugins.schedulers.pb2 import ForgettingProcess, best_point
 from tune_plugins.space import randint, uniform

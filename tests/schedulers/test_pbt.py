@@ -13,8 +13,7 @@ import pytest
 from pbt_runs import Run, Walk, run
 
 import tune_plugins as tune
-from tune_plugins.errors import ArgumentError, TuneError
-from tune_plugins.events import (
+from tune_plugins.core.events import (
     ExploitTrial,
     PauseTrial,
     RecordExploit,
@@ -23,10 +22,11 @@ from tune_plugins.events import (
     TrialFinished,
     TrialPaused,
 )
-from tune_plugins.runtime.job import StopRule
+from tune_plugins.core.leases import StopRule
+from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers import PBTSchedule, PopulationBasedTraining, PopulationBasedTrainingReplay
 from tune_plugins.schedulers.pbt_replay import ScheduleStep
-from tune_plugins.trial import CheckpointRecord, Trial, TrialStatus
 
 RATES = [{"rate": rate} for rate in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tune_plugins import SimulatedCluster, TuneConfig, choice, randint, simulate
+from tune_plugins.core.scheduler import Decision
+from tune_plugins.core.trial import Milestone, Trial, TrialStatus
 from tune_plugins.schedulers import PercentileStopping
-from tune_plugins.schedulers.scheduler import Decision
-from tune_plugins.trial import Milestone, Trial, TrialStatus
 
 
 def scheduler_for(count: int, **arguments: Any) -> tuple[PercentileStopping, list[Trial]]:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pbt_runs import Fixed, Run, Walk, run
 
-from tune_plugins.events import PauseTrial, ResultsReported, SlotsChanged, StartTrial, TrialPaused, TrialStarted
-from tune_plugins.experiment import Experiment, Rules
+from tune_plugins.core.events import PauseTrial, ResultsReported, SlotsChanged, StartTrial, TrialPaused, TrialStarted
+from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers import (
     ASHAScheduler,
     DistributeResources,
@@ -16,7 +17,6 @@ from tune_plugins.schedulers import (
     ResourceChangingScheduler,
 )
 from tune_plugins.space import uniform
-from tune_plugins.trial import Trial
 
 CONFIGS = [{"rate": rate} for rate in (0.1, 0.2, 0.3, 0.4)]
 

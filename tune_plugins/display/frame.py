@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tune_plugins.callbacks import RunInfo
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.lines import Line, fitted, joined, line
 from tune_plugins.display.progress import Progress
 from tune_plugins.display.table import trial_table
 from tune_plugins.display.text import clean, count, cut, duration, leaves, metric_text, rough_duration, short
-from tune_plugins.trial import Trial, TrialStatus, lookup
 
 _NOTE_LINES = 3
 _BAR = 24

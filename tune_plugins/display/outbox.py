@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tune_plugins.core.trial import Trial
 from tune_plugins.display.lines import Line, line
 from tune_plugins.display.text import clean, count, duration, last_words, metric_text, open_hint
-from tune_plugins.trial import Trial
 
 _LINES_PER_SECOND = 50
 _FAILURES_IN_FULL = 3

@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any
 
 from tune_plugins.callbacks import RunInfo
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.text import leaves, short, to_float
-from tune_plugins.trial import Trial, TrialStatus, lookup
 
 _DISTINCT = 8
 """Distinct values of a hyper-parameter that are told apart; with more it is as informative as can be."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from rich.text import Text
 
 from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.trial import Trial
 from tune_plugins.display.lines import Line, to_text
 from tune_plugins.display.outbox import Outbox
 from tune_plugins.display.progress import Progress
 from tune_plugins.display.summary import summary
-from tune_plugins.trial import Trial
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tune_plugins.core.trial import TrialStatus
 from tune_plugins.display.lines import Line, joined, line, padded, width
 from tune_plugins.display.progress import Progress
 from tune_plugins.display.text import clean, count, cut, duration, exact, leaves, metric_text, open_hint
-from tune_plugins.trial import TrialStatus
 
 _MOST_PARAMETERS = 40
 _WORDS = {TrialStatus.ERROR: "failed"}

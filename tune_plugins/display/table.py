@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len
 
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.lines import Line, line, padded
 from tune_plugins.display.progress import Progress
 from tune_plugins.display.text import clean, cut, duration, metric_text, short, to_float
-from tune_plugins.trial import Trial, TrialStatus, lookup
 
 _STATUS_STYLES = {
     TrialStatus.STARTING: "cyan",

@@ -1,5 +1,6 @@
 """Schedulers: which trials go on, which stop."""
 
+from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.schedulers.asha import ASHAScheduler, AsyncHyperBandScheduler
 from tune_plugins.schedulers.hyperband import HyperBandForBOHB, HyperBandScheduler
 from tune_plugins.schedulers.median_stopping import MedianStoppingRule
@@ -9,7 +10,6 @@ from tune_plugins.schedulers.pbt import PopulationBasedTraining
 from tune_plugins.schedulers.pbt_replay import PBTSchedule, PopulationBasedTrainingReplay, ScheduleStep
 from tune_plugins.schedulers.percentile_stopping import PercentileStopping
 from tune_plugins.schedulers.resource_changing import DistributeResources, ResourceChangingScheduler
-from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 
 __all__ = [
     "PB2",

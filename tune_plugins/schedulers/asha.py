@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers.rungs import PromotionRung, Rung, positive
-from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
-from tune_plugins.trial import Lease, Milestone, Trial, lookup
 
 VARIANTS = ("stopping", "promotion")
 

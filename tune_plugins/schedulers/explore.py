@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from tune_plugins.space.domains import Categorical, Domain, Float, Function, Integer, Normal, draw, matches
-from tune_plugins.space.nested import flatten
+from tune_plugins.space.nested import copy_of, flatten
 
 
 def explore(
@@ -61,11 +61,6 @@ def complete(config: Mapping[str, Any], mutations: Mapping[str, Any], rng: Rando
         if last not in place:
             place[last] = _drawn(domain, full, rng)
     return full
-
-
-def copy_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the nested dicts; the values in them are shared."""
-    return {key: copy_of(value) if isinstance(value, Mapping) else value for key, value in config.items()}
 
 
 def specs(mutations: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Domain]]:
@@ -176,4 +171,4 @@ def _shown(value: Any) -> str:
 Explore = Callable[[dict[str, Any]], dict[str, Any]]
 """A user's own exploration: takes a config (a copy), returns the changed one."""
 
-__all__ = ["Explore", "as_domain", "changes", "complete", "copy_of", "explore", "mutation_mistakes", "specs"]
+__all__ = ["Explore", "as_domain", "changes", "complete", "explore", "mutation_mistakes", "specs"]

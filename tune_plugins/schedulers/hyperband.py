@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers.rungs import ceil, floor, positive
-from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
-from tune_plugins.trial import Lease, Milestone, Trial, lookup
 
 
 class Stage(NamedTuple):

@@ -17,9 +17,10 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
-from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.trial import Milestone, Trial, TrialStatus
 from tune_plugins.schedulers.trajectories import Trajectories
-from tune_plugins.trial import Milestone, Trial, TrialStatus, lookup
 
 _MISSING = object()
 

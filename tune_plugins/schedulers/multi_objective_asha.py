@@ -11,11 +11,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision
+from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers.asha import ASHAScheduler
 from tune_plugins.schedulers.pareto import Fronts, spread_rank
 from tune_plugins.schedulers.rungs import Rung
-from tune_plugins.schedulers.scheduler import Action, Decision
-from tune_plugins.trial import Trial, lookup
 
 
 class ParetoRung(Rung):

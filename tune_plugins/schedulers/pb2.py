@@ -14,10 +14,11 @@ from random import Random
 from typing import Any
 
 from tune_plugins._optional import require
-from tune_plugins.schedulers.explore import copy_of, specs
+from tune_plugins.core.trial import Trial
+from tune_plugins.schedulers.explore import specs
 from tune_plugins.schedulers.pbt import Member, PopulationBasedTraining
 from tune_plugins.space.domains import Float, Integer
-from tune_plugins.trial import Trial
+from tune_plugins.space.nested import copy_of
 
 _MOST_OBSERVATIONS = 120  # the newest ones; older ones have been forgotten by the kernel anyway
 _CANDIDATES = 200

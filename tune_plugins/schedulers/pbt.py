@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.errors import TuneError
-from tune_plugins.schedulers.explore import Explore, changes, complete, copy_of, explore, mutation_mistakes
-from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
-from tune_plugins.trial import Lease, Milestone, Trial, TrialStatus, lookup
+from tune_plugins.schedulers.explore import Explore, changes, complete, explore, mutation_mistakes
+from tune_plugins.space.nested import copy_of
 
 
 @dataclass(eq=False)

@@ -7,16 +7,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from tune_plugins._jsonable import dumps, loads
+from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import TuneError
-from tune_plugins.schedulers.explore import changes, copy_of
-from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
-from tune_plugins.trial import Lease, Milestone, Trial
-
-if TYPE_CHECKING:
-    from tune_plugins.store_reader import RecordedConfig, RecordedExploit
+from tune_plugins.schedulers.explore import changes
+from tune_plugins.space.jsonable import dumps, loads
+from tune_plugins.space.nested import copy_of
 
 _HOW_TO_GET_ONE = "Use result.pbt_schedule of a run with PopulationBasedTraining, or a file that its save() wrote."
 
@@ -96,9 +94,31 @@ def _from_policy(lines: Sequence[Any]) -> PBTSchedule:
     return PBTSchedule((ScheduleStep(0, first), *reversed(steps)))
 
 
-def schedule_of(
-    trial_id: str, exploits: Sequence[RecordedExploit], configs: Iterable[RecordedConfig]
-) -> PBTSchedule | None:
+class HasConfig(Protocol):
+    """A trial and a config it had, as the record tells it."""
+
+    @property
+    def trial_id(self) -> str:
+        """Of the trial."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Of the trial, from then on."""
+
+
+class Exploited(HasConfig, Protocol):
+    """An exploit, as the record tells it."""
+
+    @property
+    def source_id(self) -> str:
+        """The trial whose state was adopted."""
+
+    @property
+    def source_iteration(self) -> int:
+        """Of that state."""
+
+
+def schedule_of(trial_id: str, exploits: Sequence[Exploited], configs: Iterable[HasConfig]) -> PBTSchedule | None:
     """The schedule of a trial out of what was recorded of all trials; None if it never exploited anybody."""
     first: dict[str, dict[str, Any]] = {}
     last: dict[str, dict[str, Any]] = {}

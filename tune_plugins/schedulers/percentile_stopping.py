@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tune_plugins.schedulers.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.trial import Milestone, Trial
 from tune_plugins.schedulers.trajectories import Trajectories
-from tune_plugins.trial import Milestone, Trial, lookup
 
 _MISSING = object()
 

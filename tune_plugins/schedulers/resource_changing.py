@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tune_plugins.schedulers.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
-from tune_plugins.trial import Lease, Milestone, Trial, lookup
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
+from tune_plugins.core.trial import Lease, Milestone, Trial
 
 Allocation = Callable[[Mapping[str, Trial], Trial, dict[str, Any], "ResourceChangingScheduler"], Any]
 """Called with all live trials by id, the trial that stands at a milestone, its result and the scheduler; returns what

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sortedcontainers import SortedList
 
-from tune_plugins.trial import Trial
+from tune_plugins.core.trial import Trial
 
 
 class Rung:

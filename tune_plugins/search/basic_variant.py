@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.errors import Mistakes
-from tune_plugins.search.searcher import Searcher, Signal
 from tune_plugins.space import Space
 
 

@@ -47,3 +47,8 @@ def unflatten(flat: Mapping[str, Any], sep: str = "/") -> dict[str, Any]:
             raise ValueError(f"{name!r} is both a value and the beginning of other names. Rename one of them.")
         place[last] = value
     return config
+
+
+def copy_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the nested dicts; the values in them are shared."""
+    return {key: copy_of(value) if isinstance(value, Mapping) else value for key, value in config.items()}

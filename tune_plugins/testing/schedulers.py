@@ -31,7 +31,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tune_plugins.events import (
+from tune_plugins.core.events import (
     Command,
     Event,
     ExploitTrial,
@@ -43,13 +43,13 @@ from tune_plugins.events import (
     StartTrial,
     TrialPaused,
 )
-from tune_plugins.experiment import Experiment, Rules
-from tune_plugins.runtime.simulated import SimulatedCluster, SimulatedRuntime
+from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
+from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
+from tune_plugins.record.store import ExperimentStore
 from tune_plugins.schedulers import Decision, TrialScheduler
 from tune_plugins.search import Searcher, Signal
 from tune_plugins.simulation import drive
-from tune_plugins.store import ExperimentStore
-from tune_plugins.trial import Lease, Milestone, Trial, TrialStatus
 
 __all__ = ["Outcome", "SchedulerConformance", "conformance_table", "state_of"]
 

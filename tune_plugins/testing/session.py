@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from tune_plugins import session as tune_session
-from tune_plugins.checkpoint import Checkpoint, copy_into
 from tune_plugins.errors import Mistakes, TrialRestarted, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
-from tune_plugins.model_port import ModelPort, exploit_in_place
-from tune_plugins.schedulers.explore import copy_of
+from tune_plugins.record.checkpoint import Checkpoint, copy_into
 from tune_plugins.session import TrialContext, Verdict
+from tune_plugins.session.model_port import ModelPort, exploit_in_place
+from tune_plugins.space.nested import copy_of
 
 
 @dataclass(frozen=True)

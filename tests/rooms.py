@@ -1,0 +1,194 @@
+"""The rooms of the package, what each holds and may import: for the layering test and the table in CONTRIBUTING.md.
+
+``python tests/rooms.py`` writes that table.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TABLE = REPOSITORY / "CONTRIBUTING.md"
+BEGIN, END = "<!-- rooms: written by tests/rooms.py -->\n", "<!-- end of rooms -->\n"
+
+
+@dataclass(frozen=True)
+class Room:
+    """A package or module and everything in it, unless a longer name in the table is nearer.
+
+    Attributes:
+        name: dotted, below ``tune_plugins``.
+        holds: for the table.
+        rooms: those it may import beside itself; all of them stand above it in the table.
+        libraries: third-party packages it may import, at the top of a module or inside a function.
+    """
+
+    name: str
+    holds: str
+    rooms: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+
+_BASE = ("errors", "_optional")
+_CORE = (*_BASE, "space", "core")
+
+ROOMS = (
+    Room("_version", "the version"),
+    Room("errors", "everything that is raised"),
+    Room("_optional", "the import of optional packages", ("errors",)),
+    Room("space", "domains, sampling, grids, nested configs, values as JSON", _BASE, ("numpy",)),
+    Room(
+        "core",
+        "the pure core: one state machine without Ray, clock, files or threads; the contracts of scheduler, searcher "
+        "and stopper",
+        (*_BASE, "space"),
+        ("sortedcontainers",),
+    ),
+    Room("schedulers", "one module an algorithm", _CORE, ("numpy", "sortedcontainers")),
+    Room("search", "one module a search method", _CORE),
+    Room("stoppers", "stop rules, and what `RunConfig.stop` says", _CORE, ("sortedcontainers",)),
+    Room("record", "the durable record and checkpoints", _CORE, ("fsspec",)),
+    Room(
+        "session",
+        "what training code and adapters talk to inside a trial, and the half of it in child processes",
+        (*_CORE, "record"),
+    ),
+    Room("trainable", "a training as a class", ("space", "session")),
+    Room(
+        "worker",
+        "the process that runs trials, up to its end of the wire",
+        (*_CORE, "record", "session", "trainable"),
+    ),
+    Room("callbacks", "hooks around a run", ("core",)),
+    Room("config", "what a user sets", (*_CORE, "schedulers", "search", "stoppers", "record", "callbacks")),
+    Room("display", "what people see of a run", ("errors", "core", "callbacks"), ("psutil", "rich")),
+    Room(
+        "driver",
+        "the loop of a run, and the runtimes that carry out the core's commands",
+        (*_CORE, "schedulers", "search", "stoppers", "record", "session", "trainable", "worker", "callbacks", "config"),
+    ),
+    Room(
+        "driver.ray",
+        "the runtime on Ray; only here `ray` is imported",
+        (*_BASE, "space", "core", "worker", "driver"),
+        ("ray",),
+    ),
+    Room(
+        "results",
+        "what came out of an experiment",
+        (*_CORE, "schedulers", "record", "config", "driver"),
+        ("pandas",),
+    ),
+    Room("tuner", "`Tuner`", (*_CORE, "config", "display", "driver", "driver.ray", "trainable", "results")),
+    Room("simulation", "`simulate`", (*_CORE, "config", "display", "driver", "results")),
+    Room(
+        "testing",
+        "contract suites that any implementation can run, also one outside this project",
+        (*_CORE, "schedulers", "search", "record", "session", "driver"),
+        ("hypothesis", "numpy", "pytest", "torch"),
+    ),
+    Room(
+        "integrations",
+        "adapters, one module a framework, in the folder `integrations/`",
+        (*_BASE, "space", "record", "session"),
+        (
+            "accelerate",
+            "keras",
+            "h5py",
+            "jax",
+            "lightgbm",
+            "lightning",
+            "numpy",
+            "pytorch_lightning",
+            "safetensors",
+            "sklearn",
+            "tensorflow",
+            "torch",
+            "transformers",
+            "xgboost",
+        ),
+    ),
+)
+
+FRONT_DOOR = "tune_plugins"
+"""The package itself: imports every name on first use, and is imported by no room."""
+
+
+def modules(folders: Mapping[str, str]) -> dict[str, Path]:
+    """All modules of some packages by dotted name; `folders`: package -> its folder in the checkout."""
+    found = {}
+    for package, folder in folders.items():
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            parts = [package, *path.relative_to(REPOSITORY / folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Modules that a file imports, with the line: anywhere in it, also inside functions and for type checkers only.
+
+    Of ``from package import name`` it is ``package.name`` where that is a module of `known`.
+    """
+    known = set(known)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import, which this project does not use"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in known else str(node.module), node.lineno
+
+
+def room_of(module: str) -> Room | None:
+    """The room that a module belongs to; None: in none."""
+    inner = module.removeprefix("tune_plugins.")
+    fitting = [room for room in ROOMS if inner == room.name or inner.startswith(f"{room.name}.")]
+    return max(fitting, key=lambda room: len(room.name), default=None)
+
+
+def cycle_in(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """A cycle, as the names along it; empty if there is none."""
+    done: set[str] = set()
+    for start in graph:
+        path: list[str] = []
+        stack = [(start, iter(sorted(graph[start])))]
+        path.append(start)
+        while stack:
+            name, rest = stack[-1]
+            following = next(rest, None)
+            if following is None:
+                done.add(name)
+                stack.pop()
+                path.pop()
+            elif following in path:
+                return [*path[path.index(following) :], following]
+            elif following in graph and following not in done:
+                path.append(following)
+                stack.append((following, iter(sorted(graph[following]))))
+    return []
+
+
+def table() -> str:
+    """The rooms as a table in Markdown."""
+    rows = ["| room | what it holds | what it may import |", "|---|---|---|"]
+    for room in ROOMS:
+        place = "integrations/" if room.name == "integrations" else f"tune_plugins/{room.name.replace('.', '/')}"
+        if (REPOSITORY / f"{place}.py").exists():
+            place += ".py"
+        rows.append(f"| `{place}` | {room.holds} | {', '.join((*room.rooms, *room.libraries)) or 'nothing'} |")
+    return "\n".join(rows) + "\n"
+
+
+def replaced(text: str) -> str:
+    """CONTRIBUTING.md with the table as it is now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(replaced(TABLE.read_text(encoding="utf-8")), encoding="utf-8")

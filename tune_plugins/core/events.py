@@ -1,0 +1,245 @@
+"""What happens (events) and what is to be done about it (commands): frozen data, no behaviour.
+
+Events come from a runtime and carry their wall-clock time (seconds since the epoch) and ids; the
+core answers each with a list of commands (see `tune_plugins.core.experiment`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tune_plugins.core.trial import CheckpointRecord, Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at `time`, in seconds since the epoch."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsChanged(Event):
+    """How many trials may hold a slot (or be queued for one) from now on."""
+
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStarted(Event):
+    """User code was entered. `node` and `pid` say where."""
+
+    trial_id: str
+    node: str = ""
+    pid: int = 0
+
+    @classmethod
+    def dummy(cls, trial: str = "00000", time: float = 0.0) -> TrialStarted:
+        """An event for tests."""
+        return cls(time, trial)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsReported(Event):
+    """Results of one trial, in order. With `waiting` the trial stands at its milestone."""
+
+    trial_id: str
+    results: tuple[dict[str, Any], ...]
+    waiting: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise ValueError("ResultsReported needs at least one result, got none")
+
+    @classmethod
+    def dummy(
+        cls, trial: str = "00000", iteration: int = 1, waiting: bool = False, time: float = 0.0, **metrics: Any
+    ) -> ResultsReported:
+        """An event for tests that names only what matters."""
+        result = {"training_iteration": iteration, "time_total_s": float(iteration), "timestamp": time}
+        return cls(time, trial, ({**result, **metrics},), waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved(Event):
+    """A checkpoint is complete and may be used."""
+
+    trial_id: str
+    checkpoint: CheckpointRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPaused(Event):
+    """A trial told to pause has done so; not `resident`: its process was given back."""
+
+    trial_id: str
+    resident: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExploitDone(Event):
+    """A trial told to exploit has done so: `in_place`, inside the running training, or by entering its function anew.
+
+    `reason`: what was done; why it could not be done in place.
+    """
+
+    trial_id: str
+    in_place: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFinished(Event):
+    """User code ended by itself or at its stop rule; `reason` says which."""
+
+    trial_id: str
+    reason: str = "the trial function returned"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialErrored(Event):
+    """User code raised. `error` is the text (type, message, traceback); `fatal`: a retry cannot help."""
+
+    trial_id: str
+    error: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost(Event):
+    """The process of the trial is gone. `preempted`: through no fault of the trial (node lost)."""
+
+    trial_id: str
+    error: str
+    preempted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick(Event):
+    """Time went by."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested(Event):
+    """Somebody wants the experiment to end (Ctrl-C, SIGTERM)."""
+
+    reason: str
+
+
+# --------------------------------------------------------------------------- commands to a runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something to be done for one trial."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTrial(Command):
+    """Enter the trial function, from `checkpoint` if there is one.
+
+    `source_id`: the trial that saved it, where that is another one. `resources`: what the trial takes, if not
+    what the trainable asks for.
+    """
+
+    config: dict[str, Any]
+    lease: Lease
+    checkpoint: CheckpointRecord | None = None
+    iteration: int = 0
+    attempt: int = 0
+    seed: int = 0
+    source_id: str = ""
+    resources: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLease(Command):
+    """Verdict: continue under a new lease. Also wakes a resident trial."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class StopTrial(Command):
+    """Verdict, or wish from outside: stop. `now`: do not wait for the next report for ever."""
+
+    reason: str
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTrial(Command):
+    """Verdict: pause. `evict`: save a checkpoint and give the process back."""
+
+    evict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExploitTrial(Command):
+    """Verdict: adopt the state of another trial's checkpoint under a new config and lease."""
+
+    source_id: str
+    checkpoint: CheckpointRecord
+    config: dict[str, Any]
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCheckpoint(Command):
+    """Retention no longer wants this checkpoint and nobody has it pinned."""
+
+    checkpoint: CheckpointRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Finish(Command):
+    """The experiment is over; `trial_id` is empty."""
+
+    reason: str
+
+
+# ---------------------------------------------------------------- commands to the durable record
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTrial(Command):
+    """A trial was created, or has another config since an exploit."""
+
+    index: int
+    config: dict[str, Any]
+    seed: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStatus(Command):
+    """A trial changed its status."""
+
+    status: str
+    reason: str
+    error: str | None
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDecision(Command):
+    """What was decided about a trial, at which iteration and why."""
+
+    iteration: int
+    action: str
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordExploit(Command):
+    """A trial at `iteration` goes on from what `source_id` was at `source_iteration`, under a new config."""
+
+    iteration: int
+    source_id: str
+    source_iteration: int
+    config: dict[str, Any]
+    time: float

@@ -1,0 +1,211 @@
+"""The contract between the engine and a scheduling algorithm.
+
+A scheduler decides about trials at their milestones and which trial gets a free slot. It sees
+`Trial` records and results, never workers, files or clocks, so that the same scheduler runs on Ray,
+inline and under a virtual clock. Its state is a function of the calls it got: a replay rebuilds it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.trial import Lease, Milestone, Trial
+
+
+class Action(StrEnum):
+    """What can be decided about a trial that stands at its milestone."""
+
+    CONTINUE = "CONTINUE"
+    PAUSE = "PAUSE"
+    STOP = "STOP"
+    EXPLOIT = "EXPLOIT"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An action with its reason in words and numbers, which is recorded.
+
+    Attributes:
+        action: see `Action`.
+        reason: e.g. ``"0.412 worse than the cut 0.398, rank 7 of 18"``.
+        source_id: EXPLOIT: the trial whose checkpoint is adopted.
+        config: EXPLOIT: the new hyper-parameters.
+        resources: PAUSE: what the trial takes when it goes on, as for `with_resources`; its process is given back.
+    """
+
+    action: Action
+    reason: str = ""
+    source_id: str | None = None
+    config: dict[str, Any] | None = None
+    resources: Any = None
+
+
+class TrialScheduler:
+    """Base class of schedulers; override `on_trial_result`, and `next_milestone` to make reports free.
+
+    Args:
+        metric: metric to compare trials by; None: the one of `TuneConfig`.
+        mode: "min" or "max"; None: the one of `TuneConfig`.
+        time_attr: what milestones are counted in: ``training_iteration``, ``time_total_s`` or any
+            reported metric that only grows.
+    """
+
+    CONTINUE = Action.CONTINUE
+    PAUSE = Action.PAUSE
+    STOP = Action.STOP
+
+    needs_metric = True
+    """Whether the scheduler compares trials; if so, a metric and mode must be given somewhere."""
+    reads_results = True
+    """Whether `on_trial_result` wants to be called at all."""
+    reads_every_result = True
+    """Whether it wants the results before a milestone too; False: only the one that reached it, which costs less."""
+    needs_population = False
+    """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
+    cluster_resources: Mapping[str, float] = {"CPU": 1.0}
+    """What all nodes have together, e.g. ``{"CPU": 16.0}``; set before a run starts."""
+    trial_resources: Mapping[str, float] = {"CPU": 1.0}
+    """What a trial takes at its start; set before a run starts."""
+
+    def __init__(
+        self, metric: str | None = None, mode: str | None = None, time_attr: str = "training_iteration"
+    ) -> None:
+        self.metric, self.mode, self.time_attr = metric, mode, time_attr
+        self._own = metric, mode
+        self.seed = 0
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with the arguments, in words; reported with all others before a run."""
+        found, name = [], type(self).__name__
+        if self.metric is not None and (not isinstance(self.metric, str) or not self.metric):
+            found.append(f"{name} metric: expected the name of a reported metric, got {self.metric!r}.")
+        if self.mode not in (None, "min", "max"):
+            found.append(f"{name} mode: expected 'min' or 'max', got {self.mode!r}.")
+        if not isinstance(self.time_attr, str) or not self.time_attr:
+            found.append(
+                f"{name} time_attr: expected 'training_iteration', 'time_total_s' or the name of a reported metric, "
+                f"got {self.time_attr!r}."
+            )
+        return found
+
+    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+        """Called once before the first trial of each run; a metric or mode set in the constructor wins.
+
+        A scheduler may serve one run after another: forget here what an earlier one left behind.
+        """
+        own_metric, own_mode = self._own
+        self.metric, self.mode, self.seed = own_metric or metric, own_mode or mode, seed
+
+    # ------------------------------------------------------------------------------- decisions
+
+    def initial_config(self, index: int, config: dict[str, Any]) -> dict[str, Any]:
+        """The config that trial number `index` starts with, given the one that was suggested. Do not change that."""
+        return config
+
+    def on_trial_add(self, trial: Trial) -> None:
+        """A trial was created."""
+
+    def next_milestone(self, trial: Trial) -> Milestone | Lease | None:
+        """Up to where `trial` may go on without asking; None: to its end.
+
+        Called before a trial starts, goes on or is resumed. The default asks at every report.
+        """
+        return Milestone("training_iteration", trial.iteration + 1)
+
+    def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
+        """Decide about `trial`; called for each result, in order, when it stands at its milestone or has ended.
+
+        What is returned counts for the result that reached the milestone only.
+        """
+        return Action.CONTINUE
+
+    def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
+        """The trial has ended without error, by itself or because it was stopped; `result` is its last one."""
+
+    def on_trial_error(self, trial: Trial) -> None:
+        """The trial has failed for good."""
+
+    def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
+        """Which trial gets a free slot; None: a new one, or, if there are no more, nobody.
+
+        `pending` and `paused` are in order of arrival. The default takes the first pending one.
+        """
+        return next(iter(pending.values()), None)
+
+    # --------------------------------------------- for schedulers that pause; the defaults do nothing
+
+    def on_trial_resume(self, trial: Trial) -> Decision | None:
+        """A paused trial goes on: EXPLOIT makes it another one's copy first; CONTINUE or None lets it go on as it is.
+
+        Only `choose_trial_to_run` decides whether it goes on at all.
+        """
+        return None
+
+    def accepts_trials(self) -> bool:
+        """Whether a new trial may be created for a slot that `choose_trial_to_run` had nobody for."""
+        return True
+
+    def resume_reason(self, trial: Trial) -> str:
+        """Why `choose_trial_to_run` resumed this paused trial, in words and numbers; recorded as a decision."""
+        return ""
+
+    def discarded(self) -> Iterable[tuple[Trial, str]]:
+        """Paused trials that shall never go on, each with the reason; told once, and they end now."""
+        return ()
+
+    def on_search_end(self) -> None:
+        """The searcher has no more trials: none will be added from now on."""
+
+    def on_idle(self, search_ended: bool) -> None:
+        """Nothing runs and nobody was chosen: what waits ends now, unless you let some of it go on.
+
+        `choose_trial_to_run` is called once more afterwards.
+        """
+
+    # ----------------------------------------------------------------------------- for people
+
+    def notes(self) -> list[str]:
+        """Lines for the live display, e.g. the cut of each rung."""
+        return []
+
+    # -------------------------------------------------------------------------------- helpers
+
+    def score(self, result: dict[str, Any]) -> float:
+        """The metric of `result` as a number of which less is better; +inf for NaN, +-inf, None, text and missing.
+
+        An infinite value counts as failed also where it points to the good side: a loss of -inf is a diverged one.
+        """
+        assert self.metric is not None
+        value = lookup(result, self.metric)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return math.inf
+        if not math.isfinite(number):
+            return math.inf
+        return -number if self.mode == "max" else number
+
+    def shown(self, score: float) -> str:
+        """A score as people know it: the metric's own sign, four significant digits."""
+        if math.isinf(score):
+            return "nan"
+        return f"{-score if self.mode == 'max' else score:.4g}"
+
+
+class FIFOScheduler(TrialScheduler):
+    """Runs trials in order of creation, each to its end; nothing ever waits."""
+
+    needs_metric = False
+    reads_results = False
+
+    def next_milestone(self, trial: Trial) -> None:
+        """Never."""
+        return None
+
+
+__all__ = ["Action", "Decision", "FIFOScheduler", "TrialScheduler"]

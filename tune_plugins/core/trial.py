@@ -1,0 +1,159 @@
+"""What the core, schedulers, searchers and displays know of a trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class TrialStatus(StrEnum):
+    """Where a trial stands; the legal moves are `tune_plugins.core.transitions.TRANSITIONS`."""
+
+    PENDING = "PENDING"  # has a config, waits for a slot
+    STARTING = "STARTING"  # sent to a worker, user code not yet entered
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # holds no slot; goes on later
+    STOPPING = "STOPPING"  # told to stop; user code runs to its end
+    TERMINATED = "TERMINATED"
+    ERROR = "ERROR"
+
+    finished: bool
+    """True for TERMINATED and ERROR."""
+    holds_slot: bool
+    """True while the trial occupies a slot."""
+
+    def __init__(self, name: str) -> None:
+        self.finished = name in ("TERMINATED", "ERROR")
+        self.holds_slot = name in ("STARTING", "RUNNING", "STOPPING")
+
+
+class Milestone(NamedTuple):
+    """A point of a trial: the first report whose `attr` is at or past `value`.
+
+    `attr` is ``training_iteration``, ``time_total_s`` or the name of any reported metric.
+    """
+
+    attr: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Up to where a trial may go on without asking.
+
+    Attributes:
+        milestone: there the trial waits for a verdict; None: it never waits.
+        end: there the trial stops by itself, without waiting (e.g. ``max_t``).
+        save: hand over a checkpoint at the milestone.
+    """
+
+    milestone: Milestone | None = None
+    end: Milestone | None = None
+    save: bool = False
+
+
+FREE = Lease()
+"""The lease of a trial that nobody needs to be asked about (FIFO)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """A checkpoint as the record knows it.
+
+    Attributes:
+        id: unique within the trial, also the name of its directory (``checkpoint_000010``).
+        iteration: `training_iteration` whose state it holds.
+        path: directory that holds it; None while it is only in memory.
+        score: value of the retention's score attribute at that iteration, if there is one.
+        bytes: total size of its files in bytes.
+    """
+
+    id: str
+    iteration: int
+    path: str | None
+    score: float | None = None
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Trial:
+    """One configuration and what became of it. Written by the core only; schedulers read it.
+
+    Attributes:
+        id: short, unique within the experiment, sorts in order of creation.
+        index: number of the trial, from 0.
+        config: hyper-parameters of the trial, resolved.
+        status: see `TrialStatus`.
+        iteration: `training_iteration` of the newest result, 0 before the first.
+        last_result: newest result, a flat or nested dict with `training_iteration`,
+            `time_total_s` (seconds) and `timestamp` (seconds since the epoch).
+        results_count: number of results reported.
+        checkpoints: those that exist, oldest first.
+        failures: number of failed attempts so far.
+        attempt: number of times the trial function was entered, minus one.
+        reason: why it stands where it stands, in words and numbers.
+        error: text of the last error (type, message, traceback).
+        resident: paused, and its process waits in memory.
+        adopted: since an exploit, until it has a checkpoint of its own again: whose checkpoint it goes on from,
+            and which.
+        outdated: ids of its checkpoints from before its last exploit.
+        inherited: checkpoints of other trials, oldest first, that hold earlier states of the training that it has
+            since its last exploit: those of the donor, and of the donor's donors.
+        before_exploit: the config it had before its last exploit, and how many results.
+        resources: what it takes instead of what the trainable asks for; None: nothing else.
+        started_at, ended_at: wall clock, seconds since the epoch.
+        history: the last few events, for error messages.
+    """
+
+    id: str
+    index: int
+    config: dict[str, Any]
+    seed: int = 0
+    status: TrialStatus = TrialStatus.PENDING
+    iteration: int = 0
+    last_result: dict[str, Any] | None = None
+    results_count: int = 0
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
+    failures: int = 0
+    attempt: int = 0
+    reason: str = ""
+    error: str | None = None
+    resident: bool = False
+    adopted: tuple[str, CheckpointRecord] | None = None
+    outdated: frozenset[str] = frozenset()
+    inherited: tuple[tuple[str, CheckpointRecord], ...] = ()
+    before_exploit: tuple[dict[str, Any], int] | None = None
+    resources: Any = None
+    lease: Lease = FREE
+    started_at: float | None = None
+    ended_at: float | None = None
+    history: list[str] | tuple[str, ...] = field(default_factory=list)
+
+    @property
+    def newest_checkpoint(self) -> CheckpointRecord | None:
+        """The checkpoint saved last, or None."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    def resume_point(self) -> tuple[str, CheckpointRecord] | None:
+        """What it goes on from in a new process: the id of the trial that saved it, and the checkpoint."""
+        if self.adopted is not None:
+            return self.adopted
+        return (self.id, self.checkpoints[-1]) if self.checkpoints else None
+
+    def states(self) -> list[tuple[str, CheckpointRecord]]:
+        """Whose checkpoints, and which, hold states of the training that it has now, oldest first.
+
+        Its own ones from before its last exploit belong to another training.
+        """
+        return [*self.inherited, *((self.id, c) for c in self.checkpoints if c.id not in self.outdated)]
+
+    def donation(self, iteration: int) -> tuple[str, CheckpointRecord] | None:
+        """What a trial at `iteration` that exploits this one gets: whose checkpoint, and which; None if there is none.
+
+        The state at that very iteration is preferred, else the newest.
+        """
+        states = self.states()
+        if self.adopted is not None and (not states or states[-1][1].iteration < self.adopted[1].iteration):
+            states.append(self.adopted)
+        return next((s for s in reversed(states) if s[1].iteration == iteration), states[-1] if states else None)

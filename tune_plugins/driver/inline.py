@@ -1,0 +1,185 @@
+"""Trials one after another in the caller's process and thread, so that debuggers and coverage work."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from tune_plugins.core.events import (
+    Command,
+    Event,
+    ExploitTrial,
+    GrantLease,
+    PauseTrial,
+    ResultsReported,
+    SlotsChanged,
+    StartTrial,
+    StopRequested,
+    StopTrial,
+    TrialFinished,
+    TrialStarted,
+)
+from tune_plugins.driver.resources import Shape, shape_of
+from tune_plugins.errors import TuneError
+from tune_plugins.worker.attempt import run_job, seed_everything
+from tune_plugins.worker.children import children_may_report
+from tune_plugins.worker.messages import Job, Output
+
+_TURN_S = 0.1
+_SHAPE = shape_of(None)
+
+
+class InlineRuntime:
+    """One slot, in this very process. A trial that pauses is unwound and goes on from its checkpoint later.
+
+    What trials print is not caught. Ctrl-C raises KeyboardInterrupt in the training function, as without tuning.
+
+    Args:
+        function: takes the config.
+        make_job: completes a `StartTrial` to a `Job`.
+    """
+
+    catches_signals = False
+
+    def __init__(self, function: Callable[[dict[str, Any]], Any], make_job: Callable[[StartTrial, Shape], Job]) -> None:
+        self._function, self._make_job = function, make_job
+        self._turn: Callable[[list[Event]], None] = lambda events: None
+        self._jobs: deque[Job] = deque()
+        self._mail: _InlineMail | None = None
+        self._announced = False
+        self._last_events: list[Event] = []
+        self.output: list[Output] = []
+
+    def attach(self, turn: Callable[[list[Event]], None]) -> None:
+        """`turn` shows events to the core and has its commands performed before it returns."""
+        self._turn = turn
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Run the next trial; returns its last events, those before went through `turn`."""
+        if not self._announced:
+            self._announced = True
+            return [SlotsChanged(time.time(), 1)]
+        if self._last_events:
+            events, self._last_events = self._last_events, []
+            return events
+        if not self._jobs:
+            return []
+        job = self._jobs.popleft()
+        mail = self._mail = _InlineMail(job.trial_id, self._turn)
+        mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
+        directory, environ, state = os.getcwd(), dict(os.environ), random.getstate()
+        try:
+            with children_may_report():
+                run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
+        except KeyboardInterrupt:
+            mail.event(StopRequested(time.time(), "interrupted by Ctrl-C"))
+            mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C"))
+        finally:
+            self._mail = None
+            os.chdir(directory)
+            os.environ.clear()
+            os.environ.update(environ)
+            random.setstate(state)
+        return mail.take()
+
+    def perform(self, commands: Sequence[Command]) -> None:
+        """Note what is to be done; the running trial finds its verdict when `turn` returns."""
+        for command in commands:
+            if isinstance(command, StartTrial):
+                self._jobs.append(self._make_job(command, _SHAPE))
+            elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
+                if self._mail is not None and self._mail.trial_id == command.trial_id:
+                    self._mail.answer(command)
+                elif isinstance(command, StopTrial):
+                    self._jobs = deque(job for job in self._jobs if job.trial_id != command.trial_id)
+                    self._last_events.append(TrialFinished(time.time(), command.trial_id, command.reason))
+
+    def wake(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> list[Event]:
+        """Nothing is left to come."""
+        return []
+
+    def kill_all(self) -> None:
+        """There is no other process."""
+
+
+class _InlineMail:
+    """The driver is a function call away."""
+
+    def __init__(self, trial_id: str, turn: Callable[[list[Event]], None]) -> None:
+        self.trial_id, self._turn = trial_id, turn
+        self._results: list[dict[str, Any]] = []
+        self._events: list[Event] = []
+        self._verdict: Command | None = None
+        self._stop: StopTrial | None = None
+        self._last_turn = time.monotonic()
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Queue a result; about ten times a second the driver has a look."""
+        self._results.append(result)
+
+    def event(self, event: Event) -> None:
+        """Queue an event behind the results."""
+        self._collect(waiting=False)
+        self._events.append(event)
+
+    def take(self) -> list[Event]:
+        """Everything queued, in order."""
+        self._collect(waiting=False)
+        events, self._events = self._events, []
+        return events
+
+    def milestone(self, result: dict[str, Any]) -> None:
+        """Show the driver everything; its verdict is there when this returns."""
+        self._results.append(result)
+        self._collect(waiting=True)
+        self._turn(self.take())
+
+    def verdict(self) -> Command:
+        """The verdict on the last milestone.
+
+        Raises:
+            TuneError: the trial is to wait for others, which cannot run meanwhile.
+        """
+        self._turn(self.take())
+        verdict, self._verdict = self._verdict, None
+        if verdict is None:
+            raise TuneError(
+                f"trial {self.trial_id} is paused and has no checkpoint to go on from later. Inline, trials run one "
+                "after another: report a checkpoint at each report, or use an adapter that saves them."
+            )
+        return verdict
+
+    def answer(self, command: Command) -> None:
+        """A command came for the trial."""
+        if isinstance(command, StopTrial):
+            self._stop = command
+        self._verdict = command
+
+    def stop_wanted(self) -> StopTrial | None:
+        """A wish to stop that came while the trial was running."""
+        if time.monotonic() - self._last_turn >= _TURN_S:
+            self._last_turn = time.monotonic()
+            self._turn(self.take())
+        return self._stop
+
+    def _collect(self, *, waiting: bool) -> None:
+        if self._results:
+            self._events.append(ResultsReported(time.time(), self.trial_id, tuple(self._results), waiting))
+            self._results = []
+
+
+class _Now(Executor):
+    """Does at once what is submitted."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future

@@ -1,0 +1,120 @@
+"""What a run is asked to do, checked: everything that can be wrong with it is found here, all at once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_plugins.config import RunConfig, TuneConfig
+from tune_plugins.core.experiment import Rules
+from tune_plugins.core.leases import StopRule
+from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
+from tune_plugins.errors import Mistakes
+from tune_plugins.record.file import FILE_NAME
+from tune_plugins.record.names import check_name
+from tune_plugins.search.basic_variant import BasicVariantGenerator
+from tune_plugins.stoppers import set_up, split_stop, time_limit
+
+if TYPE_CHECKING:
+    from tune_plugins.search import Searcher
+    from tune_plugins.space import Space
+
+
+_RESIDENTS = 32
+
+
+def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes) -> tuple[TrialScheduler, Searcher]:
+    """Note all mistakes of the configuration; returns the scheduler and searcher that it names, or the defaults."""
+    mistakes.found += tune.mistakes()
+    mistakes.found += run.mistakes()
+    scheduler, searcher = tune.scheduler or FIFOScheduler(), tune.search_alg or BasicVariantGenerator()
+    if not isinstance(scheduler, TrialScheduler):
+        mistakes.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {scheduler!r}.")
+    else:
+        mistakes.found += scheduler.mistakes()
+        name = type(scheduler).__name__
+        if scheduler.needs_metric and not (scheduler.metric or tune.metric):
+            mistakes.add(
+                f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
+                "Add TuneConfig(metric='...', mode='min' or 'max')."
+            )
+        elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
+            mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
+    if not callable(getattr(searcher, "suggest", None)):
+        mistakes.add(f"search_alg: expected a tune_plugins.search.Searcher, got {searcher!r}.")
+    mistakes.found += space.mistakes()
+    return scheduler, searcher
+
+
+def rules_for(
+    tune: TuneConfig, run: RunConfig, scheduler: TrialScheduler, searcher: Searcher, space: Space, seed: int
+) -> Rules:
+    """Set the scheduler and the searcher up for a run, and state its rules."""
+    metric, mode = tune.metric or scheduler.metric, tune.mode or scheduler.mode
+    searcher.setup(space, metric=metric, mode=mode, seed=seed, num_samples=tune.num_samples)
+    scheduler.setup(metric=metric, mode=mode, seed=seed)
+    set_up(run.stop, metric=metric, mode=mode)
+    limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
+    keep, failure = run.checkpoint_config, run.failure_config
+    required = dict.fromkeys(split_stop(run.stop)[0], "stop")
+    if scheduler.needs_metric:
+        required[scheduler.time_attr] = f"{type(scheduler).__name__} time_attr"
+    return Rules(
+        metric=metric,
+        mode=mode,
+        required=required,
+        seed=seed,
+        trial_limit=searcher.total_trials,
+        max_failures=failure.max_failures,
+        fail_fast=bool(failure.fail_fast),
+        time_budget_s=min(limits, default=None),
+        num_to_keep=keep.num_to_keep,
+        score_attribute=keep.checkpoint_score_attribute,
+        score_order=keep.checkpoint_score_order,
+        max_resident_trials=tune.max_resident_trials if tune.max_resident_trials is not None else _RESIDENTS,
+    )
+
+
+def stop_rules(thresholds: Mapping[str, float], rules: Rules) -> tuple[StopRule, ...]:
+    """Thresholds of the user; where less of the metric is better, it is reached from above."""
+    less_is_better = rules.metric if rules.mode == "min" else None
+    return tuple(StopRule(name, value, name == less_is_better) for name, value in thresholds.items())
+
+
+def experiment_directory(run: RunConfig, trainable: str) -> Path:
+    """Folder of a new experiment; a name made by us gets a number where it is taken already."""
+    if run.name is not None:
+        return run.storage_dir / run.name
+    base = f"{trainable[:70]}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    number = 0
+    while (directory := run.storage_dir / (f"{base}_{number}" if number else base)).exists():
+        number += 1
+    return directory
+
+
+def storage_mistakes(run: RunConfig) -> list[str]:
+    """Whether results can be written where the user wants them, and are not there already."""
+    folder = run.storage_dir
+    remedy = "Give RunConfig(storage_path=...) a folder that you may write to."
+    parent = folder
+    while not parent.exists() and parent.parent != parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        return [f"storage_path: expected a folder, got {str(folder)!r}, but {str(parent)!r} is a file. {remedy}"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return [f"storage_path: cannot write to {str(folder)!r} ({error.strerror}). {remedy}"]
+    if isinstance(run.name, str) and check_name("name", run.name) is None and (folder / run.name / FILE_NAME).exists():
+        return [
+            f"name: there is an experiment {run.name!r} in {str(folder)!r} already, and a new one would hide its "
+            f"results. Choose another name, or look at it with tune_plugins.ResultGrid({str(folder / run.name)!r})."
+        ]
+    return []

@@ -1,0 +1,1 @@
+"""Trials in warm worker processes on Ray. Only this package imports `ray`."""

@@ -1,0 +1,571 @@
+"""Carries out the core's commands on Ray: trials stream through warm workers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tune_plugins.core.events import (
+    Command,
+    Event,
+    ExploitTrial,
+    GrantLease,
+    PauseTrial,
+    ResultsReported,
+    SlotsChanged,
+    StartTrial,
+    StopTrial,
+    TrialErrored,
+    TrialFinished,
+    TrialPaused,
+    TrialStarted,
+    WorkerLost,
+)
+from tune_plugins.driver.ray.cluster import Cluster, own_node
+from tune_plugins.driver.ray.pool import PooledWorker, pool_for
+from tune_plugins.driver.ray.switchboard import Relay, Switchboard
+from tune_plugins.driver.resources import Shape, shape_of
+from tune_plugins.errors import TuneError
+from tune_plugins.worker.channel import pack, unpack
+from tune_plugins.worker.messages import Job, Output, PackedJob, Recall, Recalled
+
+_GRACE_S = 3.0  # how long a trial told to stop now may take to its next report before its process is ended
+_WRAP_UP_S = 4.0  # ... and from there to its end
+_AHEAD_S = 0.03  # short trials are sent ahead, so that a worker has about this much work in line
+_MOST_AHEAD = 64
+_RECALL_S = 0.25  # a trial that runs longer than this gives back those that wait behind it
+_LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
+_HEALTH_S = 0.5  # how often workers are looked after
+_MOST_FAILED_STARTS = 3
+_GLANCE_S = 0.01  # Ray takes 0 as "has not got it"
+_SUDDEN = (
+    "died suddenly. Either it was killed, by somebody or by the operating system for want of memory (see dmesg); or "
+    "it crashed in native code; or the training function called os._exit"
+)
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A worker that serves this run.
+
+    Attributes:
+        trials: those it was sent, in order; the first one is running, or about to.
+        parked: its trial is paused and waits in memory.
+        recalled: it was told to hand back what waits in line behind the running trial.
+        leaving: it was told to go, and makes its last checkpoints durable.
+        ended: its process has ended, and what it sent before that may still be on its way.
+        node, pid: where it is, once a trial has started there.
+    """
+
+    worker: PooledWorker
+    connected: bool = False
+    trials: deque[str] = field(default_factory=deque)
+    parked: bool = False
+    began: float = 0.0
+    recalled: bool = False
+    leaving: bool = False
+    ended: bool = False
+    node: str = ""
+    pid: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Has nothing to do, and may be given something (as soon as it is connected)."""
+        return not (self.trials or self.parked or self.leaving)
+
+
+class _Packed(NamedTuple):
+    """A job ready to be sent; `number`: its place in the order in which trials are to start."""
+
+    number: int
+    data: bytes
+    shape: Shape
+
+
+class RayRuntime:
+    """Performs the commands of `tune_plugins.core.events` and reports what happens.
+
+    Args:
+        cluster: from `ray_cluster.join_or_start`.
+        trainable: the user's function, by cloudpickle.
+        parameters: large arguments of it: references of objects in the object store.
+        shape: what a trial takes, given its config.
+        slots: trials at a time, at most.
+        fresh: a new process for each trial.
+        send_ahead: short trials may be chosen before a slot is free (not where results of others matter to them).
+        make_job: completes a `StartTrial` to a `Job`.
+    """
+
+    catches_signals = True
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        trainable: bytes,
+        parameters: Mapping[str, Any],
+        shape: Callable[[dict[str, Any]], Shape],
+        slots: int,
+        fresh: bool,
+        send_ahead: bool,
+        make_job: Callable[[StartTrial, Shape], Job],
+    ) -> None:
+        self._cluster, self._trainable, self._shape = cluster, trainable, shape
+        self._slots, self._fresh, self._make_job = slots, fresh, make_job
+        self._send_ahead = send_ahead and not fresh
+        self._parameters = parameters
+        self._pool = pool_for(cluster)
+        self._pool.runs += 1
+        self._directory, self._search_path = os.getcwd(), [os.path.abspath(path) for path in sys.path]
+        self._board = Switchboard()
+        self._home = own_node()
+        self._relay: Any = None
+        self._closed = False
+        self._seats: dict[str, _Seat] = {}
+        self._seat_of: dict[str, _Seat] = {}
+        self._jobs: dict[str, _Packed] = {}
+        self._numbers = itertools.count()
+        self._waiting: deque[str] = deque()
+        self._own_events: list[Event] = []
+        self._paused: set[str] = set()
+        self._stops: dict[str, StopTrial] = {}
+        self._kill_at: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+        self._pace: float | None = None
+        self._announced = 0
+        self._health_at = 0.0
+        self._failed_starts = 0
+        self.output: list[Output] = []
+
+    # -------------------------------------------------------------------------------- the loop
+
+    def attach(self, turn: Callable[[list[Event]], None]) -> None:
+        """Not needed: everything comes through `poll`."""
+
+    def poll(self, timeout: float) -> list[Event]:
+        """What has happened, waiting at most `timeout` seconds for it.
+
+        Raises:
+            TuneError: workers cannot be started, or cannot load the trial function.
+        """
+        self._announce()
+        events, self._own_events = self._own_events, []
+        for worker, frame in self._board.receive(0.0 if events else timeout):
+            seat = self._seats.get(worker)
+            if seat is None:
+                continue
+            if frame is None:
+                events += self._lost(seat)
+            elif not frame:
+                seat.connected = True
+                self._failed_starts = 0
+            else:
+                for item in unpack(frame):
+                    self._take_in(seat, item, events)
+        now = time.monotonic()
+        if self._kill_at:
+            self._end_overdue(now)
+        if now >= self._health_at:
+            self._health_at = now + _HEALTH_S
+            events += self._look_after_seats(now)
+        self._place()
+        return events
+
+    def wake(self) -> None:
+        """Make `poll` return soon; safe in signal handlers."""
+        self._board.wake()
+
+    def perform(self, commands: Sequence[Command]) -> None:
+        """Carry out commands meant for trials; those for the record are not.
+
+        Raises:
+            TuneError: a config cannot be sent to another process, or asks for resources that no node has.
+        """
+        for command in commands:
+            if isinstance(command, StartTrial):
+                asked = command.resources
+                shape = self._shape(command.config) if asked is None else shape_of(asked)
+                data = _pack_job(self._make_job(command, shape))
+                self._jobs[command.trial_id] = _Packed(next(self._numbers), data, shape)
+                self._waiting.append(command.trial_id)
+            elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
+                self._instruct(command)
+        self._place()
+
+    def close(self) -> list[Event]:
+        """Let the workers go; returns what they still had to say (checkpoints made durable meanwhile)."""
+        events: list[Event] = []
+        if self._closed:
+            return events
+        leaving = {i for i, s in self._seats.items() if s.connected and not s.parked and not s.trials}
+        for worker in leaving:
+            if not self._seats[worker].leaving:
+                self._board.send(worker, pack(None))
+        deadline = time.monotonic() + _LEAVE_S
+        left: set[str] = set()
+        while left < leaving and (remaining := deadline - time.monotonic()) > 0:
+            for worker, frame in self._board.receive(remaining):
+                if frame is None:
+                    left.add(worker)
+                elif frame and worker in self._seats:
+                    for item in unpack(frame):
+                        if isinstance(item, Event):
+                            events.append(item)
+                        elif isinstance(item, Output):
+                            self.output.append(item)
+        # Another run of this process may wait for the resources that idle workers would hold.
+        keep = not self._fresh and self._pool.runs == 1
+        for name, seat in self._seats.items():
+            # One that is still starting finds nobody to connect to, and is warm for the next run.
+            ready = name in left or not seat.connected
+            if keep and ready and not (seat.leaving or seat.ended):
+                self._pool.give_back(seat.worker)
+            else:
+                seat.worker.dispose()
+        self._end()
+        return events
+
+    def _end(self) -> None:
+        self._closed = True
+        self._seats.clear()
+        self._board.close()
+        self._pool.runs -= 1
+        if not self._cluster.ours:
+            # Others may want the resources that idle workers hold.
+            self._pool.release()
+        if self._relay is not None:
+            import ray
+
+            ray.kill(self._relay)
+
+    # ------------------------------------------------------------------------- what comes in
+
+    def _take_in(self, seat: _Seat, item: Any, events: list[Event]) -> None:
+        if isinstance(item, Output):
+            self.output.append(item)
+            return
+        if isinstance(item, Recalled):
+            for trial_id in item.trial_ids:
+                seat.trials.remove(trial_id)
+                del self._seat_of[trial_id]
+                if (stop := self._stops.pop(trial_id, None)) is not None:
+                    self._drop(stop)
+                else:
+                    self._wait_again(trial_id)
+            return
+        events.append(item)
+        if isinstance(item, TrialStarted):
+            self._started[item.trial_id] = item.time
+            seat.node, seat.pid = item.node, item.pid
+            seat.began, seat.recalled = time.monotonic(), False
+        elif isinstance(item, ResultsReported):
+            if item.trial_id in self._kill_at:
+                self._kill_at[item.trial_id] = time.monotonic() + _WRAP_UP_S
+        elif isinstance(item, TrialPaused) and item.resident:
+            # It may have been woken meanwhile.
+            seat.parked = item.trial_id in self._paused
+            if seat.parked and len(seat.trials) > 1:
+                self._recall(seat)
+        elif isinstance(item, (TrialFinished, TrialErrored, TrialPaused)) and item.trial_id in self._seat_of:
+            self._measure(item.time - self._started.pop(item.trial_id, item.time))
+            self._leave_seat(item.trial_id)
+            if self._fresh and not seat.trials:
+                self._retire(seat)
+
+    def _leave_seat(self, trial_id: str) -> None:
+        seat = self._seat_of.pop(trial_id)
+        seat.trials.remove(trial_id)
+        seat.parked = False
+        self._forget(trial_id)
+
+    def _forget(self, trial_id: str) -> None:
+        self._jobs.pop(trial_id, None)
+        self._started.pop(trial_id, None)
+        self._kill_at.pop(trial_id, None)
+        self._stops.pop(trial_id, None)
+        self._paused.discard(trial_id)
+
+    def _wait_again(self, trial_id: str) -> None:
+        """A trial that stood in line goes elsewhere, in its old place among those that wait."""
+        self._waiting.append(trial_id)
+        self._waiting = deque(sorted(self._waiting, key=lambda waiting: self._jobs[waiting].number))
+
+    def _drop(self, stop: StopTrial) -> None:
+        """Stop a trial that no worker has begun."""
+        self._forget(stop.trial_id)
+        self._own_events.append(TrialFinished(time.time(), stop.trial_id, stop.reason))
+
+    def _recall(self, seat: _Seat) -> None:
+        seat.recalled = True
+        self._board.send(seat.worker.id, pack(Recall()))
+
+    def _measure(self, seconds: float) -> None:
+        """Follow how long trials take: up at once, down slowly."""
+        seconds = max(seconds, 1e-4)
+        self._pace = seconds if self._pace is None or seconds > self._pace else 0.7 * self._pace + 0.3 * seconds
+
+    def _depth(self) -> int:
+        """How many trials a worker is sent ahead of the one it runs."""
+        if not self._send_ahead or self._pace is None:
+            return 0
+        if self._pace > _RECALL_S:
+            return 0
+        # At least one: else a worker is idle between two trials for as long as a turn of the driver takes.
+        return min(_MOST_AHEAD, max(1, int(_AHEAD_S / self._pace)))
+
+    def _announce(self) -> None:
+        slots = self._slots * (1 + self._depth())
+        if slots != self._announced:
+            self._announced = slots
+            self._own_events.append(SlotsChanged(time.time(), slots))
+
+    # ------------------------------------------------------------------------- what goes out
+
+    def _instruct(self, command: Command) -> None:
+        trial_id = command.trial_id
+        seat = self._seat_of.get(trial_id)
+        if seat is None:
+            if isinstance(command, StopTrial) and trial_id in self._jobs:
+                self._waiting.remove(trial_id)
+                self._drop(command)
+            return
+        if isinstance(command, PauseTrial):
+            self._paused.add(trial_id)
+        else:
+            self._paused.discard(trial_id)
+            seat.parked = False
+        self._board.send(seat.worker.id, _pack(command, trial_id))
+        if isinstance(command, StopTrial):
+            self._stops[trial_id] = command
+            if command.now:
+                self._kill_at[trial_id] = time.monotonic() + _GRACE_S
+
+    def _place(self) -> None:
+        """Send waiting trials to workers that have room, and see that there are enough workers."""
+        if not self._waiting:
+            return
+        for room in range(1 + self._depth()):
+            # Empty workers first, then those with one trial in line, and so on.
+            for seat in self._seats.values():
+                if not self._waiting:
+                    return
+                ready = seat.connected and not (seat.parked or seat.leaving) and len(seat.trials) == room
+                if ready and not (room and seat.recalled):
+                    self._send_first(seat)
+        if not self._waiting:
+            return
+        # Workers that are coming serve the first of those that wait; open more for the others.
+        coming = Counter(s.worker.shape for s in self._seats.values() if s.idle)
+        active = sum(not (s.parked or s.leaving) for s in self._seats.values())
+        for trial_id in self._waiting:
+            shape = self._jobs[trial_id].shape
+            if coming[shape]:
+                coming[shape] -= 1
+            elif active < self._slots:
+                active += 1
+                self._open_seat(shape)
+            else:
+                # Idle workers of another shape may hold the resources, or have asked for them: end one.
+                idle = next((s for s in self._seats.values() if s.idle and coming[s.worker.shape]), None)
+                if idle is None:
+                    return
+                coming[idle.worker.shape] -= 1
+                self._retire(idle)
+                self._open_seat(shape)
+
+    def _send_first(self, seat: _Seat) -> None:
+        """Send the first waiting trial whose shape is that of the worker."""
+        for trial_id in self._waiting:
+            job = self._jobs[trial_id]
+            if job.shape == seat.worker.shape:
+                self._waiting.remove(trial_id)
+                seat.trials.append(trial_id)
+                self._seat_of[trial_id] = seat
+                if len(seat.trials) == 1:
+                    seat.began, seat.recalled = time.monotonic(), False
+                self._board.send(seat.worker.id, job.data)
+                return
+
+    def _open_seat(self, shape: Shape) -> None:
+        # Idle workers that are of no use here would hold the resources that a new one needs.
+        self._pool.release(keep=None if self._fresh else shape)
+        worker = self._pool.take(shape, fresh=self._fresh, beside=self._parked_alone(shape))
+        self._seats[worker.id] = _Seat(worker)
+        worker.serving = worker.actor.serve.remote(
+            self._board.address,
+            self._board.key,
+            worker.id,
+            self._trainable,
+            self._parameters,
+            self._directory,
+            self._search_path,
+            self._relay_for(),
+        )
+
+    def _parked_alone(self, shape: Shape) -> PooledWorker | None:
+        """A worker of this shape whose slot is free while its trial is paused."""
+        busy = {id(s.worker.slot) for s in self._seats.values() if not s.parked}
+        for seat in self._seats.values():
+            if seat.parked and seat.worker.shape == shape and id(seat.worker.slot) not in busy:
+                return seat.worker
+        return None
+
+    def _relay_for(self) -> list[Any]:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        if self._relay is None and len([n for n in ray.nodes() if n["Alive"]]) > 1:
+            here = NodeAffinitySchedulingStrategy(self._home, soft=False)
+            self._relay = (
+                ray.remote(Relay)
+                .options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)
+                .remote(self._board.address, self._board.key)
+            )
+        return [self._home, self._relay]
+
+    # -------------------------------------------------------------------------------- losses
+
+    def _lost(self, seat: _Seat) -> list[Event]:
+        """The process of a worker is gone: its running trial has failed, those in line go elsewhere."""
+        events: list[Event] = []
+        told = all(trial_id in self._stops for trial_id in seat.trials)
+        text, preempted = ("ended on request", False) if told else self._cause(seat)
+        for number, trial_id in enumerate(list(seat.trials)):
+            del self._seat_of[trial_id]
+            if number == 0 or trial_id in self._stops:
+                self._forget(trial_id)
+                events.append(WorkerLost(time.time(), trial_id, text, preempted))
+            else:
+                self._wait_again(trial_id)
+        self._dispose(seat)
+        return events
+
+    def _cause(self, seat: _Seat) -> tuple[str, bool]:
+        """Why a worker ended, in words, and whether its node was lost.
+
+        Raises:
+            TuneError: it could not load the trial function, so that no worker can.
+        """
+        import ray
+        from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
+
+        try:
+            ray.get(seat.worker.serving, timeout=2.0)
+        except GetTimeoutError:
+            return "WorkerLostError: the process of the trial closed its connection", False
+        except OutOfMemoryError as error:
+            return f"WorkerLostError: the process of the trial was ended for want of memory. {error}", False
+        except RayTaskError as error:
+            if seat.node:
+                return f"WorkerLostError: the worker process of the trial failed. {error}", False
+            raise TuneError(f"the trial function could not be loaded in a worker process:\n{error}") from error
+        except ActorDiedError as error:
+            text = " ".join(str(error).split())
+            if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
+                return f"WorkerLostError: the process of the trial was ended for want of memory. {text}", False
+            if seat.node in {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}:
+                return f"WorkerLostError: the node of the trial was lost (node {seat.node})", True
+            if "connection error code" in text:
+                return f"WorkerLostError: the process of the trial (pid {seat.pid}) {_SUDDEN}", False
+            return f"WorkerLostError: the process of the trial died. {text}", False
+        except RayError as error:
+            return f"WorkerLostError: the process of the trial was lost. {error}", False
+        return "WorkerLostError: the process of the trial left while the trial was running", False
+
+    def _end_overdue(self, now: float) -> None:
+        """End processes whose trial was told to stop now and did not come to its next report in time."""
+        import ray
+
+        for trial_id, deadline in list(self._kill_at.items()):
+            seat = self._seat_of.get(trial_id)
+            if seat is None:
+                del self._kill_at[trial_id]
+            elif now >= deadline and seat.trials and seat.trials[0] == trial_id:
+                self._kill_at[trial_id] = now + 60
+                ray.kill(seat.worker.actor)
+
+    def kill_all(self) -> None:
+        """End all processes at once, without waiting for anything."""
+        if self._closed:
+            return
+        with suppress(Exception):  # Ray itself may be what went wrong
+            for seat in self._seats.values():
+                seat.worker.dispose()
+        with suppress(Exception):
+            self._end()
+
+    def _look_after_seats(self, now: float) -> list[Event]:
+        import ray
+
+        events: list[Event] = []
+        if not self._seats:
+            return events
+        serving = [seat.worker.serving for seat in self._seats.values()]
+        ended = set(ray.wait(serving, num_returns=len(serving), timeout=0, fetch_local=False)[0])
+        for seat in list(self._seats.values()):
+            if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
+                self._measure(now - seat.began)
+                self._recall(seat)
+            if seat.worker.serving not in ended:
+                continue
+            if not seat.connected:
+                events += self._failed_to_start(seat)
+            elif seat.ended:
+                # Its connection goes through a relay, which does not notice.
+                self._board.drop(seat.worker.id)
+                events += self._lost(seat)
+            seat.ended = True
+        self._make_room()
+        return events
+
+    def _make_room(self) -> None:
+        """Where the resources of a worker to come are still held by idle ones of another shape, end one of those."""
+        for seat in list(self._seats.values()):
+            if seat.connected or not seat.idle or seat.worker.slot.group.wait(_GLANCE_S):
+                continue
+            idle = (s for s in self._seats.values() if s.connected and s.idle and s.worker.shape != seat.worker.shape)
+            if (other := next(idle, None)) is not None:
+                self._retire(other)
+
+    def _failed_to_start(self, seat: _Seat) -> list[Event]:
+        text, _ = self._cause(seat)
+        # A warm worker may have died between two runs, which says nothing about new ones.
+        self._failed_starts += not seat.worker.warm
+        if self._failed_starts >= _MOST_FAILED_STARTS:
+            raise TuneError(f"{_MOST_FAILED_STARTS} worker processes died before they could start. {text}")
+        return self._lost(seat)
+
+    def _retire(self, seat: _Seat) -> None:
+        """Let a worker go for good; what it still has to say is heard until it closes its connection."""
+        seat.leaving = True
+        if not self._board.send(seat.worker.id, pack(None)):
+            self._dispose(seat)
+
+    def _dispose(self, seat: _Seat) -> None:
+        del self._seats[seat.worker.id]
+        seat.worker.dispose()
+
+
+def _pack(message: Any, trial_id: str) -> bytes:
+    from ray import cloudpickle
+
+    # By value, because a config may hold functions and classes of the user's main module.
+    try:
+        data: bytes = cloudpickle.dumps(message)
+    except Exception as error:
+        raise TuneError(
+            f"the config of trial {trial_id} cannot be sent to another process: {error}. "
+            "Let param_space hold values that can be pickled, and make the others in the training function."
+        ) from error
+    return data
+
+
+def _pack_job(job: Job) -> bytes:
+    return pack(PackedJob(job.trial_id, _pack(job, job.trial_id)))

@@ -1,0 +1,293 @@
+"""The loop of a run: events from the runtime to the core, its commands to the record and the runtime."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Protocol
+
+from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.events import (
+    CheckpointSaved,
+    Command,
+    DeleteCheckpoint,
+    Event,
+    RecordDecision,
+    RecordExploit,
+    RecordStatus,
+    RecordTrial,
+    ResultsReported,
+    StartTrial,
+    StopRequested,
+    Tick,
+    TrialStarted,
+    WorkerLost,
+)
+from tune_plugins.core.experiment import Experiment
+from tune_plugins.core.trial import Trial, TrialStatus
+from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.record import checkpoint as checkpoints
+from tune_plugins.record.store import ExperimentStore
+from tune_plugins.worker.messages import Output
+
+logger = logging.getLogger(__name__)
+
+_RECORDS = (RecordTrial, RecordStatus, RecordDecision, RecordExploit, DeleteCheckpoint)
+_HOOK_OF_STATUS: dict[str, str] = {
+    TrialStatus.TERMINATED: "on_trial_complete",
+    TrialStatus.ERROR: "on_trial_error",
+    TrialStatus.PENDING: "on_trial_recover",  # pending again, since it failed
+}
+_STEP_S = 0.1
+_COMMIT_S = 0.1
+
+
+class Runtime(Protocol):
+    """What carries out commands; see `tune_plugins.runtime`."""
+
+    output: list[Output]
+    catches_signals: bool
+    """Whether Ctrl-C asks for a clean stop; False: it is raised in the caller's thread, where user code runs."""
+
+    def attach(self, turn: Callable[[list[Event]], None]) -> None:
+        """`turn` shows events to the core and performs what follows; for a runtime that cannot wait for `poll`."""
+
+    def poll(self, timeout: float) -> list[Event]:
+        """What has happened, waiting at most `timeout` seconds for it."""
+
+    def perform(self, commands: Sequence[Command]) -> None:
+        """Carry out commands meant for trials."""
+
+    def wake(self) -> None:
+        """Make `poll` return soon."""
+
+    def close(self) -> list[Event]:
+        """Let workers go; returns what they still had to say."""
+
+    def kill_all(self) -> None:
+        """End all processes at once."""
+
+
+class Runner:
+    """Drives one experiment to its end.
+
+    Args:
+        experiment: the core, before its first event or after a replay.
+        runtime: carries out its commands.
+        store: durable record; results are in it before a verdict on them is given.
+        callbacks: hooks, called when things are durable.
+        info: handed to the hooks.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        runtime: Runtime,
+        store: ExperimentStore,
+        callbacks: Sequence[Callback],
+        info: RunInfo,
+    ) -> None:
+        self.experiment, self.runtime, self.store, self.info = experiment, runtime, store, info
+        self.hooks = Hooks(callbacks, experiment.trials)
+        self._signals: list[int] = []
+        self._closing = False
+        self._last_step = self._last_commit = 0.0
+        self._unwritten: list[Event] = []
+        self._unwritten_records: list[Command] = []
+        self._untold: list[Event | Command] = []  # both of these, in order
+
+    def run(self) -> str:
+        """Run to the end.
+
+        Returns:
+            Why the run ended early, empty where it did not.
+
+        Raises:
+            TuneError: the run cannot go on (an unknown metric, a user's scheduler or searcher that raised, a full
+                disk); everything acknowledged is in the record.
+            SystemExit: after SIGTERM, once everything has come to a clean stop.
+        """
+        self.hooks.call("setup", self.info)
+        before = self._catch_signals()
+        reason = "ended by an error"
+        try:
+            while not self.experiment.finished:
+                if len(self._signals) > 1:
+                    self._end_at_once()
+                    break
+                self.turn(self.runtime.poll(_STEP_S))
+            reason = self.experiment.stop_reason
+            self._closing = True
+            self._take_in(self.runtime.close())
+            self._commit()
+        except BaseException:
+            self.runtime.kill_all()
+            # What was taken in before the trouble is kept; if that is the disk's, there is nothing to be done.
+            with suppress(TuneError):
+                self._commit()
+            raise
+        finally:
+            for number, handler in before.items():
+                # None stands for a handler that Python did not set and cannot set again.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            self._pass_on_output()
+            self.hooks.call("on_experiment_end", self.experiment.trials, reason)
+        if signal.SIGTERM in self._signals:
+            raise SystemExit(128 + signal.SIGTERM)
+        return reason
+
+    def turn(self, events: list[Event]) -> None:
+        """Take events in and carry out what follows from them."""
+        now = time.time()
+        if self._signals and not self.experiment.stop_reason:
+            how = "Ctrl-C" if self._signals[0] == signal.SIGINT else "SIGTERM"
+            events.append(StopRequested(now, f"interrupted by {how}"))
+            self.hooks.call("on_trial_output", None, [f"{how}: trials stop at their next report, within seconds"])
+        if not events:
+            events.append(Tick(now))
+        self._carry_out(self._take_in(events))
+        self._pass_on_output()
+        step = time.monotonic()
+        if step - self._last_step >= _STEP_S:
+            self._last_step = step
+            self.hooks.call("on_step", self.experiment.trials, self.experiment.scheduler.notes())
+
+    def _take_in(self, events: list[Event]) -> list[Command]:
+        """Show events to the core; both they and what they led to are noted for the record."""
+        commands: list[Command] = []
+        for event in events:
+            if not isinstance(event, Tick):
+                self._unwritten.append(event)
+                self._untold.append(event)
+            answer = self._handle(event)
+            commands += answer
+            records = [c for c in answer if isinstance(c, _RECORDS)]
+            self._unwritten_records += records
+            self._untold += records
+        return commands
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        """Start trials at once; give verdicts only when what they rest on is durable.
+
+        Where nobody waits for a verdict, one commit serves all turns of `_COMMIT_S` seconds.
+        """
+        starts = [c for c in commands if isinstance(c, StartTrial)]
+        verdicts = [c for c in commands if not isinstance(c, (StartTrial, *_RECORDS))]
+        # A new trial need not wait for the disk: it has done nothing yet that could be lost.
+        if starts:
+            self.runtime.perform(starts)
+        if verdicts or self.experiment.finished or time.monotonic() - self._last_commit >= _COMMIT_S:
+            self._commit()
+        if verdicts:
+            self.runtime.perform(verdicts)
+
+    def _commit(self) -> None:
+        """Make everything durable that was taken in so far, and tell the callbacks."""
+        events, records = self._unwritten, self._unwritten_records
+        self._last_commit = time.monotonic()
+        if not events and not records:
+            return
+        self.store.commit(events, records)
+        happened, self._untold = self._untold, []
+        self._unwritten, self._unwritten_records = [], []
+        for command in records:
+            if isinstance(command, DeleteCheckpoint) and command.checkpoint.path is not None:
+                checkpoints.remove(command.checkpoint.path)
+        self.hooks.tell(happened)
+
+    def _handle(self, event: Event) -> list[Command]:
+        try:
+            return self.experiment.handle(event)
+        except TuneError as error:
+            if isinstance(error, ArgumentError):
+                self.experiment.stop_reason = "ended by a wrong argument"
+            raise
+        except Exception as error:
+            raise TuneError(
+                f"{type(error).__name__} in the scheduler, searcher or stopper of this run, while it handled "
+                f"{type(event).__name__} of trial {getattr(event, 'trial_id', '')!r}: {error}. "
+                f"All results up to here are in {self.info.path}."
+            ) from error
+
+    def _pass_on_output(self) -> None:
+        output, self.runtime.output = self.runtime.output, []
+        for item in output:
+            self.hooks.call("on_trial_output", self.experiment.trials.get(item.trial_id), item.lines)
+
+    # --------------------------------------------------------------------------------- signals
+
+    def _catch_signals(self) -> dict[int, Any]:
+        """Ctrl-C and SIGTERM ask for a clean stop; a second one ends at once."""
+        if not self.runtime.catches_signals or threading.current_thread() is not threading.main_thread():
+            return {}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)
+            if len(self._signals) > (1 if self._closing else 2):
+                raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
+            self.runtime.wake()
+
+        return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _end_at_once(self) -> None:
+        self.runtime.kill_all()
+        now = time.time()
+        if not self.experiment.stop_reason:
+            self._take_in([StopRequested(now, "interrupted twice")])
+        lost: list[Event] = [
+            WorkerLost(now, trial.id, "ended at once on request", preempted=True)
+            for trial in self.experiment.trials.values()
+            if trial.status is TrialStatus.STOPPING
+        ]
+        self._take_in(lost)
+        self._commit()
+
+
+class Hooks:
+    """Calls the callbacks; one that raises is reported once and harms nothing."""
+
+    def __init__(self, callbacks: Sequence[Callback], trials: Mapping[str, Trial]) -> None:
+        self._callbacks, self._trials = callbacks, trials
+        self._reported: set[tuple[int, str]] = set()
+        # A callback need not derive from `Callback`: hooks that it lacks are not called.
+        self._listening = {
+            name: [c for c in callbacks if getattr(type(c), name, no_hook) is not no_hook]
+            for name, no_hook in vars(Callback).items()
+            if not name.startswith("_")
+        }
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call one hook of all callbacks that have it."""
+        for callback in self._listening[name]:
+            try:
+                getattr(callback, name)(*arguments)
+            except Exception:
+                if (id(callback), name) not in self._reported:
+                    self._reported.add((id(callback), name))
+                    logger.warning(
+                        "%s.%s raised; the run goes on without it (said once)", type(callback).__name__, name,
+                        exc_info=True,
+                    )  # fmt: skip
+
+    def tell(self, happened: Sequence[Event | Command]) -> None:
+        """Call the hooks for events and what followed from each, in order."""
+        if not self._callbacks:
+            return
+        trials = self._trials
+        for item in happened:
+            if isinstance(item, ResultsReported):
+                if self._listening["on_trial_result"]:
+                    trial = trials[item.trial_id]
+                    for result in item.results:
+                        self.call("on_trial_result", trials, trial, result)
+            elif isinstance(item, TrialStarted):
+                self.call("on_trial_start", trials, trials[item.trial_id])
+            elif isinstance(item, CheckpointSaved):
+                self.call("on_checkpoint", trials, trials[item.trial_id], item.checkpoint)
+            elif isinstance(item, RecordStatus) and (hook := _HOOK_OF_STATUS.get(item.status)) is not None:
+                self.call(hook, trials, trials[item.trial_id])

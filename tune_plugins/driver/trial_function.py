@@ -1,0 +1,144 @@
+"""Training functions and classes, with their resources and their large arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from tune_plugins.driver.resources import Resources, shape_of
+from tune_plugins.trainable import Trainable
+
+
+@dataclass(frozen=True)
+class TrialFunction:
+    """A training function or class with what `with_resources` and `with_parameters` said of it.
+
+    Attributes:
+        function: called with the config (and `parameters` as keywords); or a class derived from `Trainable`.
+        resources: of one trial; None: one CPU.
+        parameters: large arguments; they travel to each worker process once.
+    """
+
+    function: Callable[..., Any]
+    resources: Resources = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the function or class, for people and folders."""
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip("_") or "trial"
+
+    @property
+    def entry(self) -> Callable[..., Any]:
+        """What is called with the config: the function itself, or the loop that steps the class."""
+        given = self.function
+        if not (isinstance(given, type) and issubclass(given, Trainable)):
+            return given
+        from tune_plugins.worker.class_trial import run_class
+
+        return partial(run_class, given)
+
+    def __call__(self, config: dict[str, Any]) -> Any:
+        """Run it here and now."""
+        return self.entry(config, **self.parameters)
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with it, in words."""
+        found = []
+        if isinstance(self.function, Trainable):
+            found.append(
+                f"trainable: expected the class {self.name} itself, got an object of it. Write "
+                f"Tuner({self.name}, ...): each trial makes an object of its own."
+            )
+        elif not callable(self.function):
+            found.append(
+                f"trainable: expected a function train(config), got {self.function!r}. "
+                "Pass the function itself, without calling it; or a class derived from tune_plugins.Trainable."
+            )
+        elif inspect.isclass(self.function):
+            found += self._mistakes_of_class(self.function)
+        elif (wrong := self._cannot_be_called(self.function, {})) is not None:
+            extra = f" with {', '.join(self.parameters)} as keywords" if self.parameters else ""
+            found.append(
+                f"trainable: expected a function that can be called with one config{extra}, got {self.name}{wrong}. "
+                "Use tune.with_parameters for more."
+            )
+        if not callable(self.resources):
+            try:
+                shape_of(self.resources)
+            except ValueError as error:
+                found.append(str(error))
+        return found
+
+    def _mistakes_of_class(self, given: type) -> list[str]:
+        name = given.__name__
+        if not issubclass(given, Trainable):
+            return [
+                "trainable: expected a function train(config), or a class derived from tune_plugins.Trainable, got the "
+                f"class {name}, which is not. Write class {name}(tune.Trainable), with setup(config) and step()."
+            ]
+        found = []
+        if given.step is Trainable.step:
+            found.append(
+                f"trainable: expected a class that defines step(self), got {name}, which does not. "
+                "Let step train for one iteration and return a dict of metrics."
+            )
+        if (given.save_checkpoint is Trainable.save_checkpoint) != (given.load_checkpoint is Trainable.load_checkpoint):
+            there, missing = "save_checkpoint(self, checkpoint_dir)", "load_checkpoint(self, checkpoint)"
+            if given.save_checkpoint is Trainable.save_checkpoint:
+                there, missing = missing, there
+            found.append(f"trainable: {name} defines {there} and not {missing}. Define both or neither.")
+        if (wrong := self._cannot_be_called(given.setup, None, {})) is not None:
+            extra = f" and {', '.join(self.parameters)} as keywords" if self.parameters else ""
+            found.append(
+                f"trainable: expected a method setup that takes the config{extra}, got {name}.setup{wrong}. "
+                "Use tune.with_parameters for more."
+            )
+        return found
+
+    def _cannot_be_called(self, function: Callable[..., Any], *arguments: Any) -> str | None:
+        """Signature and reason if `function` does not take the arguments and the parameters; None if it does."""
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            return None  # some built-ins have none
+        try:
+            signature.bind(*arguments, **dict.fromkeys(self.parameters))
+        except TypeError as error:
+            return f"{signature} ({error})"
+        return None
+
+
+def as_trial_function(trainable: Any) -> TrialFunction:
+    """Whatever the user gave, as a `TrialFunction`."""
+    return trainable if isinstance(trainable, TrialFunction) else TrialFunction(trainable)
+
+
+def with_resources(trainable: Any, resources: Resources) -> TrialFunction:
+    """Say what one trial takes.
+
+    Args:
+        trainable: a training function or a class derived from `Trainable`.
+        resources: e.g. ``{"cpu": 2, "gpu": 0.5}`` or any custom resource; a `PlacementGroupFactory`; or a
+            function of the config that returns one of these.
+
+    >>> with_resources(print, {"cpu": 2}).resources
+    {'cpu': 2}
+    """
+    return replace(as_trial_function(trainable), resources=resources)
+
+
+def with_parameters(trainable: Any, **parameters: Any) -> TrialFunction:
+    """Give large objects (data sets) to all trials as keyword arguments; each worker process loads them once.
+
+    Args:
+        trainable: a function ``train(config, data=...)``, or a class derived from `Trainable` whose ``setup(config,
+            data=...)`` takes them.
+        **parameters: the objects; arrays are not copied, workers share them in memory.
+    """
+    known = as_trial_function(trainable)
+    return replace(known, parameters={**known.parameters, **parameters})

@@ -1,0 +1,1 @@
+"""The durable record of an experiment: one SQLite file, and checkpoints that prove that they are whole."""

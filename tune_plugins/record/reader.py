@@ -1,0 +1,270 @@
+"""Reading the durable record of an experiment, also while another process writes it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tune_plugins.core.events import Event
+from tune_plugins.core.trial import CheckpointRecord, TrialStatus
+from tune_plugins.record.codec import (
+    RESULTS_KIND,
+    PathTranslator,
+    event_from_row,
+    result_from_row,
+    results_event_from_row,
+)
+from tune_plugins.record.file import FILE_NAME, StorageError
+from tune_plugins.space.jsonable import loads
+
+_CHUNK = 1000  # rows fetched at a time, so that a long read never blocks commits for long
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTrial:
+    """A trial as the record knows it; times in seconds since the epoch.
+
+    Attributes:
+        number: of the trial, from 0.
+        dirname: its folder inside that of the experiment.
+        config: the one it has now; see `ExperimentStore.configs` for those it had.
+    """
+
+    trial_id: str
+    number: int
+    dirname: str
+    config: dict[str, Any]
+    seed: int
+    status: TrialStatus
+    reason: str
+    error: str | None
+    created_at: float | None
+    started_at: float | None
+    ended_at: float | None
+
+
+class RecordedDecision(NamedTuple):
+    """What was decided about a trial; `seq` is the event that led to it."""
+
+    seq: int
+    trial_id: str
+    iteration: int
+    action: str
+    reason: str
+    time: float
+
+
+class RecordedConfig(NamedTuple):
+    """A config that a trial has or had since event `seq`."""
+
+    seq: int
+    trial_id: str
+    config: dict[str, Any]
+    seed: int
+    time: float
+
+
+class RecordedExploit(NamedTuple):
+    """A trial at `iteration` went on from what `source_id` was at `source_iteration`, under `config`."""
+
+    seq: int
+    trial_id: str
+    iteration: int
+    source_id: str
+    source_iteration: int
+    config: dict[str, Any]
+    time: float
+
+
+class RecordedCheckpoint(NamedTuple):
+    """A checkpoint of a trial; `deleted` by retention or not."""
+
+    trial_id: str
+    record: CheckpointRecord
+    deleted: bool
+
+
+class RecordReader:
+    """What `ExperimentStore` can tell. All methods may be called from any thread."""
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection, readonly: bool) -> None:
+        self.directory = directory
+        self.file = directory / FILE_NAME
+        self.readonly = readonly
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._paths = PathTranslator(directory)
+
+    def meta(self) -> dict[str, Any]:
+        """Facts about the experiment."""
+        return {key: loads(value) for key, value in self._all("SELECT key, value FROM meta")}
+
+    def trials(self) -> list[RecordedTrial]:
+        """All trials in order of their numbers."""
+        rows = self._all(
+            "SELECT trial_id, number, dirname, config, seed, status, reason, error, created_at, started_at, ended_at "
+            "FROM trials ORDER BY number, trial_id"
+        )
+        return [
+            RecordedTrial(trial_id, number, dirname, loads(config), seed, TrialStatus(status), *rest)
+            for trial_id, number, dirname, config, seed, status, *rest in rows
+        ]
+
+    def configs(self, trial_id: str | None = None) -> list[RecordedConfig]:
+        """Every config that trials have or had, in order; an exploit adds one."""
+        rows = self._of_trial("SELECT seq, trial_id, config, seed, time FROM configs", trial_id)
+        return [RecordedConfig(seq, trial, loads(config), seed, time) for seq, trial, config, seed, time in rows]
+
+    def decisions(self, trial_id: str | None = None) -> list[RecordedDecision]:
+        """What was decided, in order, of one trial or of all."""
+        rows = self._of_trial("SELECT seq, trial_id, iteration, action, reason, time FROM decisions", trial_id)
+        return [RecordedDecision(*row) for row in rows]
+
+    def exploits(self, trial_id: str | None = None) -> list[RecordedExploit]:
+        """Every exploit, in order, of one trial or of all."""
+        rows = self._of_trial(
+            "SELECT seq, trial_id, iteration, source_id, source_iteration, config, time FROM exploits", trial_id
+        )
+        return [
+            RecordedExploit(seq, trial, at, source, source_at, loads(config), time)
+            for seq, trial, at, source, source_at, config, time in rows
+        ]
+
+    def checkpoints(self, trial_id: str | None = None, include_deleted: bool = False) -> list[RecordedCheckpoint]:
+        """Checkpoints in the order they were saved, of one trial or of all."""
+        where = [] if trial_id is None else ["trial_id = ?"]
+        if not include_deleted:
+            where.append("NOT deleted")
+        rows = self._all(
+            "SELECT trial_id, deleted, id, iteration, path, score, bytes FROM checkpoints "
+            + (f"WHERE {' AND '.join(where)} " if where else "")
+            + "ORDER BY seq",
+            () if trial_id is None else (trial_id,),
+        )
+        return [
+            RecordedCheckpoint(
+                trial, CheckpointRecord(name, iteration, self._paths.from_record(path), score, size), bool(gone)
+            )
+            for trial, gone, name, iteration, path, score, size in rows
+        ]
+
+    def results(self, trial_id: str) -> list[dict[str, Any]]:
+        """All results of one trial, in order."""
+        found: list[dict[str, Any]] = []
+        events = self._all(
+            f"SELECT data FROM events WHERE kind = '{RESULTS_KIND}' AND trial_id = ? ORDER BY seq", (trial_id,)
+        )
+        for (data,) in events:
+            fact = loads(data)
+            found += self._results(fact["first"], fact["count"])
+        return found
+
+    def last_results(self) -> dict[str, dict[str, Any]]:
+        """The newest result of each trial that has one."""
+        rows = self._all(
+            f"SELECT trial_id, data FROM events JOIN (SELECT max(seq) AS newest FROM events "
+            f"WHERE kind = '{RESULTS_KIND}' GROUP BY trial_id) ON seq = newest ORDER BY trial_id"
+        )
+        last = {}
+        for trial_id, data in rows:
+            fact = loads(data)
+            last[trial_id] = self._results(fact["first"] + fact["count"] - 1, 1)[0]
+        return last
+
+    def all_results(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Trial id and result of every result, in the order they were recorded."""
+        after = 0
+        while rows := self._all(
+            "SELECT id, trial_id, training_iteration, time_total_s, timestamp, metrics FROM results "
+            "WHERE id > ? ORDER BY id LIMIT ?",
+            (after, _CHUNK),
+        ):
+            for row in rows:
+                yield row[1], result_from_row(*row[2:])
+            after = rows[-1][0]
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Everything that happened, in order, as equal event objects.
+
+        Args:
+            after: begin behind the event of this sequence number.
+        """
+        while rows := self._all(
+            "SELECT seq, time, kind, trial_id, data FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, _CHUNK)
+        ):
+            counts = [loads(row[4]) if row[2] == RESULTS_KIND else None for row in rows]
+            spans = [c for c in counts if c is not None]
+            results: list[dict[str, Any]] = []
+            first = 0
+            if spans:  # results of consecutive events are consecutive
+                first = spans[0]["first"]
+                results = self._results(first, spans[-1]["first"] + spans[-1]["count"] - first)
+            for row, fact in zip(rows, counts, strict=True):
+                if fact is None:
+                    yield event_from_row(row, self._paths)
+                else:
+                    begin = fact["first"] - first
+                    yield results_event_from_row(row, results[begin : begin + fact["count"]])
+            after = rows[-1][0]
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ExperimentStore({str(self.directory)!r}{', readonly' if self.readonly else ''})"
+
+    def _results(self, first: int, count: int) -> list[dict[str, Any]]:
+        rows = self._all(
+            "SELECT training_iteration, time_total_s, timestamp, metrics FROM results "
+            "WHERE id >= ? AND id < ? ORDER BY id",
+            (first, first + count),
+        )
+        return [result_from_row(*row) for row in rows]
+
+    def _of_trial(self, select: str, trial_id: str | None) -> list[Any]:
+        if trial_id is None:
+            return self._all(f"{select} ORDER BY id")
+        return self._all(f"{select} WHERE trial_id = ? ORDER BY id", (trial_id,))
+
+    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock, self._errors("read"):
+            return self._connection.execute(sql, values).fetchall()
+
+    def _one(self, sql: str) -> int:
+        value: int = self._connection.execute(sql).fetchone()[0]
+        return value
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise StorageError(
+                f"Cannot write to {self.file}: another process has written to the same experiment ({error}). "
+                "End one of the two."
+            ) from error
+        except sqlite3.Error as error:
+            remedy = "Free space on that disk and try again; nothing recorded so far is lost."
+            if isinstance(error, sqlite3.ProgrammingError):
+                remedy = "Open the experiment anew if it was closed."
+            elif self.readonly and doing == "write":
+                remedy = "It was opened for reading only."
+            elif doing == "read":
+                remedy = "If the file is damaged, take it from a backup together with its -wal file."
+            raise StorageError(f"Cannot {doing} {self.file}: {error}. {remedy}") from error

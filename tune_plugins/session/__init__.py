@@ -1,0 +1,10 @@
+"""What training code and adapters talk to inside a trial.
+
+`current` is the session of the trial that runs in this process, or in a parent of it; adapters call its `report`
+and `finish`. `tune_plugins.report`, `get_checkpoint` and `get_context` are the same for loops written by hand.
+"""
+
+from tune_plugins.session.contract import Session, TrialContext, Verdict
+from tune_plugins.session.current import activate, current, get_checkpoint, get_context, report
+
+__all__ = ["Session", "TrialContext", "Verdict", "activate", "current", "get_checkpoint", "get_context", "report"]

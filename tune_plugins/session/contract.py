@@ -1,0 +1,127 @@
+"""What a trial is to the code that trains in it: the contract of the session, its context and its verdicts.
+
+A worker gives the trial a `Session`; `tune_plugins.report`, `get_checkpoint` and `get_context` end up there, and
+adapters talk to it directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from tune_plugins.errors import TrialStopped
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.session.model_port import ModelPort
+
+PARENT_VARIABLE = "TUNE_PLUGINS_PARENT"
+"""Environment variable by which child processes of a trial find it; see `tune_plugins.worker.children`."""
+
+
+class Verdict(Enum):
+    """What an adapter does after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"  # end the training by the framework's own mechanism
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """Facts about the running trial; see `tune_plugins.get_context`."""
+
+    trial_id: str = ""
+    trial_name: str = ""
+    trial_dir: str = ""
+    experiment_name: str = ""
+    experiment_dir: str = ""
+    trial_resources: Mapping[str, float] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def get_trial_id(self) -> str:
+        """Id of the trial."""
+        return self.trial_id
+
+    def get_trial_name(self) -> str:
+        """Name of the trial, for people."""
+        return self.trial_name
+
+    def get_trial_dir(self) -> str:
+        """The trial's own folder; made on the first call."""
+        Path(self.trial_dir).mkdir(parents=True, exist_ok=True)
+        return self.trial_dir
+
+    def get_trial_resources(self) -> Mapping[str, float]:
+        """What the trial may use, e.g. ``{"CPU": 1}``."""
+        return self.trial_resources
+
+    def get_experiment_name(self) -> str:
+        """Name of the experiment."""
+        return self.experiment_name
+
+    def get_storage_path(self) -> str:
+        """Folder that holds the experiment's folder."""
+        return str(Path(self.experiment_dir).parent)
+
+
+class Session(Protocol):
+    """One trial as seen from inside its process."""
+
+    context: TrialContext
+    start_checkpoint: Checkpoint | None
+    """Checkpoint to go on from, None for a fresh start."""
+
+    @property
+    def stopped(self) -> type[TrialStopped]:
+        """What `tune_plugins.report` raises in a loop written by hand after the verdict STOP."""
+        ...
+
+    def report(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        iteration: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        model: ModelPort | None = None,
+        save_every: int = 0,
+    ) -> Verdict:
+        """Report one result and, at a milestone, wait for the verdict.
+
+        If the verdict is to exploit another trial, it is done before this call returns: the state is loaded and
+        the changed hyper-parameters are applied through `model`, the dict that the training function got as its
+        config holds the new values, `context.config` too, and the next iteration is the one after the donor's.
+        Where `model` cannot do that, TrialRestarted is raised, and the function is entered anew.
+
+        Args:
+            metrics: names and values; nested dicts are allowed, values are numbers or text.
+            iteration: `training_iteration` of this result; default: the last one plus one.
+            checkpoint: one that the user code has written; always kept.
+            model: the running training. It is asked to save its state, in this thread and before this call
+                returns, only if a checkpoint is needed now (the lease or the retention asks, or `save_every`
+                reports have gone by).
+            save_every: the adapter's own frequency; 0: never for that reason.
+
+        Raises:
+            TrialUnwound: the function is to be left at once (evicted, restarted), or a report follows
+                after the verdict was STOP.
+        """
+        ...
+
+    def finish(self, model: ModelPort, *, at_end: bool) -> None:
+        """Training has come to its end (also after a stop): save a last checkpoint if one is wanted.
+
+        Saves if the retention says so or else if `at_end`, unless the newest iteration is saved already.
+        """
+        ...
+
+    def raise_if_unwound(self) -> None:
+        """Raise again what has told this attempt to leave, for whoever may have caught it; else do nothing.
+
+        A framework may turn the exception into one of its own: a launcher of processes, whose ranks just end, does.
+
+        Raises:
+            TrialUnwound: the attempt is evicted or restarted.
+        """
+        ...

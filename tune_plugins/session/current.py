@@ -1,0 +1,79 @@
+"""The session of the running trial, and the functions by which training code talks to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tune_plugins.errors import TuneError
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.session.contract import PARENT_VARIABLE, Session, TrialContext, Verdict
+
+_session: Session | None = None
+
+
+def current() -> Session | None:
+    """The session of the trial that runs in this process or in a parent of it, or None outside a trial."""
+    if _session is None and (address := os.environ.get(PARENT_VARIABLE)):
+        from tune_plugins.session.child import connect
+
+        activate(connect(address))
+    return _session
+
+
+def _forget() -> None:
+    """A forked child is not the trial: it reports through its parent."""
+    activate(None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def activate(session: Session | None) -> None:
+    """Make `session` the one that training code talks to. For runtimes."""
+    global _session
+    _session = session
+
+
+def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint | None = None, **kwargs: Any) -> None:
+    """Report metrics from inside a trial, each call is one `training_iteration`.
+
+    Args:
+        metrics: names and values. May be given as keywords instead or in addition.
+        checkpoint: a directory that holds the training state at this point, copied before this call returns.
+        **kwargs: metrics by name.
+
+    Raises:
+        TrialStopped: the trial is to end here (derived from BaseException).
+        TuneError: called outside a trial.
+
+    >>> def train(config):
+    ...     for epoch in range(10):
+    ...         report(loss=config["lr"] * epoch)
+    """
+    session = _session or current()
+    if session is None:
+        raise TuneError(
+            "report() was called outside a trial: there is nobody to report to. "
+            "Run the function through Tuner(...).fit()."
+        )
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f"report() takes a dict of metrics, or metrics as keywords, got {metrics!r}.")
+    if kwargs:
+        metrics = {**metrics, **kwargs} if metrics else kwargs
+    elif metrics is None:
+        metrics = {}
+    if session.report(metrics, checkpoint=checkpoint) is Verdict.STOP:
+        raise session.stopped
+
+
+def get_checkpoint() -> Checkpoint | None:
+    """The checkpoint that this trial is to go on from, or None for a fresh start (or outside a trial)."""
+    return None if (session := current()) is None else session.start_checkpoint
+
+
+def get_context() -> TrialContext:
+    """Id, name, folder, resources and experiment of the running trial; empty values outside a trial."""
+    return TrialContext() if (session := current()) is None else session.context

@@ -1,0 +1,48 @@
+"""Values of metrics as plain data, so that a report can always travel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PLAIN = frozenset({float, int, str, bool, type(None)})
+"""Types that travel as they are."""
+
+_DEEPEST = 20  # levels of nested metrics
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A metric as a number, text, None, list or dict of these: numpy scalars and 0-d tensors become numbers.
+
+    Anything else becomes its `repr`, at most 200 characters, so that a report can never fail to travel.
+    """
+    if type(value) in PLAIN:
+        return value
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            return {str(k): plain(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v, depth + 1) for v in value]
+    if isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            return _plain_scalar(item())
+        except Exception:  # an array of several elements, or a lazy tensor that cannot be read
+            return repr(value)[:200]
+    try:
+        return repr(value)[:200]
+    except Exception as error:
+        return f"<{type(value).__name__}: repr failed with {type(error).__name__}>"
+
+
+def _plain_scalar(value: Any) -> Any:
+    """The result of ``.item()``, if it is a plain number or text; else its `repr`."""
+    return value if type(value) in PLAIN else repr(value)[:200]

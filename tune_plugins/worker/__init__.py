@@ -1,0 +1,1 @@
+"""The process that runs trials: the other side of the process boundary."""

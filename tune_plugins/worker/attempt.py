@@ -1,0 +1,132 @@
+"""Running a training function as a trial: what it returns, raises or is unwound by becomes an event."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any
+
+from tune_plugins import session as session_module
+from tune_plugins.core.events import TrialErrored, TrialFinished
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
+from tune_plugins.session import Verdict
+from tune_plugins.session.values import plain
+from tune_plugins.worker import children
+from tune_plugins.worker.messages import Job
+from tune_plugins.worker.session import Mail, TrialSession, describe
+
+
+def run_job(
+    job: Job, function: Callable[[dict[str, Any]], Any], mail: Mail, background: Executor, reset: Callable[[Job], None]
+) -> None:
+    """Enter the training function, and again after each restart, until it is over; the last event says how.
+
+    Args:
+        job: the attempt.
+        function: takes the config.
+        mail: where results and events go.
+        background: makes checkpoints durable.
+        reset: called before the function is entered.
+    """
+    session = TrialSession(job, mail, background)
+    try:
+        while True:
+            reset(job)
+            session_module.activate(session)
+            try:
+                if mail.stop_wanted() is None:
+                    _enter(function, session)
+            except TrialRestarted:
+                job = _next_attempt(job, session)
+                session = TrialSession(job, mail, background)
+                continue
+            break
+    except TrialEvicted:
+        pass
+    except TrialStopped:
+        _finish(session, mail)
+    except SystemExit as error:
+        if error.code in (None, 0):
+            _finish(session, mail)
+        else:
+            _fail(session, mail, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _fail(session, mail, error)
+    else:
+        _finish(session, mail)
+    finally:
+        session_module.activate(None)
+
+
+def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
+    try:
+        _call(function, session)
+    except (TrialUnwound, KeyboardInterrupt):
+        raise
+    except BaseException:
+        # Where the ranks of a distributed training were told to end, those that wait for them fail.
+        session.raise_if_unwound()
+        if session in children.told_to_stop:
+            raise TrialStopped(session.stop_reason) from None
+        raise
+    session.raise_if_unwound()
+
+
+def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
+    returned = function(session.config)
+    if inspect.isgenerator(returned):
+        for metrics in returned:
+            if not isinstance(metrics, dict):
+                raise TypeError(f"a trial function must yield dicts of metrics, got {metrics!r}")
+            if session.report(metrics) is Verdict.STOP:
+                returned.close()
+                break
+    elif isinstance(returned, dict):
+        if not session.stop_reason:
+            session.report_returned(returned)
+    elif returned is not None and not session.has_reported:  # else it is what a script ends with: a model, a history
+        raise TypeError(
+            f"a trial function must return None or a dict of metrics, got {type(returned).__name__}: "
+            f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."
+        )
+
+
+def _next_attempt(job: Job, session: TrialSession) -> Job:
+    exploit = session.exploit
+    assert exploit is not None
+    return replace(
+        job,
+        config=exploit.config,
+        lease=exploit.lease,
+        checkpoint=exploit.checkpoint,
+        iteration=exploit.checkpoint.iteration,
+        attempt=job.attempt + 1,
+    )
+
+
+def _finish(session: TrialSession, mail: Mail) -> None:
+    reason = session.stop_reason or "the trial function returned"
+    if (error := session.close(TrialFinished(time.time(), session.job.trial_id, reason))) is not None:
+        _fail(session, mail, error)
+
+
+def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:
+    # The next attempt is to go on from the last checkpoint, which may still be on its way to the disk.
+    session.settle()
+    mail.event(TrialErrored(time.time(), session.job.trial_id, describe(error)))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random generators that training code uses, as far as they are loaded."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)

@@ -1,0 +1,130 @@
+"""Reports from child processes of a trial: the half that runs in the process of the trial.
+
+Each child that connects (see `tune_plugins.session.child`) is answered in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from tune_plugins import session as tune_session
+from tune_plugins.errors import TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.session.contract import PARENT_VARIABLE, Verdict
+
+told_to_stop: WeakSet[Any] = WeakSet()
+"""Sessions of which a child was told to stop in a loop written by hand: it ends, and those that wait may fail."""
+
+
+@contextmanager
+def children_may_report() -> Iterator[None]:
+    """While this is open, children of this process talk to the session that is active in it."""
+    directory = None
+    if sys.platform == "linux":
+        address = f"\0tune-{os.getpid()}-{secrets.token_hex(8)}"  # no file that a killed process would leave behind
+    else:
+        directory = tempfile.mkdtemp(prefix="tune-")
+        address = os.path.join(directory, "s")
+    key = secrets.token_bytes(32)
+    listener = Listener(address, family="AF_UNIX", authkey=key)
+    before = os.environ.get(PARENT_VARIABLE)
+    os.environ[PARENT_VARIABLE] = ":".join([str(os.getpid()), key.hex(), address.encode().hex()])
+    threading.Thread(target=_accept, args=(listener,), name="tune-children", daemon=True).start()
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(PARENT_VARIABLE, None)
+        else:
+            os.environ[PARENT_VARIABLE] = before
+        with suppress(OSError, EOFError):
+            Client(address).close()  # a blocked accept does not notice that its socket is closed
+        listener.close()
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+# --------------------------------------------------------------------------- in the trial's process
+
+
+def _accept(listener: Listener) -> None:
+    while True:
+        try:
+            connection = listener.accept()
+        except Exception as error:
+            if isinstance(error, OSError) and listener._listener is None:  # type: ignore[attr-defined]
+                return
+            continue  # a stranger without the key, or a child that died
+        threading.Thread(target=_serve, args=(connection,), name="tune-child", daemon=True).start()
+
+
+def _serve(connection: Connection) -> None:
+    """Answer one child until it hangs up."""
+    session = tune_session.current()
+    with connection, suppress(EOFError, OSError):
+        if session is None:
+            connection.send(None)
+            return
+        start = session.start_checkpoint
+        connection.send((session.context, None if start is None else start.path))
+        while True:
+            call, arguments, offers_model = connection.recv()
+            model = _RemoteModel(connection) if offers_model else None
+            try:
+                if session is not tune_session.current():
+                    raise TrialStopped("the attempt that started this process is over")
+                if call == "finish":
+                    assert model is not None
+                    session.finish(model, **arguments)
+                    answer: tuple[str, Any] = ("done", None)
+                else:
+                    path = arguments.pop("checkpoint")
+                    checkpoint = None if path is None else Checkpoint(path)
+                    verdict = session.report(**arguments, checkpoint=checkpoint, model=model)
+                    answer = ("verdict", (verdict, dict(session.context.config)))
+                    if verdict is Verdict.STOP and model is None:
+                        told_to_stop.add(session)
+            except TrialUnwound as how:
+                answer = ("unwound", (type(how).__name__, str(how)))
+            except (EOFError, ConnectionError):
+                return
+            except Exception as error:
+                answer = ("raised", f"{type(error).__name__}: {error}")
+            connection.send(answer)
+
+
+class _RemoteModel:
+    """The model of a child, reached while that waits in `report`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def save_state(self, directory: Path) -> None:
+        self._ask("save_state", directory)
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        self._ask("load_state", directory, iteration)
+
+    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+        applied: list[str] = self._ask("apply_config", dict(changed))
+        return applied
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        self._connection.send(("model", (method, arguments)))
+        kind, value = self._connection.recv()
+        if kind == "warm restart":
+            raise WarmRestartNeeded(value)
+        if kind == "failed":
+            raise TuneError(value)
+        return value

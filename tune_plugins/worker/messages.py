@@ -1,0 +1,75 @@
+"""What a runtime tells the process that runs a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_plugins.core.leases import StopRule
+from tune_plugins.core.trial import CheckpointRecord, Lease
+
+
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """When checkpoints are needed apart from leases; see `CheckpointConfig`."""
+
+    frequency: int = 0
+    at_end: bool | None = None
+    score_attribute: str | None = None
+    score_order: str = "max"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at one trial.
+
+    Attributes:
+        name, dirname: of the trial, for people and for its folder inside `experiment_dir`.
+        checkpoint: state to go on from, whose `training_iteration` is `iteration`.
+        resources: what the trial may use, e.g. ``{"CPU": 1}``.
+    """
+
+    trial_id: str
+    name: str
+    dirname: str
+    config: dict[str, Any]
+    lease: Lease
+    experiment_name: str
+    experiment_dir: str
+    checkpoint: CheckpointRecord | None = None
+    iteration: int = 0
+    attempt: int = 0
+    seed: int = 0
+    stop: tuple[StopRule, ...] = ()
+    policy: CheckpointPolicy = CheckpointPolicy()
+    resources: Mapping[str, float] = field(default_factory=dict)
+    log_files: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class PackedJob:
+    """A `Job` on its way: unpacked apart from the frame, because a config may hold what cannot be unpacked there."""
+
+    trial_id: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Output:
+    """Lines that a trial printed."""
+
+    trial_id: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """To a worker: hand back the jobs that wait in line behind the running one."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """From a worker: these trials were not begun and go elsewhere."""
+
+    trial_ids: tuple[str, ...]

@@ -1,0 +1,321 @@
+"""The session of a trial: queues reports, waits at milestones, saves checkpoints when somebody needs one."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from tune_plugins.core.events import (
+    CheckpointSaved,
+    Event,
+    ExploitDone,
+    ExploitTrial,
+    GrantLease,
+    PauseTrial,
+    StopTrial,
+    TrialErrored,
+    TrialPaused,
+)
+from tune_plugins.core.leases import reached, stop_reason
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.trial import CheckpointRecord
+from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
+from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, reported_with
+from tune_plugins.session.contract import TrialContext, Verdict
+from tune_plugins.session.model_port import ModelPort, exploit_in_place
+from tune_plugins.session.values import PLAIN, plain
+from tune_plugins.space.nested import copy_of
+from tune_plugins.worker.messages import Job
+
+
+class Mail(Protocol):
+    """How a session talks to the driver."""
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Queue a result; it is sent within 100 ms."""
+
+    def event(self, event: Any) -> None:
+        """Queue an event behind the results."""
+
+    def milestone(self, result: dict[str, Any]) -> None:
+        """Send everything queued and this result, at which the trial waits for a verdict."""
+
+    def verdict(self) -> Any:
+        """Wait for the next command for this trial."""
+
+    def stop_wanted(self) -> StopTrial | None:
+        """A wish from outside to stop, that came while the trial was running."""
+
+
+class TrialSession:
+    """See `tune_plugins.session.Session`; lives in the process of the trial.
+
+    Args:
+        job: the attempt.
+        mail: the way to the driver.
+        background: checkpoints are made durable there while training goes on.
+    """
+
+    stopped = TrialStopped
+
+    def __init__(self, job: Job, mail: Mail, background: Executor) -> None:
+        self.job, self.mail, self.background = job, mail, background
+        self.config = copy_of(job.config)  # user code may write into its own
+        self.trial_dir = Path(job.experiment_dir) / job.dirname
+        self.context = TrialContext(
+            trial_id=job.trial_id,
+            trial_name=job.name,
+            trial_dir=str(self.trial_dir),
+            experiment_name=job.experiment_name,
+            experiment_dir=job.experiment_dir,
+            trial_resources=job.resources,
+            config=self.config,
+            seed=job.seed,
+        )
+        start = job.checkpoint
+        self.start_checkpoint = None if start is None or start.path is None else Checkpoint(start.path)
+        self.iteration = job.iteration
+        self.stop_reason = ""
+        self.exploit: ExploitTrial | None = None
+        self._lease = job.lease
+        self._last: dict[str, Any] = {}
+        self._saved_at = job.iteration if start is not None else -1
+        self._reports_since_save = 0
+        self._best_score: float | None = None
+        self._ending = threading.Lock()
+        self._closed = False
+        self._save_error: BaseException | None = None
+        self._saving: Future[None] | None = None
+        self._unwound: TrialUnwound | None = None
+        # time_total_s leaves out the time spent paused, and goes on where the checkpoint was taken.
+        self._clock = time.perf_counter() - _elapsed_at(start)
+
+    # ------------------------------------------------------------------------------- reporting
+
+    def report(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        iteration: int | None = None,
+        checkpoint: Checkpoint | None = None,
+        model: ModelPort | None = None,
+        save_every: int = 0,
+    ) -> Verdict:
+        """See `tune_plugins.session.Session.report`."""
+        if self.stop_reason:
+            raise TrialStopped(f"report() after the trial was stopped: {self.stop_reason}")
+        self.raise_if_unwound()
+        self._raise_save_error()
+        result: dict[str, Any] = {}
+        for name, value in metrics.items():
+            result[name] = value if type(value) in PLAIN else plain(value)
+        if iteration is None:
+            given = result.get("training_iteration")
+            iteration = given if isinstance(given, int) else self.iteration + 1
+        self.iteration = iteration
+        result["training_iteration"] = iteration
+        result["time_total_s"] = time.perf_counter() - self._clock
+        result["timestamp"] = time.time()
+        self._last = result
+
+        lease = self._lease
+        waits = lease.milestone is not None and reached(lease.milestone, result)
+        if checkpoint is not None:
+            self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
+        elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
+            self._write(model.save_state, wait=waits)
+        reason = stop_reason(result, lease, self.job.stop)
+        if not reason and (wish := self.mail.stop_wanted()) is not None:
+            reason = wish.reason
+        if waits and not reason:
+            return self._await_verdict(result, model)
+        self.mail.result(result)
+        return self._stop(reason) if reason else Verdict.CONTINUE
+
+    @property
+    def has_reported(self) -> bool:
+        """Whether this attempt, or one before it that it goes on from, has reported anything."""
+        return bool(self._last) or self.start_checkpoint is not None
+
+    def report_returned(self, metrics: Mapping[str, Any]) -> None:
+        """What the function returned: added to its last result, or the only one if nothing was reported."""
+        if not self._last:
+            self.report(metrics)
+            return
+        self.raise_if_unwound()
+        self._raise_save_error()
+        added = {name: plain(value) for name, value in metrics.items()}
+        now = {"time_total_s": time.perf_counter() - self._clock, "timestamp": time.time()}
+        self._last = {**self._last, **added, "training_iteration": self.iteration, **now}
+        self.mail.result(self._last)
+
+    def _stop(self, reason: str) -> Verdict:
+        self.stop_reason = reason
+        return Verdict.STOP
+
+    def _await_verdict(self, result: dict[str, Any], model: ModelPort | None) -> Verdict:
+        paused_at = time.perf_counter()
+        self.mail.milestone(result)
+        while True:
+            verdict = self.mail.verdict()
+            if isinstance(verdict, GrantLease):
+                self._lease = verdict.lease
+                self._clock += time.perf_counter() - paused_at
+                return Verdict.CONTINUE
+            if isinstance(verdict, StopTrial):
+                return self._stop(verdict.reason)
+            if isinstance(verdict, ExploitTrial):
+                self._exploit(verdict, model)
+                return Verdict.CONTINUE
+            assert isinstance(verdict, PauseTrial)
+            if verdict.evict:
+                if self._saved_at != self.iteration and model is not None:
+                    self._write(model.save_state, wait=True)
+                if self._saved_at == self.iteration:
+                    self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=False))
+                    self._unwind(TrialEvicted("paused; goes on later from its checkpoint"))
+            # Nothing to go on from elsewhere: the process keeps the state.
+            self.mail.event(TrialPaused(time.time(), self.job.trial_id, resident=True))
+
+    def _exploit(self, exploit: ExploitTrial, model: ModelPort | None) -> None:
+        """Go on from another trial's state: in here, or from a new entry into the function."""
+        donor = exploit.checkpoint
+        assert donor.path is not None
+        try:
+            done = exploit_in_place(
+                model, Path(donor.path), donor.iteration, self.job.config, exploit.config, own=self.config
+            )
+        except WarmRestartNeeded as reason:
+            self.exploit = exploit
+            why = str(reason)
+            self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=False, reason=why))
+            self._unwind(TrialRestarted(f"goes on from trial {exploit.source_id}; {why}"))
+        self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=True, reason=done))
+        self.job = replace(self.job, config=exploit.config, checkpoint=donor, iteration=donor.iteration)
+        self.config.clear()
+        self.config.update(copy_of(exploit.config))
+        self._lease = exploit.lease
+        self.iteration = self._saved_at = donor.iteration
+        self._reports_since_save = 0
+        self._clock = time.perf_counter() - _elapsed_at(donor)
+
+    def _unwind(self, how: TrialUnwound) -> NoReturn:
+        self._unwound = how
+        raise how
+
+    def raise_if_unwound(self) -> None:
+        """User code that swallowed the exception which ends this attempt gets it again, and nothing else counts."""
+        if self._unwound is not None:
+            raise self._unwound
+
+    # ----------------------------------------------------------------------------- checkpoints
+
+    def finish(self, model: ModelPort, *, at_end: bool) -> None:
+        """See `tune_plugins.session.Session.finish`."""
+        wanted = self.job.policy.at_end
+        if (at_end if wanted is None else wanted) and self._saved_at != self.iteration and self._last:
+            try:
+                self._write(model.save_state, wait=False)
+            except Exception as error:
+                self._save_error = error  # should nobody see it raised, as in a generator that is being closed
+                raise
+
+    def _checkpoint_due(self, result: dict[str, Any], save_every: int, *, asked: bool) -> bool:
+        self._reports_since_save += 1
+        policy = self.job.policy
+        due = asked
+        for frequency in (save_every, policy.frequency):
+            due = due or (frequency > 0 and self._reports_since_save >= frequency)
+        if policy.score_attribute is not None and (score := self._score(result)) is not None:
+            better = min if policy.score_order == "min" else max
+            if self._best_score is None or better(score, self._best_score) != self._best_score:
+                self._best_score = score
+                due = True
+        return due
+
+    def _score(self, result: dict[str, Any]) -> float | None:
+        name = self.job.policy.score_attribute
+        value = None if name is None else lookup(result, name)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+    def _write(self, save: Callable[[Path], None], *, wait: bool) -> None:
+        """Write the state here and now; checksums, fsync and rename follow in the background."""
+        writer = CheckpointWriter(self.trial_dir / f"checkpoint_{self.iteration:06d}")
+        try:
+            save(writer.path)
+        except BaseException:
+            writer.abort()
+            raise
+        self._saved_at = self.iteration
+        self._reports_since_save = 0
+        trial_id, iteration, last, score = self.job.trial_id, self.iteration, self._last, self._score(self._last)
+
+        def commit() -> None:
+            try:
+                record = writer.commit(iteration, score, last)
+            except BaseException as error:
+                with self._ending:
+                    self._save_error = error
+                    late = self._closed
+                if late:
+                    # The trial was over already: nobody else will say that its last checkpoint is missing.
+                    self.mail.event(TrialErrored(time.time(), trial_id, describe(error), fatal=True))
+            else:
+                self.mail.event(CheckpointSaved(time.time(), trial_id, record))
+
+        self._saving = self.background.submit(commit)
+        if wait:
+            self.settle()
+            self._raise_save_error()
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are durable, or have failed."""
+        if self._saving is not None:
+            self._saving.result()
+
+    def _raise_save_error(self) -> None:
+        if self._save_error is not None:
+            raise self._save_error
+
+    def close(self, finished: Event) -> BaseException | None:
+        """User code has ended: queue the event that says so, or return what went wrong with a checkpoint.
+
+        Trouble with the last checkpoint that comes later is an event of its own, behind this one.
+        """
+        with self._ending:
+            if self._save_error is None:
+                self._closed = True
+                self.mail.event(finished)
+            return self._save_error
+
+
+def _elapsed_at(record: CheckpointRecord | None) -> float:
+    """`time_total_s` at which a checkpoint was taken, in seconds; 0 where there is none."""
+    if record is None or record.path is None:
+        return 0.0
+    elapsed = reported_with(record.path).get("time_total_s")
+    return float(elapsed) if isinstance(elapsed, (int, float)) else 0.0
+
+
+def _copy(checkpoint: Checkpoint, directory: Path) -> None:
+    checkpoint.to_directory(directory)
+
+
+def describe(error: BaseException) -> str:
+    """Traceback, type and message of an error as text, without the frames of this engine."""
+    frames = error.__traceback__
+    here = os.path.dirname(os.path.abspath(__file__))
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(here):
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames)).strip()
+    except Exception as broken:  # a user's __str__ may raise
+        return f"{type(error).__module__}.{type(error).__qualname__}: <str() failed: {type(broken).__name__}>"
