@@ -64,7 +64,7 @@ ROOMS = (
     ),
     Room("callbacks", "hooks around a run", ("core",)),
     Room("config", "what a user sets", (*_CORE, "schedulers", "search", "stoppers", "record", "callbacks")),
-    Room("display", "what people see of a run", ("errors", "core", "callbacks"), ("psutil", "rich")),
+    Room("display", "what people see of a run", ("errors", "core", "callbacks", "config"), ("psutil", "rich")),
     Room(
         "driver",
         "the loop of a run, and the runtimes that carry out the core's commands",

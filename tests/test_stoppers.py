@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tune_plugins import ArgumentError, Curve, RunConfig, SimulatedCluster, TuneConfig, simulate, uniform
 from tune_plugins.core.trial import TrialStatus
-from tune_plugins.driver.plan import rules_for
+from tune_plugins.driver.plan import Plan, rules_for
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import FIFOScheduler
 from tune_plugins.search import BasicVariantGenerator
@@ -89,7 +89,8 @@ def test_timeout_acts_between_reports(combined: bool) -> None:
 def test_the_least_of_several_time_limits_counts(tmp_path: Path) -> None:
     tune = TuneConfig(time_budget_s=20.0)
     run_config = RunConfig(stop=[TimeoutStopper(30), TimeoutStopper(12)])
-    rules = rules_for(tune, run_config, FIFOScheduler(), BasicVariantGenerator(), Space(None), 0)
+    plan = Plan("train", tune, run_config, Space(None), FIFOScheduler(), BasicVariantGenerator(), 0)
+    rules = rules_for(plan, residents=0)
     assert rules.time_budget_s == 12
 
 

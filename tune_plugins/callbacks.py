@@ -26,6 +26,7 @@ class RunInfo:
         scheduler, searcher: names of their classes.
         parameters: names of the hyper-parameters, nested ones joined by ``/``.
         max_iterations: `training_iteration` at which a trial ends at the latest, None where unknown.
+        virtual_clock: it is simulated: times of trials and results are virtual seconds from 0.
     """
 
     name: str = ""
@@ -42,6 +43,7 @@ class RunInfo:
     parameters: Sequence[str] = ()
     max_iterations: float | None = None
     seed: int | None = None
+    virtual_clock: bool = False
 
 
 class Callback:

@@ -189,16 +189,11 @@ class RunConfig:
         """Everything that is wrong with this object by itself, in words."""
         found: list[str] = []
         if self.name is not None:
-            mistake = check_name("name", self.name) if isinstance(self.name, str) else f"name: got {self.name!r}."
-            if mistake:
-                found.append(mistake)
-        if not isinstance(self.storage_path, (str, os.PathLike, type(None))):
-            found.append(f"storage_path: expected the path of a folder, got {self.storage_path!r}.")
-        elif self.storage_path is not None and "://" in os.fspath(self.storage_path):
-            found.append(
-                f"storage_path: expected a local folder, got {os.fspath(self.storage_path)!r}. "
-                "Give a local folder and copy it when the run is over."
-            )
+            wrong = check_name("name", self.name) if isinstance(self.name, str) else f"name: got {self.name!r}."
+            if wrong:
+                found.append(wrong)
+        if (mistake := self.storage_path_mistake()) is not None:
+            found.append(mistake)
         for name, kind in (("checkpoint_config", CheckpointConfig), ("failure_config", FailureConfig)):
             if not isinstance(getattr(self, name), kind):
                 found.append(
@@ -224,6 +219,17 @@ class RunConfig:
                     "Framework callbacks (Lightning, Keras, XGBoost) belong into the training function."
                 )
         return found
+
+    def storage_path_mistake(self) -> str | None:
+        """What is wrong with `storage_path` by itself, in words."""
+        if not isinstance(self.storage_path, (str, os.PathLike, type(None))):
+            return f"storage_path: expected the path of a folder, got {self.storage_path!r}."
+        if self.storage_path is not None and "://" in os.fspath(self.storage_path):
+            return (
+                f"storage_path: expected a local folder, got {os.fspath(self.storage_path)!r}. "
+                "Give a local folder and copy it when the run is over."
+            )
+        return None
 
     @property
     def storage_dir(self) -> Path:

@@ -153,14 +153,22 @@ class ResultGrid:
     Args:
         path: folder of the experiment.
         metric, mode: what "best" means unless told otherwise; default: as the experiment was run.
+        keeper: an object that is held as long as the results are.
 
     Raises:
         StorageError: there is no readable record in `path`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], metric: str | None = None, mode: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        metric: str | None = None,
+        mode: str | None = None,
+        *,
+        keeper: object = None,
+    ) -> None:
         self.experiment_path = os.path.abspath(os.path.expanduser(path))
-        self._keeper: object = None
+        self._keeper = keeper
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
@@ -196,9 +204,12 @@ class ResultGrid:
             TuneError: a trial was stopped early or failed, so that the rest of its curve is not known; or the
                 scheduler changed a config.
         """
-        from tune_plugins.simulation import replay
+        from tune_plugins.driver.replay import replay
 
-        return replay(self, scheduler, workers=workers, seed=seed)
+        folder = replay(
+            Path(self.experiment_path), scheduler, metric=self.metric, mode=self.mode, workers=workers, seed=seed
+        )
+        return ResultGrid(folder.path, keeper=folder)
 
     @cached_property
     def _all(self) -> list[Result]:

@@ -42,7 +42,7 @@ def figure_2(engine: Engine, *, seeds: int) -> dict[str, float]:
             Surrogate(),
             param_space={"h": tune.grid_search(list(HYPER_PARAMETERS))},
             tune_config=tune.TuneConfig(metric="q", mode="max", scheduler=scheduler, seed=seed),
-            run_config=tune.RunConfig(stop={"training_iteration": STEPS}),
+            run_config=tune.RunConfig(stop={"training_iteration": STEPS}, verbose=0),
             cluster=tune.SimulatedCluster(workers=2),
         )
         return float(results.get_best_result().metrics["q"])

@@ -23,9 +23,9 @@ def run(
     from tune_plugins import schedulers
     from tune_plugins.core.events import ResultsReported
     from tune_plugins.core.experiment import Experiment, Rules
+    from tune_plugins.driver.runner import Runner
     from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
     from tune_plugins.search import Searcher
-    from tune_plugins.simulation import drive
 
     class InOrder(Searcher):
         """Suggests the configurations in the order given."""
@@ -41,8 +41,15 @@ def run(
     experiment = Experiment(InOrder(), scheduler, rules)
     training = Curves(lambda index, config: Curve(task.curves[config["index"]]), metric="loss")
     runtime = SimulatedRuntime(training, SimulatedCluster(WORKERS), seed=seed, time_budget_s=budget(task))
-    reports = []
-    for event, _ in drive(experiment, runtime):
-        if isinstance(event, ResultsReported):
-            reports += [(result["timestamp"], result["loss"]) for result in event.results]
+    reports: list[tuple[float, float]] = []
+
+    class Reports:
+        """Takes down the results in the place of a record."""
+
+        def commit(self, events: Sequence[Any], records: Sequence[Any]) -> None:
+            for event in events:
+                if isinstance(event, ResultsReported):
+                    reports.extend((result["timestamp"], result["loss"]) for result in event.results)
+
+    Runner(experiment, runtime, Reports()).run()
     return reports

@@ -16,7 +16,7 @@ from tune_plugins.core.trial import Trial
 from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
 from tune_plugins.schedulers import TrialScheduler
 from tune_plugins.search import Searcher, Signal
-from tune_plugins.simulation import drive
+from tune_plugins.testing.simulated import run_simulated
 
 NAN = math.nan  # one and the same object, so that results that hold it compare equal
 
@@ -101,11 +101,14 @@ def run(
     training = Curves(lambda index, config: Curve(curve(index), seconds(index)), "loss")
     cluster = SimulatedCluster(workers=slots, crash_probability=crash, start_delay_s=0.1)
     done = Run(experiment)
-    for event, commands in drive(experiment, SimulatedRuntime(training, cluster, seed=seed)):
+
+    def note(event: Event, commands: list[Command]) -> None:
         done.events.append(event)
         done.commands += commands
         if check:
             experiment.validate()
+
+    run_simulated(experiment, SimulatedRuntime(training, cluster, seed=seed), note)
     return done
 
 

@@ -12,7 +12,7 @@ from tune_plugins.core.leases import StopRule
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
 from tune_plugins.schedulers import TrialScheduler
-from tune_plugins.simulation import drive
+from tune_plugins.testing.simulated import run_simulated
 
 
 class Fixed(Searcher):
@@ -81,7 +81,8 @@ def run(
     cluster = SimulatedCluster(workers=workers, crash_probability=crash_probability)
     runtime = SimulatedRuntime(training, cluster, seed=seed, stop=stop)
     found, deleted = Run(experiment), set()
-    for event, commands in drive(experiment, runtime):
+
+    def check(event: Event, commands: list[Command]) -> None:
         found.log.append((event, commands))
         experiment.validate()
         for command in commands:
@@ -94,5 +95,7 @@ def run(
         for trial in experiment.trials.values():
             if trial.adopted is not None:
                 assert (trial.adopted[0], trial.adopted[1].id) not in deleted
+
+    run_simulated(experiment, runtime, check)
     assert all(trial.status.finished for trial in experiment.trials.values())
     return found

@@ -188,13 +188,6 @@ class ExploitTrial(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteCheckpoint(Command):
-    """Retention no longer wants this checkpoint and nobody has it pinned."""
-
-    checkpoint: CheckpointRecord
-
-
-@dataclass(frozen=True, slots=True)
 class Finish(Command):
     """The experiment is over; `trial_id` is empty."""
 
@@ -205,7 +198,12 @@ class Finish(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordTrial(Command):
+class RecordCommand(Command):
+    """Something to be noted in the durable record about one trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTrial(RecordCommand):
     """A trial was created, or has another config since an exploit."""
 
     index: int
@@ -215,7 +213,7 @@ class RecordTrial(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordStatus(Command):
+class RecordStatus(RecordCommand):
     """A trial changed its status."""
 
     status: str
@@ -225,7 +223,7 @@ class RecordStatus(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordDecision(Command):
+class RecordDecision(RecordCommand):
     """What was decided about a trial, at which iteration and why."""
 
     iteration: int
@@ -235,7 +233,7 @@ class RecordDecision(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordExploit(Command):
+class RecordExploit(RecordCommand):
     """A trial at `iteration` goes on from what `source_id` was at `source_iteration`, under a new config."""
 
     iteration: int
@@ -243,3 +241,10 @@ class RecordExploit(Command):
     source_iteration: int
     config: dict[str, Any]
     time: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCheckpoint(RecordCommand):
+    """Retention no longer wants this checkpoint and nobody has it pinned: it is noted as gone, then removed."""
+
+    checkpoint: CheckpointRecord

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tune_plugins.callbacks import Callback
+    from tune_plugins.config import RunConfig
+
+
+def displays(run: RunConfig) -> list[Callback]:
+    """What shows a run, as its `progress_reporter` or else its `verbose` says; at most one callback."""
+    display = run.progress_reporter or make_display(run.verbose)
+    return [] if display is None else [display]
 
 
 def make_display(verbose: int, console: Console | None = None) -> Callback | None:

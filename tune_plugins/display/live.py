@@ -102,7 +102,7 @@ class LiveDisplay(Reporter):
             columns=size.width,
             rows=size.height - 1,
             elapsed=self.elapsed,
-            now=self.wall(),
+            now=self.time_of_trials(),
             memory=self._memory,
             most=most,
             ascii_only=self.console.options.ascii_only,

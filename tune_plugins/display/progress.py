@@ -192,7 +192,8 @@ class Progress:
         the mean of the finished ones alone would be too short while early stopping ends the bad ones first.
         None where nothing can be said: too few trials finished, or nobody knows how many there will be.
         """
-        budget = None if self.run.time_budget_s is None else max(self.run.time_budget_s - elapsed, 0.0)
+        limit = None if self.run.virtual_clock else self.run.time_budget_s  # virtual seconds do not go by
+        budget = None if limit is None else max(limit - elapsed, 0.0)
         finished = self.finished - self._finished_before
         total, slots = self.total, max(self.run.slots, len(self.active), 1)
         if total is not None and self._busy_s > 0:

@@ -73,6 +73,7 @@ class Reporter(Callback):
         self.began = self._seen_at = clock()
         self._resumed = False
         self._told = False
+        self._newest: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ for the displays to fill in
 
@@ -108,6 +109,10 @@ class Reporter(Callback):
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return self.clock() - self.began
+
+    def time_of_trials(self) -> float:
+        """Now, on the clock of the trials' own times: under a virtual one the time of the newest result."""
+        return self._newest.get("timestamp", 0.0) if self.run.virtual_clock else self.wall()
 
     def give_up(self, reader_gone: bool = False) -> None:
         """Switch the display off after an exception, which is logged; call it while handling one.
@@ -147,6 +152,7 @@ class Reporter(Callback):
     def on_trial_result(self, trials: Mapping[str, Trial], trial: Trial, result: dict[str, Any]) -> None:
         """Only notes that the trial changed: called for each of maybe 30,000 results a second."""
         self.progress.touched[trial.id] = trial
+        self._newest = result
 
     @guarded
     def on_trial_start(self, trials: Mapping[str, Trial], trial: Trial) -> None:

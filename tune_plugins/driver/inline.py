@@ -25,16 +25,39 @@ from tune_plugins.core.events import (
     TrialStarted,
 )
 from tune_plugins.driver.resources import Shape, shape_of
+from tune_plugins.driver.runtime import Place, Runtime, Task
 from tune_plugins.errors import TuneError
 from tune_plugins.worker.attempt import run_job, seed_everything
 from tune_plugins.worker.children import children_may_report
-from tune_plugins.worker.messages import Job, Output
+from tune_plugins.worker.messages import Job
 
 _TURN_S = 0.1
 _SHAPE = shape_of(None)
 
 
-class InlineRuntime:
+class InlinePlace(Place):
+    """One slot, in this very process.
+
+    Args:
+        function: takes the config.
+    """
+
+    slots = 1
+
+    def __init__(self, function: Callable[[dict[str, Any]], Any]) -> None:
+        self._function = function
+        self.resources, self.cluster = _SHAPE.total, {}
+
+    def residents(self, asked: int | None) -> int:
+        """None: there is no process to wait in."""
+        return 0
+
+    def open(self, task: Task) -> InlineRuntime:
+        """The runtime of one run."""
+        return InlineRuntime(self._function, task.make_job)
+
+
+class InlineRuntime(Runtime):
     """One slot, in this very process. A trial that pauses is unwound and goes on from its checkpoint later.
 
     What trials print is not caught. Ctrl-C raises KeyboardInterrupt in the training function, as without tuning.
@@ -45,15 +68,16 @@ class InlineRuntime:
     """
 
     catches_signals = False
+    waits = False
 
     def __init__(self, function: Callable[[dict[str, Any]], Any], make_job: Callable[[StartTrial, Shape], Job]) -> None:
+        super().__init__()
         self._function, self._make_job = function, make_job
         self._turn: Callable[[list[Event]], None] = lambda events: None
         self._jobs: deque[Job] = deque()
         self._mail: _InlineMail | None = None
         self._announced = False
         self._last_events: list[Event] = []
-        self.output: list[Output] = []
 
     def attach(self, turn: Callable[[list[Event]], None]) -> None:
         """`turn` shows events to the core and has its commands performed before it returns."""
@@ -98,16 +122,6 @@ class InlineRuntime:
                 elif isinstance(command, StopTrial):
                     self._jobs = deque(job for job in self._jobs if job.trial_id != command.trial_id)
                     self._last_events.append(TrialFinished(time.time(), command.trial_id, command.reason))
-
-    def wake(self) -> None:
-        """Nothing waits."""
-
-    def close(self) -> list[Event]:
-        """Nothing is left to come."""
-        return []
-
-    def kill_all(self) -> None:
-        """There is no other process."""
 
 
 class _InlineMail:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.events import StartTrial
 from tune_plugins.core.experiment import Experiment
-from tune_plugins.driver.plan import stop_rules
+from tune_plugins.core.leases import StopRule
+from tune_plugins.driver.plan import Plan
 from tune_plugins.driver.resources import Shape
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.names import check_name
@@ -21,19 +21,12 @@ class JobMaker:
     """Completes the core's `StartTrial` with what a worker needs to know."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        store: ExperimentStore,
-        directory: Path,
-        trainable: str,
-        tune: TuneConfig,
-        run: RunConfig,
-        thresholds: Mapping[str, float],
+        self, plan: Plan, experiment: Experiment, store: ExperimentStore, directory: Path, stop: tuple[StopRule, ...]
     ) -> None:
         self._experiment, self._store, self._directory = experiment, store, directory
-        self._trainable, self._tune, self._logs = trainable, tune, run.log_to_file
-        self._stop = stop_rules(thresholds, experiment.rules)
-        keep = run.checkpoint_config
+        self._trainable, self._tune, self._logs = plan.name, plan.tune, plan.run.log_to_file
+        self._stop = stop
+        keep = plan.run.checkpoint_config
         self._policy = CheckpointPolicy(
             keep.checkpoint_frequency,
             keep.checkpoint_at_end,

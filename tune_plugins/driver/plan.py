@@ -6,8 +6,9 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.experiment import Rules
@@ -16,15 +17,34 @@ from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.errors import Mistakes
 from tune_plugins.record.file import FILE_NAME
 from tune_plugins.record.names import check_name
+from tune_plugins.search import Searcher
 from tune_plugins.search.basic_variant import BasicVariantGenerator
+from tune_plugins.space import Space
 from tune_plugins.stoppers import set_up, split_stop, time_limit
 
-if TYPE_CHECKING:
-    from tune_plugins.search import Searcher
-    from tune_plugins.space import Space
+
+@dataclass(frozen=True)
+class Plan:
+    """Arguments of a run, found to be right.
+
+    Attributes:
+        name: of what is trained.
+        suggestions: configs by number of the trial that are known beforehand.
+    """
+
+    name: str
+    tune: TuneConfig
+    run: RunConfig
+    space: Space
+    scheduler: TrialScheduler
+    searcher: Searcher
+    seed: int
+    suggestions: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
 
-_RESIDENTS = 32
+def draw_seed(seed: int | None) -> int:
+    """The user's seed, or one drawn for this run."""
+    return secrets.randbelow(2**31) if seed is None else seed
 
 
 def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes) -> tuple[TrialScheduler, Searcher]:
@@ -50,12 +70,11 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     return scheduler, searcher
 
 
-def rules_for(
-    tune: TuneConfig, run: RunConfig, scheduler: TrialScheduler, searcher: Searcher, space: Space, seed: int
-) -> Rules:
-    """Set the scheduler and the searcher up for a run, and state its rules."""
+def rules_for(plan: Plan, residents: int) -> Rules:
+    """Set the scheduler, the searcher and the stoppers up for a run, and state its rules."""
+    tune, run, scheduler, searcher, seed = plan.tune, plan.run, plan.scheduler, plan.searcher, plan.seed
     metric, mode = tune.metric or scheduler.metric, tune.mode or scheduler.mode
-    searcher.setup(space, metric=metric, mode=mode, seed=seed, num_samples=tune.num_samples)
+    searcher.setup(plan.space, metric=metric, mode=mode, seed=seed, num_samples=tune.num_samples)
     scheduler.setup(metric=metric, mode=mode, seed=seed)
     set_up(run.stop, metric=metric, mode=mode)
     limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
@@ -75,7 +94,7 @@ def rules_for(
         num_to_keep=keep.num_to_keep,
         score_attribute=keep.checkpoint_score_attribute,
         score_order=keep.checkpoint_score_order,
-        max_resident_trials=tune.max_resident_trials if tune.max_resident_trials is not None else _RESIDENTS,
+        max_resident_trials=residents,
     )
 
 
@@ -98,6 +117,8 @@ def experiment_directory(run: RunConfig, trainable: str) -> Path:
 
 def storage_mistakes(run: RunConfig) -> list[str]:
     """Whether results can be written where the user wants them, and are not there already."""
+    if run.storage_path_mistake() is not None:
+        return []  # among the mistakes of `run` itself
     folder = run.storage_dir
     remedy = "Give RunConfig(storage_path=...) a folder that you may write to."
     parent = folder

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
@@ -17,10 +17,8 @@ from tune_plugins.core.events import (
     Command,
     DeleteCheckpoint,
     Event,
-    RecordDecision,
-    RecordExploit,
+    RecordCommand,
     RecordStatus,
-    RecordTrial,
     ResultsReported,
     StartTrial,
     StopRequested,
@@ -30,14 +28,11 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.trial import Trial, TrialStatus
+from tune_plugins.driver.runtime import Runtime
 from tune_plugins.errors import ArgumentError, TuneError
-from tune_plugins.record import checkpoint as checkpoints
-from tune_plugins.record.store import ExperimentStore
-from tune_plugins.worker.messages import Output
 
 logger = logging.getLogger(__name__)
 
-_RECORDS = (RecordTrial, RecordStatus, RecordDecision, RecordExploit, DeleteCheckpoint)
 _HOOK_OF_STATUS: dict[str, str] = {
     TrialStatus.TERMINATED: "on_trial_complete",
     TrialStatus.ERROR: "on_trial_error",
@@ -47,30 +42,18 @@ _STEP_S = 0.1
 _COMMIT_S = 0.1
 
 
-class Runtime(Protocol):
-    """What carries out commands; see `tune_plugins.runtime`."""
+class Record(Protocol):
+    """Where a run is recorded; see `tune_plugins.record.store.ExperimentStore`."""
 
-    output: list[Output]
-    catches_signals: bool
-    """Whether Ctrl-C asks for a clean stop; False: it is raised in the caller's thread, where user code runs."""
+    def commit(self, events: Sequence[Event], records: Sequence[RecordCommand]) -> object:
+        """Make it durable: what happened, and what is to be noted of it, each in order."""
 
-    def attach(self, turn: Callable[[list[Event]], None]) -> None:
-        """`turn` shows events to the core and performs what follows; for a runtime that cannot wait for `poll`."""
 
-    def poll(self, timeout: float) -> list[Event]:
-        """What has happened, waiting at most `timeout` seconds for it."""
+class Unrecorded:
+    """Keeps nothing; for runs of which only the decisions are of interest."""
 
-    def perform(self, commands: Sequence[Command]) -> None:
-        """Carry out commands meant for trials."""
-
-    def wake(self) -> None:
-        """Make `poll` return soon."""
-
-    def close(self) -> list[Event]:
-        """Let workers go; returns what they still had to say."""
-
-    def kill_all(self) -> None:
-        """End all processes at once."""
+    def commit(self, events: Sequence[Event], records: Sequence[RecordCommand]) -> None:
+        """Nothing."""
 
 
 class Runner:
@@ -79,7 +62,7 @@ class Runner:
     Args:
         experiment: the core, before its first event or after a replay.
         runtime: carries out its commands.
-        store: durable record; results are in it before a verdict on them is given.
+        record: durable; results are in it before a verdict on them is given, unless the clock is virtual.
         callbacks: hooks, called when things are durable.
         info: handed to the hooks.
     """
@@ -88,17 +71,18 @@ class Runner:
         self,
         experiment: Experiment,
         runtime: Runtime,
-        store: ExperimentStore,
-        callbacks: Sequence[Callback],
-        info: RunInfo,
+        record: Record,
+        callbacks: Sequence[Callback] = (),
+        info: RunInfo | None = None,
     ) -> None:
-        self.experiment, self.runtime, self.store, self.info = experiment, runtime, store, info
+        self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
         self.hooks = Hooks(callbacks, experiment.trials)
+        self._asked_in_vain = False
         self._signals: list[int] = []
         self._closing = False
         self._last_step = self._last_commit = 0.0
         self._unwritten: list[Event] = []
-        self._unwritten_records: list[Command] = []
+        self._unwritten_records: list[RecordCommand] = []
         self._untold: list[Event | Command] = []  # both of these, in order
 
     def run(self) -> str:
@@ -112,6 +96,7 @@ class Runner:
                 disk); everything acknowledged is in the record.
             SystemExit: after SIGTERM, once everything has come to a clean stop.
         """
+        self.runtime.attach(self.turn)
         self.hooks.call("setup", self.info)
         before = self._catch_signals()
         reason = "ended by an error"
@@ -120,7 +105,11 @@ class Runner:
                 if len(self._signals) > 1:
                     self._end_at_once()
                     break
-                self.turn(self.runtime.poll(_STEP_S))
+                events = self.runtime.poll(_STEP_S)
+                if not (events or self.runtime.waits):
+                    self._nothing_happened()
+                self._asked_in_vain = not events
+                self.turn(events)
             reason = self.experiment.stop_reason
             self._closing = True
             self._take_in(self.runtime.close())
@@ -143,7 +132,7 @@ class Runner:
 
     def turn(self, events: list[Event]) -> None:
         """Take events in and carry out what follows from them."""
-        now = time.time()
+        now = self.runtime.time()
         if self._signals and not self.experiment.stop_reason:
             how = "Ctrl-C" if self._signals[0] == signal.SIGINT else "SIGTERM"
             events.append(StopRequested(now, f"interrupted by {how}"))
@@ -164,9 +153,9 @@ class Runner:
             if not isinstance(event, Tick):
                 self._unwritten.append(event)
                 self._untold.append(event)
-            answer = self._handle(event)
+            answer = self.handle(event)
             commands += answer
-            records = [c for c in answer if isinstance(c, _RECORDS)]
+            records = [c for c in answer if isinstance(c, RecordCommand)]
             self._unwritten_records += records
             self._untold += records
         return commands
@@ -177,11 +166,12 @@ class Runner:
         Where nobody waits for a verdict, one commit serves all turns of `_COMMIT_S` seconds.
         """
         starts = [c for c in commands if isinstance(c, StartTrial)]
-        verdicts = [c for c in commands if not isinstance(c, (StartTrial, *_RECORDS))]
+        verdicts = [c for c in commands if not isinstance(c, (StartTrial, RecordCommand))]
         # A new trial need not wait for the disk: it has done nothing yet that could be lost.
         if starts:
             self.runtime.perform(starts)
-        if verdicts or self.experiment.finished or time.monotonic() - self._last_commit >= _COMMIT_S:
+        waits = verdicts and not self.runtime.virtual
+        if waits or self.experiment.finished or time.monotonic() - self._last_commit >= _COMMIT_S:
             self._commit()
         if verdicts:
             self.runtime.perform(verdicts)
@@ -192,15 +182,33 @@ class Runner:
         self._last_commit = time.monotonic()
         if not events and not records:
             return
-        self.store.commit(events, records)
+        self.record.commit(events, records)
         happened, self._untold = self._untold, []
         self._unwritten, self._unwritten_records = [], []
         for command in records:
-            if isinstance(command, DeleteCheckpoint) and command.checkpoint.path is not None:
-                checkpoints.remove(command.checkpoint.path)
+            if isinstance(command, DeleteCheckpoint):
+                self.runtime.delete_checkpoint(command.trial_id, command.checkpoint)
         self.hooks.tell(happened)
 
-    def _handle(self, event: Event) -> list[Command]:
+    def _nothing_happened(self) -> None:
+        """Where nothing goes on by itself, and the core was told and did nothing about it, no event will ever come.
+
+        Raises:
+            TuneError: names who waits for whom.
+        """
+        if self._asked_in_vain:
+            waiting = [t.id for t in self.experiment.trials.values() if not t.status.finished]
+            raise TuneError(
+                f"{type(self.experiment.scheduler).__name__} left {len(waiting)} trials waiting for each other "
+                f"(first ones: {', '.join(waiting[:5])}), and no event will ever come. This is a defect of it."
+            )
+
+    def handle(self, event: Event) -> list[Command]:
+        """Show one event to the core.
+
+        Raises:
+            TuneError: a user's scheduler, searcher or stopper raised; says which and where the results are.
+        """
         try:
             return self.experiment.handle(event)
         except TuneError as error:
@@ -236,7 +244,7 @@ class Runner:
 
     def _end_at_once(self) -> None:
         self.runtime.kill_all()
-        now = time.time()
+        now = self.runtime.time()
         if not self.experiment.stop_reason:
             self._take_in([StopRequested(now, "interrupted twice")])
         lost: list[Event] = [

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
+import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,9 +20,6 @@ from tune_plugins.core.events import (
     ExploitTrial,
     GrantLease,
     PauseTrial,
-    RecordDecision,
-    RecordStatus,
-    RecordTrial,
     ResultsReported,
     SlotsChanged,
     StartTrial,
@@ -32,9 +32,9 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.leases import StopRule, reached, stop_reason
 from tune_plugins.core.trial import CheckpointRecord, Lease
+from tune_plugins.driver.runtime import RESIDENTS, Place, Runtime, Task
 from tune_plugins.errors import Mistakes
 
-_FOR_THE_RECORD = (RecordTrial, RecordStatus, RecordDecision)
 _LONGEST_RUN = 1000  # steps computed ahead of the virtual clock, so that endless trainings are possible
 
 
@@ -157,8 +157,48 @@ class _Run:
     saved_at: int = -1
 
 
-class SimulatedRuntime:
-    """Virtual workers under a virtual clock that starts at 0.
+class TemporaryFolder:
+    """Held by the results of a simulation: when the last of them is gone, so is the folder.
+
+    Attributes:
+        path: of the experiment in it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="tune-simulation-")
+        self.path = Path(self._folder.name) / name
+        weakref.finalize(self, self._folder.cleanup)
+
+
+class SimulatedPlace(Place):
+    """Virtual workers.
+
+    Args:
+        training: what stands in for the training function.
+        cluster: what it runs on.
+    """
+
+    virtual = True
+
+    def __init__(self, training: SimulatedTraining, cluster: SimulatedCluster) -> None:
+        self._training, self._cluster = training, cluster
+        self.slots = cluster.workers
+        self.resources = {"CPU": 1.0}
+        self.cluster = {"CPU": float(cluster.workers)}
+
+    def residents(self, asked: int | None) -> int:
+        """As many as in a run with real workers."""
+        return RESIDENTS if asked is None else asked
+
+    def open(self, task: Task) -> SimulatedRuntime:
+        """The runtime of one run."""
+        return SimulatedRuntime(
+            self._training, self._cluster, seed=task.seed, stop=task.stop, time_budget_s=task.rules.time_budget_s
+        )
+
+
+class SimulatedRuntime(Runtime):
+    """Virtual workers under a virtual clock that starts at 0; their checkpoints are in memory.
 
     Args:
         training: what stands in for the training function.
@@ -167,6 +207,9 @@ class SimulatedRuntime:
         stop: thresholds of the user.
         time_budget_s: a Tick comes at this virtual time.
     """
+
+    waits = False
+    virtual = True
 
     def __init__(
         self,
@@ -177,6 +220,7 @@ class SimulatedRuntime:
         stop: Sequence[StopRule] = (),
         time_budget_s: float | None = None,
     ) -> None:
+        super().__init__()
         self.training, self.cluster, self.seed, self.stop = training, cluster, seed, tuple(stop)
         self.now = 0.0
         self._order = count()
@@ -194,7 +238,11 @@ class SimulatedRuntime:
         order = next(self._order) if order is None else order
         heapq.heappush(self._heap, (event.time, order, event, run, 0 if run is None else run.version))
 
-    def poll(self) -> list[Event]:
+    def time(self) -> float:
+        """The virtual time now, in seconds."""
+        return self.now
+
+    def poll(self, timeout: float = 0.0) -> list[Event]:
         """The next event, with the results that came before it; empty: nothing will ever happen again."""
         while self._heap:
             time, _, event, run, version = heapq.heappop(self._heap)
@@ -229,22 +277,12 @@ class SimulatedRuntime:
     def perform(self, commands: Sequence[Command]) -> None:
         """Carry out commands meant for trials; those for the record are not."""
         for command in commands:
-            if isinstance(command, _FOR_THE_RECORD):
-                continue
-            if isinstance(command, StartTrial):
-                self._start(command)
-            elif isinstance(command, GrantLease):
-                run = self._runs[command.trial_id]
-                run.lease, run.clock = command.lease, max(run.clock, self.now)
-                self._advance(run)
-            elif isinstance(command, StopTrial):
-                # One that was told to leave has left, and has said so or is about to.
-                if (stopped := self._runs.get(command.trial_id)) is not None:
-                    self._stop(stopped, command.reason)
-            elif isinstance(command, PauseTrial):
-                self._pause(self._runs[command.trial_id], command.evict)
-            elif isinstance(command, ExploitTrial):
-                self._exploit(self._runs[command.trial_id], command)
+            if (carry_out := _CARRY_OUT.get(type(command))) is not None:
+                carry_out(self, command)
+
+    def delete_checkpoint(self, trial_id: str, checkpoint: CheckpointRecord) -> None:
+        """Forget the state."""
+        del self._checkpoints[trial_id, checkpoint.id]
 
     def _start(self, command: StartTrial) -> None:
         trial_id, checkpoint = command.trial_id, command.checkpoint
@@ -330,14 +368,23 @@ class SimulatedRuntime:
         self._push(CheckpointSaved(run.clock, run.trial_id, record))
         return record
 
-    def _stop(self, run: _Run, reason: str) -> None:
+    def _grant(self, command: GrantLease) -> None:
+        run = self._runs[command.trial_id]
+        run.lease, run.clock = command.lease, max(run.clock, self.now)
+        self._advance(run)
+
+    def _stop(self, command: StopTrial) -> None:
         """Stop at the milestone, or, where it is running, at the last step that is over by now."""
+        run = self._runs.get(command.trial_id)
+        if run is None:
+            return  # it was told to leave, and has said so or is about to
         run.version += 1
         run.results = [result for result in run.results if result["timestamp"] <= self.now]
-        self._push(TrialFinished(self.now, run.trial_id, reason), run)
+        self._push(TrialFinished(self.now, run.trial_id, command.reason), run)
 
-    def _pause(self, run: _Run, evict: bool) -> None:
-        if not evict:
+    def _pause(self, command: PauseTrial) -> None:
+        run = self._runs[command.trial_id]
+        if not command.evict:
             self._push(TrialPaused(self.now, run.trial_id, resident=True))
             return
         run.clock = max(run.clock, self.now)
@@ -346,9 +393,19 @@ class SimulatedRuntime:
         del self._runs[run.trial_id]
         self._push(TrialPaused(run.clock, run.trial_id, resident=False))
 
-    def _exploit(self, run: _Run, command: ExploitTrial) -> None:
+    def _exploit(self, command: ExploitTrial) -> None:
+        run = self._runs[command.trial_id]
         run.state, run.elapsed = self._checkpoints[command.source_id, command.checkpoint.id]
         run.config, run.lease = command.config, command.lease
         run.iteration, run.clock = command.checkpoint.iteration, max(run.clock, self.now)
         run.saved_at = -1
         self._advance(run)
+
+
+_CARRY_OUT: dict[type[Command], Callable[[SimulatedRuntime, Any], None]] = {
+    StartTrial: SimulatedRuntime._start,
+    GrantLease: SimulatedRuntime._grant,
+    StopTrial: SimulatedRuntime._stop,
+    PauseTrial: SimulatedRuntime._pause,
+    ExploitTrial: SimulatedRuntime._exploit,
+}

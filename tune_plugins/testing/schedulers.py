@@ -49,7 +49,7 @@ from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.schedulers import Decision, TrialScheduler
 from tune_plugins.search import Searcher, Signal
-from tune_plugins.simulation import drive
+from tune_plugins.testing.simulated import run_simulated
 
 __all__ = ["Outcome", "SchedulerConformance", "conformance_table", "state_of"]
 
@@ -191,10 +191,13 @@ class SchedulerConformance:
         outcome = Outcome(_experiment(scheduler, mode, trials, seed, residents), scheduler)
         cluster = SimulatedCluster(workers, delay, checkpoint_s, crash_probability=crashes)
         runtime = SimulatedRuntime(_Training(mode, steps, faults), cluster, seed=seed)
-        for event, commands in drive(outcome.experiment, runtime):
+
+        def note(event: Event, commands: list[Command]) -> None:
             outcome.events.append(event)
             outcome.answers.append(commands)
             outcome.experiment.validate()
+
+        run_simulated(outcome.experiment, runtime, note)
         self.check(outcome, trials)
         return outcome
 

@@ -21,10 +21,12 @@ class Cluster:
     Attributes:
         ours: started by this process, and nobody else's; it is kept for the next run and closed at exit.
         session: identifies the connection; another one after `ray.shutdown`.
+        release: gives back what idle workers hold; set by whoever keeps some.
     """
 
     def __init__(self, ours: bool, session: str) -> None:
         self.ours, self.session = ours, session
+        self.release: Callable[[], None] = lambda: None
 
 
 _current: Cluster | None = None
@@ -138,9 +140,7 @@ def shutdown() -> None:
     """
     if _current is None or not sys.modules["ray"].is_initialized():
         return
-    from tune_plugins.driver.ray.pool import pool_for
-
-    pool_for(_current).release()
+    _current.release()
     if _current.ours:
         _stop(_current.session)
 

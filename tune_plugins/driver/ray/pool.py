@@ -141,4 +141,5 @@ def pool_for(cluster: Cluster) -> WorkerPool:
     global _pool
     if _pool is None or _pool.cluster is not cluster:
         _pool = WorkerPool(cluster)
+        cluster.release = _pool.release
     return _pool

@@ -32,6 +32,7 @@ from tune_plugins.driver.ray.cluster import Cluster, own_node
 from tune_plugins.driver.ray.pool import PooledWorker, pool_for
 from tune_plugins.driver.ray.switchboard import Relay, Switchboard
 from tune_plugins.driver.resources import Shape, shape_of
+from tune_plugins.driver.runtime import Runtime
 from tune_plugins.errors import TuneError
 from tune_plugins.worker.channel import pack, unpack
 from tune_plugins.worker.messages import Job, Output, PackedJob, Recall, Recalled
@@ -89,7 +90,7 @@ class _Packed(NamedTuple):
     shape: Shape
 
 
-class RayRuntime:
+class RayRuntime(Runtime):
     """Performs the commands of `tune_plugins.core.events` and reports what happens.
 
     Args:
@@ -103,8 +104,6 @@ class RayRuntime:
         make_job: completes a `StartTrial` to a `Job`.
     """
 
-    catches_signals = True
-
     def __init__(
         self,
         cluster: Cluster,
@@ -117,6 +116,7 @@ class RayRuntime:
         send_ahead: bool,
         make_job: Callable[[StartTrial, Shape], Job],
     ) -> None:
+        super().__init__()
         self._cluster, self._trainable, self._shape = cluster, trainable, shape
         self._slots, self._fresh, self._make_job = slots, fresh, make_job
         self._send_ahead = send_ahead and not fresh
@@ -142,12 +142,8 @@ class RayRuntime:
         self._announced = 0
         self._health_at = 0.0
         self._failed_starts = 0
-        self.output: list[Output] = []
 
     # -------------------------------------------------------------------------------- the loop
-
-    def attach(self, turn: Callable[[list[Event]], None]) -> None:
-        """Not needed: everything comes through `poll`."""
 
     def poll(self, timeout: float) -> list[Event]:
         """What has happened, waiting at most `timeout` seconds for it.

@@ -1,0 +1,110 @@
+"""The cluster that a run on Ray has, and whether its trainable can get there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tune_plugins.driver.jobs import ask
+from tune_plugins.driver.ray.cluster import join_or_start, nodes
+from tune_plugins.driver.ray.pickling import in_object_store, pickled
+from tune_plugins.driver.ray.runtime import RayRuntime
+from tune_plugins.driver.resources import Shape, fits, missing, shape_of
+from tune_plugins.driver.runtime import RESIDENTS, Place, Task
+from tune_plugins.driver.trial_function import TrialFunction
+from tune_plugins.errors import ArgumentError, Mistakes
+
+
+class RayPlace(Place):
+    """A running Ray, or a small local one that is started.
+
+    Args:
+        trainable: what is to be run there.
+        max_concurrent_trials: at most so many trials at a time; None: as many as fit.
+        mistakes: of the arguments so far; those of the trainable are added.
+
+    Raises:
+        ArgumentError: lists all mistakes.
+        TuneError: Ray cannot be reached or started.
+    """
+
+    def __init__(self, trainable: TrialFunction, max_concurrent_trials: int | None, mistakes: Mistakes) -> None:
+        self._trainable = trainable
+        self._pickled = b""
+        if callable(trainable.function):
+            try:
+                self._pickled = pickled(trainable)
+            except ArgumentError as error:
+                mistakes.merge(error)
+        if mistakes.found and trainable.resources is None:
+            mistakes.raise_if_any()
+        self._ray = join_or_start()
+        available = nodes()
+        self._shape, self.slots = _slots(trainable, max_concurrent_trials, mistakes, available)
+        mistakes.raise_if_any()
+        self._parameters = in_object_store(trainable)
+        self.resources = self._shape.total
+        self.cluster = _sum(available)
+
+    def residents(self, asked: int | None) -> int:
+        """With GPUs none unless asked for: a process that waits would keep its GPU from others."""
+        if asked is not None:
+            return asked
+        return 0 if "GPU" in self._shape.total else RESIDENTS
+
+    def open(self, task: Task) -> RayRuntime:
+        """The runtime of one run."""
+        return RayRuntime(
+            self._ray,
+            trainable=self._pickled,
+            parameters=self._parameters,
+            shape=self._shape_function(),
+            slots=self.slots,
+            fresh=task.fresh,
+            send_ahead=not task.results_matter,
+            make_job=task.make_job,
+        )
+
+    def _shape_function(self) -> Callable[[dict[str, Any]], Shape]:
+        resources = self._trainable.resources
+        if not callable(resources):
+            return lambda config: self._shape
+
+        def shape_for(config: dict[str, Any]) -> Shape:
+            try:
+                shape = shape_of(ask("the function given to with_resources", resources, config))
+            except ValueError as error:
+                raise ArgumentError("with_resources", [str(error)]) from error
+            available = nodes()
+            if not fits(shape, available):
+                raise ArgumentError("with_resources", [missing(shape, available)])
+            return shape
+
+        return shape_for
+
+
+def _slots(
+    trainable: TrialFunction, limit: int | None, mistakes: Mistakes, available: list[dict[str, float]]
+) -> tuple[Shape, int]:
+    resources = trainable.resources
+    if callable(resources):
+        # What a trial takes is known with its config only; no more trials than CPUs at a time.
+        shape = shape_of(None)
+        most = max(1, int(sum(node.get("CPU", 0.0) for node in available)))
+    else:
+        try:
+            shape = shape_of(resources)
+        except ValueError:
+            return shape_of(None), 0  # already among the mistakes
+        most = fits(shape, available)
+        if most == 0:
+            mistakes.add(missing(shape, available))
+    return shape, min(limit, most) if isinstance(limit, int) else most
+
+
+def _sum(nodes: list[dict[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for node in nodes:
+        for name, amount in node.items():
+            total[name] = total.get(name, 0.0) + amount
+    return total

@@ -1,0 +1,74 @@
+"""From a plan and a place to the record of a finished run: the same steps on every runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.experiment import Experiment
+from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.driver.jobs import JobMaker
+from tune_plugins.driver.plan import Plan, rules_for, stop_rules
+from tune_plugins.driver.runner import Runner
+from tune_plugins.driver.runtime import Place, Task
+from tune_plugins.record.store import ExperimentStore
+from tune_plugins.stoppers import split_stop
+
+
+def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Callback]) -> None:
+    """Run all trials to their end, or to Ctrl-C.
+
+    Args:
+        plan: what to do.
+        place: where.
+        directory: folder of the experiment, made here; the record is in it afterwards.
+        displays: callbacks that come before the user's.
+
+    Raises:
+        TuneError: the run could not go on; says why and where the results are.
+    """
+    scheduler = plan.scheduler
+    scheduler.cluster_resources, scheduler.trial_resources = dict(place.cluster), dict(place.resources)
+    rules = rules_for(plan, place.residents(plan.tune.max_resident_trials))
+    thresholds, stopper = split_stop(plan.run.stop)
+    stop = stop_rules(thresholds, rules)
+    info = RunInfo(
+        name=directory.name,
+        path=str(directory),
+        metric=rules.metric,
+        mode=rules.mode,
+        total_trials=rules.trial_limit,
+        slots=place.slots,
+        resources=place.resources,
+        cluster=place.cluster,
+        time_budget_s=rules.time_budget_s,
+        scheduler=type(scheduler).__name__,
+        searcher=type(plan.searcher).__name__,
+        parameters=plan.space.parameters,
+        max_iterations=_max_iterations(thresholds, scheduler),
+        seed=plan.seed,
+        virtual_clock=place.virtual,
+    )
+    with ExperimentStore.create(directory, {**asdict(info), "param_space": plan.space.to_json()}) as store:
+        experiment = Experiment(plan.searcher, scheduler, rules, stopper, plan.suggestions)
+        runtime = place.open(
+            Task(
+                rules=rules,
+                stop=stop,
+                seed=plan.seed,
+                results_matter=plan.searcher.reads_results or scheduler.reads_results,
+                fresh=not plan.tune.reuse_actors,
+                make_job=JobMaker(plan, experiment, store, directory, stop),
+            )
+        )
+        Runner(experiment, runtime, store, [*displays, *plan.run.callbacks], info).run()
+
+
+def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:
+    ends = [thresholds.get("training_iteration")]
+    if scheduler.time_attr == "training_iteration":
+        ends.append(getattr(scheduler, "max_t", None))
+    known = [end for end in ends if end is not None]
+    return min(known) if known else None
