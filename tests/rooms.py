@@ -39,7 +39,8 @@ ROOMS = (
     Room("_version", "the version"),
     Room("errors", "everything that is raised"),
     Room("_optional", "the import of optional packages", ("errors",)),
-    Room("space", "domains, sampling, grids, nested configs, values as JSON", _BASE, ("numpy",)),
+    Room("_lazy", "names that are imported on first use"),
+    Room("space", "domains, sampling, grids, nested configs, values as JSON", (*_BASE, "_lazy"), ("numpy",)),
     Room(
         "core",
         "the pure core: one state machine without Ray, clock, files or threads; the contracts of scheduler, searcher "

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import (
     Command,
     Event,
@@ -102,7 +103,7 @@ class InlineRuntime(Runtime):
                 run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
         except KeyboardInterrupt:
             mail.event(StopRequested(time.time(), "interrupted by Ctrl-C"))
-            mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C"))
+            mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C", EndCause.USER))
         finally:
             self._mail = None
             os.chdir(directory)
@@ -121,7 +122,9 @@ class InlineRuntime(Runtime):
                     self._mail.answer(command)
                 elif isinstance(command, StopTrial):
                     self._jobs = deque(job for job in self._jobs if job.trial_id != command.trial_id)
-                    self._last_events.append(TrialFinished(time.time(), command.trial_id, command.reason))
+                    self._last_events.append(
+                        TrialFinished(time.time(), command.trial_id, command.reason, command.cause)
+                    )
 
 
 class _InlineMail:
