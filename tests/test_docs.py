@@ -12,7 +12,9 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
+from rooms import ROOMS
 
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.transitions import TRANSITIONS
 
 ALL_MOVES = [(str(s), name, str(after)) for s, row in TRANSITIONS.items() for name, after in row.items()]
@@ -113,3 +115,17 @@ def test_code_in_the_pages_runs(repository: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_results_page_names_every_cause_of_an_end(repository: Path) -> None:
+    page = (repository / "docs" / "guide" / "results.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([A-Z_]+)`", "".join(line for line in page.splitlines() if re.match(r"\| `[A-Z_]+`", line)))
+    assert named == [cause.value for cause in EndCause]
+
+
+def test_design_names_every_room(repository: Path) -> None:
+    page = (repository / "docs" / "design.md").read_text(encoding="utf-8")
+    packages = {room.name.partition(".")[0] for room in ROOMS if (repository / "tune_plugins" / room.name).is_dir()}
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    named = {name.partition(".")[0] for row in rows for name in re.findall(r"`([\w.]+)`", row.split("|")[1])}
+    assert packages <= named
