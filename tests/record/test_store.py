@@ -216,6 +216,25 @@ def test_checkpoints_move_with_the_folder(store: ExperimentStore, tmp_path: Path
         assert events[2].checkpoint == outside
 
 
+def test_text_that_utf_8_cannot_hold_is_kept_as_escapes(store: ExperimentStore) -> None:
+    odd, kept = "name of a file: \udcff", "name of a file: \\udcff"
+    store.set_names({"a": (odd, "a")})
+    error = ErrorInfo(odd, odd, odd)
+    store.commit(
+        [TrialErrored(1.0, "a", error), ResultsReported.dummy(trial="a", text=odd)],
+        [
+            RecordTrial("a", 0, {"file": odd}, 0, 0.0),
+            RecordDecision("a", 1, "STOP", odd, 1.0),
+            RecordStatus("a", "ERROR", odd, 1.0, EndCause.FAILED, error),
+        ],
+    )
+    (trial,), (decision,) = store.trials(), store.decisions()
+    assert (trial.name, trial.reason, decision.reason, trial.error) == (kept, kept, kept, ErrorInfo(kept, kept, kept))
+    # JSON has escapes of its own, and gives back what was given.
+    assert (trial.config, store.results("a")[0]["text"]) == ({"file": odd}, odd)
+    assert next(iter(store.events())) == TrialErrored(1.0, "a", error)
+
+
 def test_names(store: ExperimentStore) -> None:
     store.set_names({"b": ("lr=1 (größer)", "lr_1"), "later": ("Later", "x")})
     store.commit([], [RecordTrial(t, i, {}, 0, 0.0) for i, t in enumerate("ab")])

@@ -235,10 +235,12 @@ class Runner:
 
     def _catch_signals(self) -> dict[int, Any]:
         """Ctrl-C and SIGTERM ask for a clean stop; a second one ends at once."""
-        if not self.runtime.catches_signals or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return {}
 
         def note(number: int, frame: FrameType | None) -> None:
+            if number == signal.SIGINT and self.runtime.in_user_code:
+                raise KeyboardInterrupt  # a debugger, or the training itself, may want to catch it
             self._signals.append(number)
             if len(self._signals) > (1 if self._closing else 2):
                 raise KeyboardInterrupt  # something holds the loop up, perhaps a callback

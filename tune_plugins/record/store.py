@@ -37,7 +37,7 @@ from tune_plugins.record.reader import (
     RecordedTrial,
     RecordReader,
 )
-from tune_plugins.space.jsonable import dumps
+from tune_plugins.space.jsonable import dumps, storable
 
 __all__ = [
     "FILE_NAME",
@@ -150,16 +150,17 @@ class ExperimentStore(RecordReader):
         statuses: dict[str, list[Any]] = {}
         for record in records:
             if isinstance(record, RecordDecision):
-                decisions.append((seq, record.trial_id, record.iteration, record.action, record.reason, record.time))
+                reason = storable(record.reason)
+                decisions.append((seq, record.trial_id, record.iteration, record.action, reason, record.time))
             elif isinstance(record, RecordStatus):
                 # only the last status of a trial stays in its row, and the first time it ran
                 row = statuses.setdefault(record.trial_id, [None] * 9)
                 if row[6] is None and record.status == TrialStatus.RUNNING:
                     row[6] = record.time
                 ended = record.time if TrialStatus(record.status).finished else None
-                row[:3] = str(record.status), record.reason, record.cause
+                row[:3] = str(record.status), storable(record.reason), record.cause
                 if (error := record.error) is not None:
-                    row[3:6] = error.type, error.message, error.traceback
+                    row[3:6] = map(storable, (error.type, error.message, error.traceback))
                 row[7:] = ended, record.trial_id
             elif isinstance(record, RecordTrial):
                 config = dumps(record.config)
@@ -217,7 +218,7 @@ class ExperimentStore(RecordReader):
         if mistakes:
             raise ArgumentError("ExperimentStore.set_names", mistakes)
         with self._lock:
-            self._names.update(names)
+            self._names.update({trial_id: (storable(name), dirname) for trial_id, (name, dirname) in names.items()})
 
     def _forget_written_names(self) -> None:
         if self._names:

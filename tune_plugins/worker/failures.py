@@ -8,6 +8,7 @@ import traceback
 
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import TrialErrored
+from tune_plugins.space.jsonable import storable
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -32,7 +33,7 @@ def as_data(error: BaseException) -> ErrorInfo:
         text = "".join(traceback.format_exception(kind, error, frames)).strip()
     except Exception as broken:  # a user's __str__ may raise
         message, text = f"<str() failed: {type(broken).__name__}>", "".join(traceback.format_tb(frames)).strip()
-    return ErrorInfo(name, message, text)
+    return ErrorInfo(name, storable(message), storable(text))
 
 
 def _out_of_memory(error: BaseException) -> bool:
