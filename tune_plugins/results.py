@@ -35,6 +35,7 @@ class Result:
 
     Attributes:
         trial_id: id of the trial.
+        trial_name: its name for people.
         metrics: its last result with `training_iteration`, `time_total_s` (seconds) and `timestamp`
             (seconds since the epoch); empty if it reported nothing.
         config: its hyper-parameters.
@@ -55,6 +56,7 @@ class Result:
     cause: EndCause | None
     error: TrialError | None
     experiment_path: str
+    trial_name: str = ""
     _keeper: object = field(default=None, repr=False)  # a temporary folder lives as long as somebody holds this
 
     @property
@@ -173,6 +175,7 @@ class ResultGrid:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
         self._mode: str | None = mode or meta.get("mode")
+        self._trainable = meta.get("trainable", "trial")
 
     @property
     def metric(self) -> str | None:
@@ -230,6 +233,7 @@ class ResultGrid:
             trial.cause,
             error,
             self.experiment_path,
+            trial.name or f"{self._trainable}_{trial.trial_id}",
             self._keeper,
         )
 
