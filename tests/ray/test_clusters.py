@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import tune_plugins as tune
 
 
+@pytest.mark.ends_ray
 def test_ray_is_started_kept_and_ended_by_shutdown(fit: Any) -> None:
     import ray
 
@@ -23,6 +26,7 @@ def test_ray_is_started_kept_and_ended_by_shutdown(fit: Any) -> None:
     tune.shutdown()
 
 
+@pytest.mark.ends_ray
 def test_a_run_in_a_thread_of_a_process_without_ray(fit: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRIPT = EXAMPLES / "xgboost_flights.py"
 
 KNOWN_LATER = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum"]
