@@ -22,8 +22,8 @@ class Room:
     Attributes:
         name: dotted, below ``tune_plugins``.
         holds: for the table.
-        rooms: those it may import beside itself; all of them stand above it in the table.
-        libraries: third-party packages it may import, at the top of a module or inside a function.
+        rooms: those it imports beside itself; all of them stand above it in the table.
+        libraries: third-party packages it imports, at the top of a module or inside a function.
     """
 
     name: str
@@ -32,84 +32,79 @@ class Room:
     libraries: tuple[str, ...] = ()
 
 
-_BASE = ("errors", "_optional")
-_CORE = (*_BASE, "space", "core")
-
 ROOMS = (
     Room("_version", "the version"),
     Room("errors", "everything that is raised"),
     Room("_optional", "the import of optional packages", ("errors",)),
-    Room("space", "domains, sampling, grids, nested configs, values as JSON", _BASE, ("numpy",)),
+    Room("_lazy", "names that are imported on first use"),
+    Room("space", "domains, sampling, grids, nested configs, values as JSON", ("errors", "_lazy")),
     Room(
         "core",
         "the pure core: one state machine without Ray, clock, files or threads; the contracts of scheduler, searcher "
         "and stopper",
-        (*_BASE, "space"),
-        ("sortedcontainers",),
+        ("errors", "space"),
     ),
-    Room("schedulers", "one module an algorithm", _CORE, ("numpy", "sortedcontainers")),
-    Room("search", "one module a search method", _CORE),
-    Room("stoppers", "stop rules, and what `RunConfig.stop` says", _CORE, ("sortedcontainers",)),
-    Room("record", "the durable record and checkpoints", _CORE, ("fsspec",)),
+    Room(
+        "schedulers",
+        "one module an algorithm",
+        ("errors", "_optional", "space", "core"),
+        ("numpy", "sortedcontainers"),
+    ),
+    Room("search", "one module a search method", ("errors", "space", "core")),
+    Room("stoppers", "stop rules, and what `RunConfig.stop` says", ("errors", "core"), ("sortedcontainers",)),
+    Room("record", "the durable record and checkpoints", ("errors", "space", "core")),
     Room(
         "session",
         "what training code and adapters talk to inside a trial, and the half of it in child processes",
-        (*_CORE, "record"),
+        ("errors", "space", "record"),
     ),
     Room("trainable", "a training as a class", ("space", "session")),
     Room(
         "worker",
         "the process that runs trials, up to its end of the wire",
-        (*_CORE, "record", "session", "trainable"),
+        ("errors", "space", "core", "record", "session", "trainable"),
     ),
     Room("callbacks", "hooks around a run", ("core",)),
-    Room("config", "what a user sets", (*_CORE, "schedulers", "search", "stoppers", "record", "callbacks")),
-    Room("display", "what people see of a run", ("errors", "core", "callbacks", "config"), ("psutil", "rich")),
+    Room(
+        "config",
+        "what a user sets",
+        ("errors", "core", "schedulers", "search", "stoppers", "record", "callbacks"),
+    ),
+    Room("display", "what people see of a run", ("core", "callbacks", "config"), ("rich",)),
     Room(
         "driver",
         "the loop of a run, and the runtimes that carry out the core's commands",
-        (*_CORE, "schedulers", "search", "stoppers", "record", "session", "trainable", "worker", "callbacks", "config"),
+        ("errors", "space", "core", "search", "stoppers", "record", "trainable", "worker", "callbacks", "config"),
     ),
     Room(
         "driver.ray",
         "the runtime on Ray; only here `ray` is imported",
-        (*_BASE, "space", "core", "worker", "driver"),
+        ("errors", "core", "worker", "driver"),
         ("ray",),
     ),
     Room(
         "results",
         "what came out of an experiment",
-        (*_CORE, "schedulers", "record", "config", "driver"),
+        ("errors", "core", "schedulers", "record", "driver"),
         ("pandas",),
     ),
-    Room("tuner", "`Tuner`", (*_CORE, "config", "display", "driver", "driver.ray", "trainable", "results")),
-    Room("simulation", "`simulate`", (*_CORE, "config", "display", "driver", "results")),
+    Room(
+        "tuner",
+        "`Tuner`",
+        ("errors", "space", "config", "display", "driver", "driver.ray", "trainable", "results"),
+    ),
+    Room("simulation", "`simulate`", ("errors", "space", "config", "display", "driver", "results")),
     Room(
         "testing",
         "contract suites that any implementation can run, also one outside this project",
-        (*_CORE, "schedulers", "search", "record", "session", "driver"),
+        ("errors", "space", "core", "schedulers", "search", "record", "session", "driver"),
         ("hypothesis", "numpy", "pytest", "torch"),
     ),
     Room(
         "integrations",
         "adapters, one module a framework, in the folder `integrations/`",
-        (*_BASE, "space", "record", "session"),
-        (
-            "accelerate",
-            "keras",
-            "h5py",
-            "jax",
-            "lightgbm",
-            "lightning",
-            "numpy",
-            "pytorch_lightning",
-            "safetensors",
-            "sklearn",
-            "tensorflow",
-            "torch",
-            "transformers",
-            "xgboost",
-        ),
+        ("errors", "_optional", "space", "record", "session"),
+        ("keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
     ),
 )
 
@@ -174,7 +169,7 @@ def cycle_in(graph: Mapping[str, Iterable[str]]) -> list[str]:
 
 def table() -> str:
     """The rooms as a table in Markdown."""
-    rows = ["| room | what it holds | what it may import |", "|---|---|---|"]
+    rows = ["| room | what it holds | what it imports |", "|---|---|---|"]
     for room in ROOMS:
         place = "integrations/" if room.name == "integrations" else f"tune_plugins/{room.name.replace('.', '/')}"
         if (REPOSITORY / f"{place}.py").exists():

@@ -15,13 +15,14 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display import make_display
 from tune_plugins.display.frame import machine_memory, picture
 from tune_plugins.display.live import LiveDisplay
 from tune_plugins.display.plain import PlainDisplay
 from tune_plugins.display.progress import Progress
-from tune_plugins.display.text import clean, duration, exact, last_words, metric_text, rough_duration, short
+from tune_plugins.display.text import clean, duration, error_lines, exact, metric_text, rough_duration, short
 
 RUN = RunInfo(
     name="flights",
@@ -106,8 +107,8 @@ class Stage:
         self.display.on_trial_complete(self.trials, trial)
 
     def fail(self, trial, error):
-        trial.status, trial.error, trial.ended_at = TrialStatus.ERROR, error, self.clock.now
-        self.display.on_trial_error(self.trials, trial)
+        trial.status, trial.ended_at = TrialStatus.ERROR, self.clock.now
+        self.display.on_trial_error(self.trials, trial, ErrorInfo(*error.split(": ", 1)))
 
     def step(self, seconds=0.1, notes=()):
         self.clock.now += seconds
@@ -223,22 +224,11 @@ def test_metrics_and_durations():
     assert [rough_duration(s) for s in (0.1, 99, 100, 3600)] == ["1 s", "99 s", "2 min", "1 h 0 min"]
 
 
-def test_last_words_of_errors():
-    traceback = textwrap.dedent("""\
-        ValueError: first
-        second
-
-        Traceback (most recent call last):
-          File "a.py", line 3, in f
-            g()
-            ^^^
-        ValueError: first
-        second
-        """)
-    assert last_words(traceback) == ["ValueError: first", "second"]
-    assert last_words("MemoryError: killed") == ["MemoryError: killed"]
-    assert last_words(None) == ["unknown error"]
-    assert last_words("E: 1\n" + "more\n" * 50)[-1] == "more …"
+def test_errors_in_few_lines():
+    assert error_lines(ErrorInfo("ValueError", "first\nsecond", "Traceback ...")) == ["ValueError: first", "second"]
+    assert error_lines(ErrorInfo("MemoryError", "killed")) == ["MemoryError: killed"]
+    assert error_lines(ErrorInfo("KeyboardInterrupt", "")) == ["KeyboardInterrupt"]
+    assert error_lines(ErrorInfo("E", "1\n" + "more\n" * 50))[-1] == "more …"
 
 
 # -------------------------------------------------------------------------------------- aggregates
@@ -595,7 +585,7 @@ def test_failures_show_at_once_and_once_and_later_ones_are_counted(live):
     for number in range(5):
         trial = stage.start(number)
         stage.fresh()
-        error = f'Traceback (most recent call last):\n  File "t.py", line 1, in f\n    g()\nValueError: [x] no {number}'
+        error = f"ValueError: [x] no {number}"
         stage.fail(trial, error)
         text = stage.fresh()
         if number < 3:
@@ -615,8 +605,8 @@ def test_a_retry_is_told(live):
     stage = Stage(live=live)
     for number in range(5):
         trial = stage.start(number)
-        trial.status, trial.error = TrialStatus.PENDING, "OSError: disk full"
-        stage.display.on_trial_recover(stage.trials, trial)
+        trial.status = TrialStatus.PENDING
+        stage.display.on_trial_recover(stage.trials, trial, ErrorInfo("OSError", "disk full"))
     stage.step()
     assert stage.text.count("failed and will be tried again: OSError: disk full") == 3
     assert stage.display.progress.waiting == 5

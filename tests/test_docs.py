@@ -9,7 +9,9 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
+from rooms import ROOMS
 
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.transitions import TRANSITIONS
 
 ALL_MOVES = [(str(s), name, str(after)) for s, row in TRANSITIONS.items() for name, after in row.items()]
@@ -67,3 +69,17 @@ def test_reference_describes_every_public_name(repository: Path) -> None:
     public = {f"tune_plugins.{name}" for name in tune_plugins.__all__ if not name.startswith("__")}
     modules = {name for name in public if isinstance(getattr(tune_plugins, name.rpartition(".")[2]), ModuleType)}
     assert public - modules <= described
+
+
+def test_results_page_names_every_cause_of_an_end(repository: Path) -> None:
+    page = (repository / "docs" / "guide" / "results.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([A-Z_]+)`", "".join(line for line in page.splitlines() if re.match(r"\| `[A-Z_]+`", line)))
+    assert named == [cause.value for cause in EndCause]
+
+
+def test_design_names_every_room(repository: Path) -> None:
+    page = (repository / "docs" / "design.md").read_text(encoding="utf-8")
+    packages = {room.name.partition(".")[0] for room in ROOMS if (repository / "tune_plugins" / room.name).is_dir()}
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    named = {name.partition(".")[0] for row in rows for name in re.findall(r"`([\w.]+)`", row.split("|")[1])}
+    assert packages <= named

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import CheckpointSaved, DeleteCheckpoint, RecordDecision, RecordStatus, RecordTrial
 from tune_plugins.core.events import ResultsReported as Reported
 from tune_plugins.core.trial import TrialStatus
@@ -39,7 +40,7 @@ def make(
                 [Reported(1.0, trial_id, results)] if results else [],
                 [
                     RecordTrial(trial_id, number, {"lr": number / 10, "net": {"width": 8}, **(config or {})}, 0, 0.0),
-                    RecordStatus(trial_id, "TERMINATED", "the trial function returned", None, 2.0),
+                    RecordStatus(trial_id, "TERMINATED", "the trial function returned", 2.0, EndCause.FINISHED),
                 ],
             )
     return directory
@@ -148,33 +149,23 @@ def test_dataframes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "message", "traceback"),
+    "error",
     [
-        (
-            str(TrialError("ValueError", "bad: lr", "Traceback (most recent call last):\n  x")),
-            "ValueError",
-            "bad: lr",
-            "T",
-        ),
-        ("Traceback (most recent call last):\n  File\nmine.Odd: two\n", "mine.Odd", "two", "T"),
-        (
-            "Traceback (most recent call last):\n  File\n    g()\n    ^^^\nm.ArgumentError: C: 1 mistake\n  1. x: y",
-            "m.ArgumentError",
-            "C: 1 mistake\n  1. x: y",
-            "T",
-        ),
-        ("the worker died: signal 9", "Exception", "the worker died: signal 9", ""),
-        ("KeyboardInterrupt", "KeyboardInterrupt", "", ""),
+        ErrorInfo("ValueError", "no", "Traceback (most recent call last): ..."),
+        ErrorInfo("my.module.MyError", "first: line\nTraceback (most recent call last):\n  second", "Traceback ..."),
+        ErrorInfo("WorkerLostError", "the worker died: signal 9"),
+        ErrorInfo("KeyboardInterrupt", ""),
     ],
 )
-def test_errors_are_rebuilt_from_their_text(tmp_path: Path, text: str, name: str, message: str, traceback: str) -> None:
+def test_errors_are_as_they_were_recorded(tmp_path: Path, error: ErrorInfo) -> None:
     make(tmp_path / "exp", {"a": [1.0], "b": []})
     with ExperimentStore.open(tmp_path / "exp", readonly=False) as store:
-        store.commit([], [RecordStatus("b", "ERROR", "failed", text, 3.0)])
+        store.commit([], [RecordStatus("b", "ERROR", "failed", 3.0, EndCause.FAILED, error)])
     grid = ResultGrid(tmp_path / "exp")
-    error = grid[1].error
-    assert isinstance(error, TrialError) and grid.errors == [error]
-    assert (error.type_name, error.message, error.traceback[:1]) == (name, message, traceback)
+    found = grid[1].error
+    assert isinstance(found, TrialError) and grid.errors == [found]
+    assert (found.type_name, found.message, found.traceback) == (error.type, error.message, error.traceback)
+    assert (grid[0].cause, grid[1].cause) == (EndCause.FINISHED, EndCause.FAILED)
     assert (grid.num_errors, grid.num_terminated) == (1, 1) and grid.get_best_result().trial_id == "a"
 
 

@@ -6,9 +6,9 @@ itself costs next to nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tune_plugins._lazy import on_first_use
 from tune_plugins._version import __version__
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ _HOMES = {
     "trainable": ["Trainable"],
     "tuner": ["Tuner"],
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("callbacks", "schedulers", "search", "stoppers", "testing")
 
 __all__ = [
@@ -117,15 +116,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        value = getattr(importlib.import_module(f"tune_plugins.{_HOME_OF[name]}"), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"tune_plugins.{name}")
-    else:
-        raise AttributeError(f"module 'tune_plugins' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(__name__, _HOMES, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tune_plugins.core.ends import ErrorInfo
     from tune_plugins.core.trial import CheckpointRecord, Trial
 
 
@@ -63,13 +64,13 @@ class Callback:
         """Called for each reported result, in order."""
 
     def on_trial_complete(self, trials: Mapping[str, Trial], trial: Trial) -> None:
-        """The trial ended without error; `trial.reason` says why."""
+        """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""
 
-    def on_trial_error(self, trials: Mapping[str, Trial], trial: Trial) -> None:
-        """The trial failed for good; `trial.error` is the text."""
+    def on_trial_error(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
+        """The trial failed for good; `error` is type, message and traceback."""
 
-    def on_trial_recover(self, trials: Mapping[str, Trial], trial: Trial) -> None:
-        """The trial failed and will be tried again."""
+    def on_trial_recover(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
+        """The trial failed with `error` and will be tried again."""
 
     def on_checkpoint(self, trials: Mapping[str, Trial], trial: Trial, checkpoint: CheckpointRecord) -> None:
         """A checkpoint of the trial is complete."""

@@ -1,6 +1,25 @@
 """Errors that users see, and the exceptions by which a verdict unwinds user code.
 
-Every message names what was given, what was expected and what to do about it.
+Every message names what was given, what was expected and what to do about it::
+
+    TuneError (Exception)             everything that the engine raises
+    +-- ArgumentError (ValueError)    arguments are wrong: all of them at once, each with its remedy
+    +-- MissingDependencyError (ImportError)
+    |                                 an optional package is not installed; names the extra
+    +-- StorageError                  the record cannot be written or read (in tune_plugins.record.file)
+    +-- TrialError                    a trial failed: type, message and traceback of the user's error, as data
+    +-- WorkerLostError               the process of a trial died: a name for `TrialError.type_name`
+    +-- WarmRestartNeeded             from an adapter to the engine: not inside the running training
+    +-- IllegalEventError             a bug of the engine
+
+    TrialUnwound (BaseException)      a verdict that leaves user code by unwinding it; `except Exception` does not
+    |                                 swallow it
+    +-- TrialStopped                  in a loop written by hand: the trial is to end
+    +-- TrialEvicted                  paused; goes on later in another process
+    +-- TrialRestarted                the function is entered anew, with another config and checkpoint
+
+Who is to act: for an `ArgumentError` and a `TrialError` whoever wrote the script; for a `MissingDependencyError`, a
+`StorageError` and a lost worker whoever looks after the machine; for an `IllegalEventError` we.
 """
 
 from __future__ import annotations
@@ -126,15 +145,3 @@ class TrialEvicted(TrialUnwound):
 
 class TrialRestarted(TrialUnwound):
     """The trial function is entered anew in the same process, with another config and checkpoint."""
-
-
-def message_in(text: str) -> str:
-    """Type and message, which may have several lines, of the error in a traceback; all of a text that is none."""
-    lines = text.strip().splitlines()
-    begin = next((number for number in range(len(lines) - 1, -1, -1) if lines[number].startswith(_OF_A_TRACEBACK)), -1)
-    while begin + 1 < len(lines) and begin >= 0 and lines[begin + 1].startswith("    "):  # code, and marks below it
-        begin += 1
-    return "\n".join(lines[begin + 1 :])
-
-
-_OF_A_TRACEBACK = ("  File", "Traceback")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, flatten, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
-from tune_plugins.errors import Mistakes, TrialError, TuneError, message_in
+from tune_plugins.errors import Mistakes, TrialError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # trials in a repr
-_TRACEBACK = "Traceback (most recent call last)"
-_TYPE_NAME = re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +35,14 @@ class Result:
 
     Attributes:
         trial_id: id of the trial.
+        trial_name: its name for people.
         metrics: its last result with `training_iteration`, `time_total_s` (seconds) and `timestamp`
             (seconds since the epoch); empty if it reported nothing.
         config: its hyper-parameters.
         path: folder of the trial; may not exist if nothing was put there.
         status: see `TrialStatus`.
         reason: why it ended, in words and numbers.
+        cause: why it ended, as data: see `EndCause`; None if it has not.
         error: what it failed with, None if it did not fail.
         experiment_path: folder of the experiment.
     """
@@ -53,8 +53,10 @@ class Result:
     path: str
     status: TrialStatus
     reason: str
-    error: Exception | None
+    cause: EndCause | None
+    error: TrialError | None
     experiment_path: str
+    trial_name: str = ""
     _keeper: object = field(default=None, repr=False)  # a temporary folder lives as long as somebody holds this
 
     @property
@@ -173,6 +175,7 @@ class ResultGrid:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
         self._mode: str | None = mode or meta.get("mode")
+        self._trainable = meta.get("trainable", "trial")
 
     @property
     def metric(self) -> str | None:
@@ -218,7 +221,7 @@ class ResultGrid:
         return [self._result(trial, last.get(trial.trial_id, {})) for trial in trials]
 
     def _result(self, trial: RecordedTrial, metrics: dict[str, Any]) -> Result:
-        error = _rebuild_error(trial.error or trial.reason) if trial.status is TrialStatus.ERROR else None
+        error = _as_error(trial.error, trial.reason) if trial.status is TrialStatus.ERROR else None
         path = str(Path(self.experiment_path, trial.dirname))
         return Result(
             trial.trial_id,
@@ -227,8 +230,10 @@ class ResultGrid:
             path,
             trial.status,
             trial.reason,
+            trial.cause,
             error,
             self.experiment_path,
+            trial.name or f"{self._trainable}_{trial.trial_id}",
             self._keeper,
         )
 
@@ -402,19 +407,10 @@ def _whole(path: str) -> bool:
     return wrong is None
 
 
-def _rebuild_error(text: str) -> TrialError:
-    """The error of a trial out of its recorded text: ``type: message`` and a traceback, in either order."""
-    head, found, rest = text.partition(_TRACEBACK)
-    traceback = found + rest
-    head = head.strip()
-    if not head and traceback:
-        head = message_in(traceback)
-    name, colon, message = head.partition(": ")
-    if not _TYPE_NAME.fullmatch(name):
-        name, message = "Exception", head
-    elif not colon:
-        message = ""
-    return TrialError(name, message, traceback)
+def _as_error(error: ErrorInfo | None, reason: str) -> TrialError:
+    if error is None:
+        return TrialError("TuneError", reason)
+    return TrialError(error.type, error.message, error.traceback)
 
 
 def _first_line(errors: list[Exception]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -152,12 +153,15 @@ class Workers:
     def lose(self, trial_id: str, preempted: bool = False) -> list[Event]:
         """The process of the trial dies; what it had not sent is lost."""
         del self.seats[trial_id]
-        return [WorkerLost(self.clock, trial_id, "WorkerLostError: killed by signal 9", preempted)]
+        return [WorkerLost(self.clock, trial_id, ErrorInfo("WorkerLostError", "killed by signal 9"), preempted)]
 
     def fail(self, trial_id: str, fatal: bool = False) -> list[Event]:
         """User code of a running trial raises."""
         seat = self.seats.pop(trial_id)
-        return [*self._flush(trial_id, seat), TrialErrored(self.clock, trial_id, "ValueError: no luck", fatal)]
+        return [
+            *self._flush(trial_id, seat),
+            TrialErrored(self.clock, trial_id, ErrorInfo("ValueError", "no luck"), fatal),
+        ]
 
     def save(self, trial_id: str, iteration: int | None = None) -> CheckpointSaved:
         """A checkpoint has become durable, maybe after the end of its trial."""
@@ -170,7 +174,7 @@ class Workers:
         if self.score is not None and seat is not None:
             score = self.curve(seat.config, iteration).get(self.score)
         path = f"/experiment/trial_{trial_id}/{name}{f'_{number}' if number else ''}"
-        record = CheckpointRecord(path.rpartition("/")[2], iteration, path, score)
+        record = CheckpointRecord(path.rpartition("/")[2], iteration, path, score, trial_id=trial_id)
         return CheckpointSaved(self.clock, trial_id, record)
 
     # ----------------------------------------------------------------------------------- inside

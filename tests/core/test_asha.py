@@ -11,6 +11,7 @@ from core_driver import CheckedExperiment, Driver, ListSearcher, Workers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers import ASHAScheduler, AsyncHyperBandScheduler
@@ -294,7 +295,11 @@ def test_rung_is_not_skipped_when_its_result_was_lost_before_the_verdict() -> No
     experiment.replay([SlotsChanged(0.0, 1), TrialStarted.dummy()])
     experiment.handle(ResultsReported.dummy(iteration=1, waiting=True, score=1))
     experiment.handle(ResultsReported.dummy(iteration=4, score=1))
-    (start,) = [c for c in experiment.handle(WorkerLost(0.0, "00000", "gone")) if isinstance(c, StartTrial)]
+    (start,) = [
+        c
+        for c in experiment.handle(WorkerLost(0.0, "00000", ErrorInfo("WorkerLostError", "gone")))
+        if isinstance(c, StartTrial)
+    ]
     assert start.lease.milestone == Milestone("training_iteration", 4)
 
 

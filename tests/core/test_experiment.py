@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from core_driver import Driver, ListSearcher, Workers
 
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     DeleteCheckpoint,
@@ -45,12 +46,14 @@ def curve(config: dict[str, Any], iteration: int) -> dict[str, Any]:
     return {"loss": config.get("x", 0) + 1 / iteration}
 
 
-def checkpoint(iteration: int, score: float | None = None) -> CheckpointRecord:
-    return CheckpointRecord(f"checkpoint_{iteration:06d}", iteration, f"/x/checkpoint_{iteration:06d}", score)
+def checkpoint(iteration: int, score: float | None = None, trial: str = A) -> CheckpointRecord:
+    return CheckpointRecord(
+        f"checkpoint_{iteration:06d}", iteration, f"/x/checkpoint_{iteration:06d}", score, trial_id=trial
+    )
 
 
 def saved(iteration: int, trial: str = A, score: float | None = None) -> CheckpointSaved:
-    return CheckpointSaved(0.0, trial, checkpoint(iteration, score))
+    return CheckpointSaved(0.0, trial, checkpoint(iteration, score, trial))
 
 
 def started(make: Any, **rules: Any) -> Any:
@@ -98,17 +101,17 @@ def test_one_trial_command_by_command(make: Any) -> None:
         RecordTrial(A, 0, {"x": 1}, SEED_A, 10.0),
         StartTrial(A, {"x": 1}, FREE, None, 0, 0, SEED_A),
     ]
-    assert handle(TrialStarted(11.0, A)) == [RecordStatus(A, "RUNNING", "", None, 11.0)]
+    assert handle(TrialStarted(11.0, A)) == [RecordStatus(A, "RUNNING", "", 11.0)]
     assert handle(ResultsReported.dummy(A, 1, loss=0.5)) == []
     assert handle(saved(1)) == []
     assert handle(TrialFinished(12.0, A)) == [
-        RecordStatus(A, "TERMINATED", "the trial function returned", None, 12.0),
+        RecordStatus(A, "TERMINATED", "the trial function returned", 12.0, EndCause.FINISHED),
         RecordTrial(B, 1, {"x": 2}, SEED_B, 12.0),
         StartTrial(B, {"x": 2}, FREE, None, 0, 0, SEED_B),
     ]
-    assert handle(TrialStarted(13.0, B)) == [RecordStatus(B, "RUNNING", "", None, 13.0)]
+    assert handle(TrialStarted(13.0, B)) == [RecordStatus(B, "RUNNING", "", 13.0)]
     assert handle(TrialFinished(14.0, B)) == [
-        RecordStatus(B, "TERMINATED", "the trial function returned", None, 14.0),
+        RecordStatus(B, "TERMINATED", "the trial function returned", 14.0, EndCause.FINISHED),
         Finish("", ""),
     ]
     trial = experiment.trials[A]
@@ -175,7 +178,7 @@ def test_scheduler_with_on_trial_result_alone_is_asked_at_each_report(make: Any)
     assert [c.lease.milestone for c in driver.of(GrantLease)] == [
         Milestone("training_iteration", i) for i in (2, 3, 4)
     ] * 2
-    assert driver.of(StopTrial) == [StopTrial(A, "stopped by OnlyResults"), StopTrial(B, "stopped by OnlyResults")]
+    assert driver.of(StopTrial) == [StopTrial(trial, "stopped by OnlyResults", EndCause.SCHEDULER) for trial in (A, B)]
 
 
 def test_results_are_shown_at_the_milestone_and_at_the_end_only(make: Any) -> None:
@@ -218,13 +221,13 @@ def test_decision_is_recorded_with_its_reason_before_the_verdict(make: Any) -> N
     experiment.replay([SlotsChanged(0.0, 1), TrialStarted.dummy(A)])
     assert experiment.handle(ResultsReported.dummy(A, 1, waiting=True, time=5.0)) == [
         RecordDecision(A, 1, "STOP", reason, 5.0),
-        RecordStatus(A, "STOPPING", reason, None, 5.0),
-        StopTrial(A, reason),
+        RecordStatus(A, "STOPPING", reason, 5.0),
+        StopTrial(A, reason, EndCause.SCHEDULER),
     ]
     # What user code still reports on its way to the end is kept, and asks for no verdict.
     assert experiment.handle(ResultsReported.dummy(A, 2, waiting=True)) == []
     assert experiment.handle(TrialFinished(7.0, A, "the trial function returned"))[0] == RecordStatus(
-        A, "TERMINATED", reason, None, 7.0
+        A, "TERMINATED", reason, 7.0, EndCause.SCHEDULER
     )
 
 
@@ -260,14 +263,16 @@ def test_retry_from_the_newest_checkpoint(make: Any) -> None:
     experiment = started(make, max_failures=1)
     experiment.replay([ResultsReported.dummy(A, 4), saved(4), ResultsReported.dummy(A, 6)])
     reason = "to be tried again from iteration 4: ValueError: no"
-    assert experiment.handle(TrialErrored(5.0, A, "Traceback\nValueError: no")) == [
-        RecordStatus(A, "PENDING", reason, "Traceback\nValueError: no", 5.0),
+    error = ErrorInfo("ValueError", "no", "Traceback ...")
+    assert experiment.handle(TrialErrored(5.0, A, error)) == [
+        RecordStatus(A, "PENDING", reason, 5.0, error=error),
         StartTrial(A, {"x": 1}, FREE, checkpoint(4), 4, 1, SEED_A),
     ]
     assert experiment.trials[A].iteration == 4
     experiment.handle(TrialStarted.dummy(A))
-    assert experiment.handle(TrialErrored(6.0, A, "ValueError: again")) == [
-        RecordStatus(A, "ERROR", "failed after 2 attempts: ValueError: again", "ValueError: again", 6.0),
+    again = ErrorInfo("ValueError", "again")
+    assert experiment.handle(TrialErrored(6.0, A, again)) == [
+        RecordStatus(A, "ERROR", "failed after 2 attempts: ValueError: again", 6.0, EndCause.FAILED, again),
         Finish("", ""),
     ]
 
@@ -288,7 +293,7 @@ def test_results_nobody_saw_are_dropped_after_the_checkpoint_only(make: Any) -> 
 def test_max_failures(make: Any, max_failures: int, attempts: int) -> None:
     experiment = started(make, max_failures=max_failures)
     for attempt in range(1, 10):
-        commands = experiment.handle(TrialErrored(0.0, A, "ValueError: no"))
+        commands = experiment.handle(TrialErrored(0.0, A, ErrorInfo("ValueError", "no")))
         if experiment.finished:
             break
         assert [c.attempt for c in commands if isinstance(c, StartTrial)] == [attempt]
@@ -300,35 +305,35 @@ def test_max_failures(make: Any, max_failures: int, attempts: int) -> None:
 def test_unlimited_failures_and_preemptions(make: Any) -> None:
     experiment = started(make, max_failures=-1)
     for _ in range(30):
-        experiment.handle(WorkerLost(0.0, A, "gone"))
+        experiment.handle(WorkerLost(0.0, A, ErrorInfo("WorkerLostError", "gone")))
     assert (experiment.trials[A].failures, experiment.finished) == (30, False)
 
     experiment = started(make, max_failures=0)
     for _ in range(5):
-        experiment.handle(WorkerLost(0.0, A, "node lost", preempted=True))
+        experiment.handle(WorkerLost(0.0, A, ErrorInfo("WorkerLostError", "node lost"), preempted=True))
     assert (experiment.trials[A].failures, experiment.trials[A].attempt, experiment.finished) == (0, 5, False)
-    experiment.handle(WorkerLost(0.0, A, "killed"))
+    experiment.handle(WorkerLost(0.0, A, ErrorInfo("WorkerLostError", "killed")))
     assert experiment.trials[A].status == "ERROR"
 
 
 def test_fatal_error_is_not_tried_again(make: Any) -> None:
     experiment = started(make, max_failures=-1)
-    experiment.handle(TrialErrored(0.0, A, "ImportError: no module", fatal=True))
+    experiment.handle(TrialErrored(0.0, A, ErrorInfo("ImportError", "no module"), fatal=True))
     assert (experiment.trials[A].status, experiment.finished) == ("ERROR", True)
 
 
 def test_lost_while_stopping_has_ended(make: Any) -> None:
     experiment = started(make, max_failures=3)
     experiment.handle(StopRequested(1.0, "interrupted"))
-    assert experiment.handle(WorkerLost(2.0, A, "killed")) == [
-        RecordStatus(A, "TERMINATED", "interrupted", None, 2.0),
+    assert experiment.handle(WorkerLost(2.0, A, ErrorInfo("WorkerLostError", "killed"))) == [
+        RecordStatus(A, "TERMINATED", "interrupted", 2.0, EndCause.USER),
         Finish("", "interrupted"),
     ]
 
 
 def test_error_while_stopping_is_an_error_and_not_tried_again(make: Any) -> None:
     experiment = started(make, max_failures=3)
-    experiment.replay([StopRequested(1.0, "interrupted"), TrialErrored(2.0, A, "ValueError: no")])
+    experiment.replay([StopRequested(1.0, "interrupted"), TrialErrored(2.0, A, ErrorInfo("ValueError", "no"))])
     assert experiment.trials[A].status == "ERROR" and experiment.finished
 
 
@@ -336,9 +341,9 @@ def test_fail_fast_stops_the_others(make: Any) -> None:
     experiment = make(3, fail_fast=True)
     experiment.replay([SlotsChanged(0.0, 2), TrialStarted.dummy(A), TrialStarted.dummy(B)])
     why = "trial 00000 failed and fail_fast is set"
-    assert experiment.handle(TrialErrored(1.0, A, "ValueError: no"))[1:] == [
-        RecordStatus(B, "STOPPING", why, None, 1.0),
-        StopTrial(B, why, now=True),
+    assert experiment.handle(TrialErrored(1.0, A, ErrorInfo("ValueError", "no")))[1:] == [
+        RecordStatus(B, "STOPPING", why, 1.0),
+        StopTrial(B, why, EndCause.FAIL_FAST, now=True),
     ]
     assert experiment.handle(TrialFinished(2.0, B))[-1] == Finish("", why)
     assert len(experiment.trials) == 2
@@ -365,11 +370,23 @@ def test_failing_last_checkpoint_makes_a_trial_an_error(make: Any) -> None:
     experiment = started(make, max_failures=3)
     experiment.handle(TrialFinished(1.0, A))
     reason = "its last checkpoint could not be saved: OSError: disk full"
-    text = "Traceback\nOSError: disk full"
-    assert experiment.handle(TrialErrored(2.0, A, text, fatal=True)) == [RecordStatus(A, "ERROR", reason, text, 2.0)]
+    error = ErrorInfo("OSError", "disk full", "Traceback ...")
+    assert experiment.handle(TrialErrored(2.0, A, error, fatal=True)) == [
+        RecordStatus(A, "ERROR", reason, 2.0, EndCause.SAVE_FAILED, error)
+    ]
     # A second one in flight fails as well: the first error stands.
-    assert experiment.handle(TrialErrored(3.0, A, "OSError: another", fatal=True)) == []
-    assert (experiment.trials[A].error, experiment.trials[A].reason) == (text, reason)
+    assert experiment.handle(TrialErrored(3.0, A, ErrorInfo("OSError", "another"), fatal=True)) == []
+    assert (experiment.trials[A].cause, experiment.trials[A].reason) == (EndCause.SAVE_FAILED, reason)
+
+
+def test_long_errors_are_in_the_record_and_not_in_the_trial(make: Any) -> None:
+    experiment = started(make)
+    error = ErrorInfo("ValueError", "long " * 1000, "Traceback " * 1000)
+    (status,) = [c for c in experiment.handle(TrialErrored(1.0, A, error)) if isinstance(c, RecordStatus)]
+    assert status.error == error
+    assert len(status.reason) > 300
+    assert status.reason.startswith(experiment.trials[A].reason.removesuffix("..."))
+    assert len(experiment.trials[A].reason) <= 120
 
 
 # ------------------------------------------------------------------------------------------ stopping
@@ -379,10 +396,10 @@ def test_stop_requested(make: Any) -> None:
     experiment = make(9)
     experiment.replay([SlotsChanged(0.0, 2), TrialStarted.dummy(A)])
     assert experiment.handle(StopRequested(1.0, "interrupted by Ctrl-C")) == [
-        RecordStatus(A, "STOPPING", "interrupted by Ctrl-C", None, 1.0),
-        StopTrial(A, "interrupted by Ctrl-C", now=True),
-        RecordStatus(B, "STOPPING", "interrupted by Ctrl-C", None, 1.0),
-        StopTrial(B, "interrupted by Ctrl-C", now=True),
+        RecordStatus(A, "STOPPING", "interrupted by Ctrl-C", 1.0),
+        StopTrial(A, "interrupted by Ctrl-C", EndCause.USER, now=True),
+        RecordStatus(B, "STOPPING", "interrupted by Ctrl-C", 1.0),
+        StopTrial(B, "interrupted by Ctrl-C", EndCause.USER, now=True),
     ]
     assert experiment.handle(StopRequested(2.0, "again")) == []
     assert experiment.handle(TrialFinished(2.0, A, "too late to matter"))[0].reason == "interrupted by Ctrl-C"
@@ -391,10 +408,10 @@ def test_stop_requested(make: Any) -> None:
 
 def test_stop_drops_what_waits_for_a_slot(make: Any) -> None:
     experiment = started(make, max_failures=1)
-    experiment.replay([SlotsChanged(0.0, 0), WorkerLost(0.0, A, "gone")])
+    experiment.replay([SlotsChanged(0.0, 0), WorkerLost(0.0, A, ErrorInfo("WorkerLostError", "gone"))])
     assert experiment.trials[A].status == "PENDING"
     assert experiment.handle(StopRequested(1.0, "enough")) == [
-        RecordStatus(A, "TERMINATED", "enough", "gone", 1.0),
+        RecordStatus(A, "TERMINATED", "enough", 1.0, EndCause.USER),
         Finish("", "enough"),
     ]
 
@@ -406,8 +423,8 @@ def test_time_budget_acts_at_any_event(make: Any, event: Any) -> None:
     assert experiment.handle(Tick(129.9)) == []
     why = "the time budget of 30 s is used up"
     assert experiment.handle(event)[-2:] == [
-        RecordStatus(A, "STOPPING", why, None, 130.0),
-        StopTrial(A, why, now=True),
+        RecordStatus(A, "STOPPING", why, 130.0),
+        StopTrial(A, why, EndCause.TIME_BUDGET, now=True),
     ]
 
 
@@ -587,13 +604,13 @@ def test_best_checkpoints_are_kept(make: Any, order: str, keep: int, scores: lis
 def test_pins_delay_deletion(make: Any) -> None:
     experiment = started(make, num_to_keep=1)
     experiment.handle(saved(1))
-    experiment.retention.pin(A, checkpoint(1))
-    experiment.retention.pin(A, checkpoint(1))
+    experiment._lineage.retention.pin(checkpoint(1))
+    experiment._lineage.retention.pin(checkpoint(1))
     assert experiment.handle(saved(2)) == []
-    assert experiment.retention.unpin(A, checkpoint(1)) == []
-    assert experiment.retention.unpin(A, checkpoint(1)) == [DeleteCheckpoint(A, checkpoint(1))]
-    experiment.retention.pin(A, checkpoint(2))
-    assert experiment.retention.unpin(A, checkpoint(2)) == []
+    assert experiment._lineage.retention.unpin(checkpoint(1)) == []
+    assert experiment._lineage.retention.unpin(checkpoint(1)) == [DeleteCheckpoint(A, checkpoint(1))]
+    experiment._lineage.retention.pin(checkpoint(2))
+    assert experiment._lineage.retention.unpin(checkpoint(2)) == []
 
 
 # ------------------------------------------------------------------------------------------ pause, resume
@@ -614,14 +631,14 @@ def test_pause_in_memory_and_wake(make: Any) -> None:
     experiment = pausing(make)
     assert experiment.handle(PAUSE) == [
         RecordDecision(A, 1, "PAUSE", "waits for others", 0.0),
-        RecordStatus(A, "PAUSED", "waits for others", None, 0.0),
+        RecordStatus(A, "PAUSED", "waits for others", 0.0),
         PauseTrial(A, evict=False),
     ]
     experiment.handle(TrialPaused(1.0, A, resident=True))
     assert experiment.trials[A].resident
     experiment.scheduler.wake.append(A)
     assert experiment.handle(Tick(2.0)) == [
-        RecordStatus(A, "RUNNING", "waits for others", None, 2.0),
+        RecordStatus(A, "RUNNING", "waits for others", 2.0),
         GrantLease(A, NEXT),
     ]
     assert not experiment.trials[A].resident
@@ -673,7 +690,7 @@ def test_stop_while_a_pause_is_under_way(make: Any) -> None:
     for limit, resident in ((None, True), (0, True), (0, False)):
         experiment = pausing(make, max_resident_trials=limit)
         experiment.handle(PAUSE)
-        assert StopTrial(A, "enough", now=True) in experiment.handle(StopRequested(1.0, "enough"))
+        assert StopTrial(A, "enough", EndCause.USER, now=True) in experiment.handle(StopRequested(1.0, "enough"))
         experiment.handle(TrialPaused(2.0, A, resident))
         assert experiment.trials[A].status == ("STOPPING" if resident else "TERMINATED")
         if resident:
@@ -684,22 +701,29 @@ def test_stop_while_a_pause_is_under_way(make: Any) -> None:
 def test_stop_ends_paused_trials(make: Any) -> None:
     experiment = pausing(make)
     experiment.replay([PAUSE, TrialPaused(1.0, A, resident=True)])
-    assert StopTrial(A, "enough", now=True) in experiment.handle(StopRequested(1.0, "enough"))
+    assert StopTrial(A, "enough", EndCause.USER, now=True) in experiment.handle(StopRequested(1.0, "enough"))
 
     experiment = pausing(make, max_resident_trials=0)
     experiment.replay([PAUSE, saved(1), TrialPaused(1.0, A, resident=False)])
-    assert RecordStatus(A, "TERMINATED", "enough", None, 1.0) in experiment.handle(StopRequested(1.0, "enough"))
+    assert RecordStatus(A, "TERMINATED", "enough", 1.0, EndCause.USER) in experiment.handle(
+        StopRequested(1.0, "enough")
+    )
 
 
 def test_paused_trial_whose_process_dies_is_tried_again(make: Any) -> None:
     experiment = pausing(make)
     experiment.replay([PAUSE, TrialPaused(1.0, A, resident=True)])
-    assert [type(c) for c in experiment.handle(WorkerLost(2.0, A, "node lost", preempted=True))] == [
+    assert [
+        type(c)
+        for c in experiment.handle(WorkerLost(2.0, A, ErrorInfo("WorkerLostError", "node lost"), preempted=True))
+    ] == [
         RecordStatus,
         StartTrial,
     ]
     experiment = pausing(make)
-    experiment.replay([PAUSE, TrialPaused(1.0, A, resident=True), WorkerLost(2.0, A, "killed")])
+    experiment.replay(
+        [PAUSE, TrialPaused(1.0, A, resident=True), WorkerLost(2.0, A, ErrorInfo("WorkerLostError", "killed"))]
+    )
     assert (experiment.trials[A].status, experiment.trials[A].resident) == ("ERROR", False)
 
 
@@ -715,7 +739,7 @@ def test_discarded_while_it_is_leaving(make: Any, resident: bool) -> None:
 
     experiment = make(2, Discards({(A, 1): Action.PAUSE}), max_resident_trials=0)
     experiment.replay([SlotsChanged(0.0, 2), TrialStarted.dummy(A), TrialStarted.dummy(B)])
-    assert experiment.handle(PAUSE)[-1] == StopTrial(A, "not among the best")
+    assert experiment.handle(PAUSE)[-1] == StopTrial(A, "not among the best", EndCause.SCHEDULER)
     experiment.handle(TrialPaused(1.0, A, resident))
     if resident:  # it could not leave, and hears that it is to stop
         experiment.handle(TrialFinished(2.0, A))
@@ -785,7 +809,7 @@ def test_exploit(make: Any) -> None:
         RecordDecision(A, 3, "EXPLOIT", "worst quarter; takes over 00001", 0.0),
         RecordTrial(A, 0, {"x": 2.4}, SEED_A, 0.0),
         RecordExploit(A, 3, B, 5, {"x": 2.4}, 0.0),
-        ExploitTrial(A, B, checkpoint(5), {"x": 2.4}, Lease(Milestone("training_iteration", 6))),
+        ExploitTrial(A, checkpoint(5, trial=B), {"x": 2.4}, Lease(Milestone("training_iteration", 6))),
     ]
     assert (experiment.trials[A].config, experiment.trials[A].iteration) == ({"x": 2.4}, 5)
 

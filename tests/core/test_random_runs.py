@@ -10,6 +10,7 @@ from core_driver import CheckedExperiment, Driver, ListSearcher, Workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     Event,
     Finish,
@@ -175,7 +176,7 @@ def test_any_legal_order_of_events(setting: dict[str, Any], data: st.DataObject)
             tell(StopRequested(workers.clock, "enough"))
         elif act == "late" and workers.ended:
             trial_id = data.draw(st.sampled_from(workers.ended))
-            late = TrialErrored(workers.clock, trial_id, "OSError: disk full", fatal=True)
+            late = TrialErrored(workers.clock, trial_id, ErrorInfo("OSError", "disk full"), fatal=True)
             tell(late if data.draw(st.booleans()) else workers.save(trial_id))
 
     # From here on nothing goes wrong any more.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from core_driver import CheckedExperiment
 
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Event,
@@ -34,12 +35,15 @@ SUBJECT = "00000"
 EVENTS: dict[str, list[Event]] = {
     "started": [TrialStarted.dummy(SUBJECT, time=9.0)],
     "results": [ResultsReported.dummy(SUBJECT, 7, score=1), ResultsReported.dummy(SUBJECT, 7, waiting=True, score=1)],
-    "checkpoint": [CheckpointSaved(9.0, SUBJECT, CheckpointRecord("checkpoint_000007", 7, "/x/checkpoint_000007"))],
+    "checkpoint": [CheckpointSaved(9.0, SUBJECT, CheckpointRecord("checkpoint_000007", 7, "/x/c", trial_id=SUBJECT))],
     "paused": [TrialPaused(9.0, SUBJECT, resident=True)],
     "evicted": [TrialPaused(9.0, SUBJECT, resident=False)],
     "exploited": [ExploitDone(9.0, SUBJECT, in_place=True, reason="state of iteration 3 loaded")],
     "finished": [TrialFinished(9.0, SUBJECT)],
-    "error": [TrialErrored(9.0, SUBJECT, "ValueError: no"), WorkerLost(9.0, SUBJECT, "WorkerLostError: gone")],
+    "error": [
+        TrialErrored(9.0, SUBJECT, ErrorInfo("ValueError", "no")),
+        WorkerLost(9.0, SUBJECT, ErrorInfo("WorkerLostError", "gone")),
+    ],
 }
 ILLEGAL = [(s, t) for s in TRANSITIONS for t in TRIGGERS if t not in TRANSITIONS[s]]
 LEGAL_EVENTS = [(s, t, after) for s, row in TRANSITIONS.items() for t, after in row.items() if t in EVENTS]
@@ -66,11 +70,14 @@ def bring(make: Any, status: TrialStatus) -> CheckedExperiment:
     if status is not S.STARTING:
         events.append(TrialStarted.dummy(SUBJECT))
     events += {
-        S.PENDING: [SlotsChanged(1.0, 0), WorkerLost(1.0, SUBJECT, "node lost", preempted=True)],
+        S.PENDING: [
+            SlotsChanged(1.0, 0),
+            WorkerLost(1.0, SUBJECT, ErrorInfo("WorkerLostError", "node lost"), preempted=True),
+        ],
         S.PAUSED: [ResultsReported.dummy(SUBJECT, 1, waiting=True)],
         S.STOPPING: [ResultsReported.dummy(SUBJECT, 1, waiting=True)],
         S.TERMINATED: [TrialFinished(1.0, SUBJECT)],
-        S.ERROR: [TrialErrored(1.0, SUBJECT, "ValueError: first")],
+        S.ERROR: [TrialErrored(1.0, SUBJECT, ErrorInfo("ValueError", "first"))],
     }.get(status, [])
     experiment.replay(events)
     assert experiment.trials[SUBJECT].status is status
@@ -80,7 +87,9 @@ def bring(make: Any, status: TrialStatus) -> CheckedExperiment:
 def state(experiment: CheckedExperiment) -> dict[str, Any]:
     """Everything the core remembers, copied; the tools it was given are not state of its own."""
     given = {"searcher", "scheduler", "stopper", "suggestions", "rules"}
-    return copy.deepcopy({name: value for name, value in vars(experiment).items() if name not in given})
+    own = {name: value for name, value in vars(experiment).items() if name not in given}
+    parts = {name: vars(own.pop(name)) for name in ("_residents", "_lineage")}
+    return copy.deepcopy({**own, **parts})
 
 
 @pytest.mark.parametrize(("status", "trigger"), ILLEGAL, ids=[f"{s}-{t}" for s, t in ILLEGAL])
@@ -136,7 +145,11 @@ def test_unknown_trial_and_unknown_event(make: Any) -> None:
     with pytest.raises(IllegalEventError, match=r"there is no trial '00007' \(no trials yet\)"):
         experiment.handle(TrialFinished(0.0, "00007"))
     experiment.handle(SlotsChanged(0.0, 1))
-    for event in (TrialErrored(0.0, "00007", "no"), ResultsReported.dummy("00007"), TrialPaused(0.0, "00007", True)):
+    for event in (
+        TrialErrored(0.0, "00007", ErrorInfo("ValueError", "no")),
+        ResultsReported.dummy("00007"),
+        TrialPaused(0.0, "00007", True),
+    ):
         before = state(experiment)
         with pytest.raises(IllegalEventError, match=r"there is no trial '00007' \(1 trials\)"):
             experiment.handle(event)

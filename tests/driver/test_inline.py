@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -197,6 +199,23 @@ def test_ctrl_c_is_raised_in_the_training_function(tmp_path: Path) -> None:
     )
     assert "[('TERMINATED', 'interrupted by Ctrl-C')]" in done.stdout
     assert "ResultGrid(" in done.stdout
+
+
+def test_sigterm_stops_cleanly_with_its_exit_code(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in itertools.count():
+            tune.report(loss=1.0 / (step + 1))
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        fit(train, tmp_path, run={"name": "ended"}, metric="loss", mode="min", num_samples=3)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    results = tune.ResultGrid(tmp_path / "ended")
+    assert [result.reason for result in results] == ["interrupted by SIGTERM"]
+    assert results[0].metrics["training_iteration"] >= 4
 
 
 def test_neither_ray_nor_pickling_is_needed(tmp_path: Path) -> None:

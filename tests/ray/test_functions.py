@@ -99,7 +99,7 @@ def test_the_context_tells_the_trial_about_itself(fit: Any, tmp_path: Path) -> N
     )
     metrics = grid[1].metrics
     assert metrics["id"] == grid[1].trial_id == "00001"
-    assert metrics["name"] == "trial number 1"
+    assert metrics["name"] == grid[1].trial_name == "trial number 1"
     assert metrics["dir"] == grid[1].path == str(tmp_path / "results" / "mine" / "folder_1")
     assert metrics["resources"] == {"CPU": 2.0}
     assert (metrics["experiment"], metrics["storage"]) == ("mine", str(tmp_path / "results"))

@@ -114,8 +114,8 @@ def test_callbacks_are_told_what_happens_in_order(fit: Any) -> None:
         def on_trial_complete(self, trials: Any, trial: Any) -> None:
             calls.append(("complete", trial.id))
 
-        def on_trial_error(self, trials: Any, trial: Any) -> None:
-            calls.append(("error", trial.id, "ValueError" in trial.error))
+        def on_trial_error(self, trials: Any, trial: Any, error: Any) -> None:
+            calls.append(("error", trial.id, error.type == "ValueError" and error.message in error.traceback))
 
         def on_experiment_end(self, trials: Any, reason: str) -> None:
             calls.append(("end", len(trials), reason))

@@ -169,7 +169,8 @@ def test_a_lost_worker_is_replaced_and_its_trial_goes_on(fit: Any, tmp_path: Pat
     recovered: list[str] = []
 
     class Recovered(_Seen):
-        def on_trial_recover(self, trials: Any, trial: Any) -> None:
+        def on_trial_recover(self, trials: Any, trial: Any, error: Any) -> None:
+            assert error.type == "WorkerLostError"
             recovered.append(trial.id)
 
     seen = tmp_path / "seen"
@@ -322,3 +323,17 @@ def test_many_runs_leave_nothing_behind(fit: Any) -> None:
     assert count()[0] <= threads
     assert count()[1] <= files + 1
     assert count()[2] == folders
+
+
+def test_a_worker_loads_only_what_a_trial_needs(fit: Any) -> None:
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        import sys
+
+        return {"loaded": " ".join(sys.modules)}
+
+    (result,) = fit(train, scheduler=tune.schedulers.ASHAScheduler(metric="loaded", mode="min"), reuse_actors=False)
+    loaded = set(result.metrics["loaded"].split())
+    assert "tune_plugins.worker.process" in loaded
+    unwanted = ("schedulers", "search", "stoppers", "core.experiment", "record.store", "space.domains", "driver.runner")
+    assert not loaded & {f"tune_plugins.{name}" for name in unwanted}
+    assert not loaded & {"sortedcontainers", "pandas", "rich", "fsspec", "sqlite3"}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     DeleteCheckpoint,
@@ -88,13 +89,13 @@ ALL_EVENTS: list[Event] = [
         {"training_iteration": 2**70, "time_total_s": math.nan, "timestamp": math.inf, "loss": 1},
         {"training_iteration": True, "time_total_s": 3, "timestamp": None, "nested": {"a": {"b": [1, 2.5]}}},
     ),
-    CheckpointSaved(3.0, "00000", CheckpointRecord("checkpoint_000003", 3, "/elsewhere/c", 0.25, 12)),
-    CheckpointSaved(3.0, "00001", CheckpointRecord("checkpoint_000001", 1, None)),
+    CheckpointSaved(3.0, "00000", CheckpointRecord("checkpoint_000003", 3, "/elsewhere/c", 0.25, 12, "00000")),
+    CheckpointSaved(3.0, "00001", CheckpointRecord("checkpoint_000001", 1, None, trial_id="00001")),
     TrialPaused(4.0, "00001", True),
     ExploitDone(4.5, "00001", False, "'width' cannot be changed"),
     TrialFinished(5.0, "00000", "stopped at rung 9"),
-    TrialErrored(6.0, "00001", "ValueError: x\n\nTraceback", True),
-    WorkerLost(7.0, "00001", "signal 9", False),
+    TrialErrored(6.0, "00001", ErrorInfo("ValueError", "x\ny", "Traceback ..."), True, EndCause.OUT_OF_MEMORY),
+    WorkerLost(7.0, "00001", ErrorInfo("WorkerLostError", "signal 9"), False),
     Tick(math.nan),
     StopRequested(9.0, "Ctrl-C"),
 ]
@@ -139,38 +140,42 @@ def test_order_is_that_of_commits_not_of_clocks(store: ExperimentStore) -> None:
 
 
 def test_trials_configs_and_statuses(store: ExperimentStore) -> None:
+    error = ErrorInfo("ValueError", "no", "Traceback ...")
     store.commit([], [RecordTrial("00001", 1, {"lr": 0.5}, 11, 10.0), RecordTrial("00000", 0, {"lr": 0.25}, 7, 10.0)])
     store.commit(
         [Tick(1.0)],
         [
-            RecordStatus("00000", "RUNNING", "", None, 11.0),
-            RecordStatus("00000", "PAUSED", "rung 3", None, 12.0),
-            RecordStatus("00001", "STARTING", "", None, 12.0),
+            RecordStatus("00000", "RUNNING", "", 11.0),
+            RecordStatus("00000", "PAUSED", "rung 3", 12.0),
+            RecordStatus("00001", "STARTING", "", 12.0),
         ],
     )
     store.commit([], [RecordTrial("00000", 0, {"lr": 0.125}, 8, 13.0)])
     store.commit(
         [],
         [
-            RecordStatus("00000", "RUNNING", "", None, 14.0),
-            RecordStatus("00000", "TERMINATED", "done", None, 15.0),
-            RecordStatus("00001", "ERROR", "failed", "ValueError: no", 16.0),
+            RecordStatus("00000", "RUNNING", "", 14.0),
+            RecordStatus("00000", "TERMINATED", "done", 15.0, EndCause.FINISHED),
+            RecordStatus("00001", "ERROR", "failed", 16.0, EndCause.FAILED, error),
         ],
     )
     first, second = store.trials()
     assert (first.trial_id, first.number, first.config, first.seed) == ("00000", 0, {"lr": 0.125}, 8)
     assert (first.status, first.reason, first.error) == (TrialStatus.TERMINATED, "done", None)
+    assert (first.cause, second.cause) == (EndCause.FINISHED, EndCause.FAILED)
     assert (first.created_at, first.started_at, first.ended_at) == (10.0, 11.0, 15.0)
-    assert (second.status, second.error, second.started_at) == (TrialStatus.ERROR, "ValueError: no", None)
+    assert (second.status, second.started_at) == (TrialStatus.ERROR, None)
+    assert second.error == error
     assert [(c.seq, c.config) for c in store.configs("00000")] == [(0, {"lr": 0.25}), (1, {"lr": 0.125})]
     assert len(store.configs()) == 3
-    store.commit([], [RecordStatus("00001", "PENDING", "tried again", None, 17.0)])
+    store.commit([], [RecordStatus("00001", "PENDING", "tried again", 17.0)])
     assert store.trials()[1].ended_at is None
+    assert store.trials()[1].error == error, "the last one there was"
 
 
 def test_a_status_of_an_unknown_trial_is_a_bug_and_nothing_of_it_stays(store: ExperimentStore) -> None:
     with pytest.raises(TuneError, match="never recorded"):
-        store.commit([Tick(1.0)], [RecordStatus("nobody", "RUNNING", "", None, 1.0)])
+        store.commit([Tick(1.0)], [RecordStatus("nobody", "RUNNING", "", 1.0)])
     assert list(store.events()) == [] and store.commit([Tick(1.0)]) == 1
     with pytest.raises(TuneError, match="GrantLease is a command to a runtime"):
         store.commit([], [GrantLease("00000", FREE)])
@@ -187,9 +192,9 @@ def test_decisions_keep_their_order_and_their_event(store: ExperimentStore) -> N
 
 
 def test_checkpoints_move_with_the_folder(store: ExperimentStore, tmp_path: Path) -> None:
-    inside = CheckpointRecord("c1", 1, str(store.directory / "trial_a" / "c1"), 0.5, 9)
-    memory = CheckpointRecord("c2", 2, None)
-    outside = CheckpointRecord("c3", 3, str(tmp_path / "c3"))
+    inside = CheckpointRecord("c1", 1, str(store.directory / "trial_a" / "c1"), 0.5, 9, "a")
+    memory = CheckpointRecord("c2", 2, None, trial_id="a")
+    outside = CheckpointRecord("c3", 3, str(tmp_path / "c3"), trial_id="a")
     store.commit([CheckpointSaved(1.0, "a", c) for c in (inside, memory, outside)])
     store.commit([CheckpointSaved(2.0, "a", dataclasses.replace(memory, path=str(store.directory / "c2")))])
     store.commit([], [DeleteCheckpoint("a", outside)])
@@ -211,16 +216,36 @@ def test_checkpoints_move_with_the_folder(store: ExperimentStore, tmp_path: Path
         assert events[2].checkpoint == outside
 
 
-def test_dirnames(store: ExperimentStore) -> None:
-    store.set_dirnames({"b": "lr=1".replace("=", "_"), "later": "x"})
+def test_text_that_utf_8_cannot_hold_is_kept_as_escapes(store: ExperimentStore) -> None:
+    odd, kept = "name of a file: \udcff", "name of a file: \\udcff"
+    store.set_names({"a": (odd, "a")})
+    error = ErrorInfo(odd, odd, odd)
+    store.commit(
+        [TrialErrored(1.0, "a", error), ResultsReported.dummy(trial="a", text=odd)],
+        [
+            RecordTrial("a", 0, {"file": odd}, 0, 0.0),
+            RecordDecision("a", 1, "STOP", odd, 1.0),
+            RecordStatus("a", "ERROR", odd, 1.0, EndCause.FAILED, error),
+        ],
+    )
+    (trial,), (decision,) = store.trials(), store.decisions()
+    assert (trial.name, trial.reason, decision.reason, trial.error) == (kept, kept, kept, ErrorInfo(kept, kept, kept))
+    # JSON has escapes of its own, and gives back what was given.
+    assert (trial.config, store.results("a")[0]["text"]) == ({"file": odd}, odd)
+    assert next(iter(store.events())) == TrialErrored(1.0, "a", error)
+
+
+def test_names(store: ExperimentStore) -> None:
+    store.set_names({"b": ("lr=1 (größer)", "lr_1"), "later": ("Later", "x")})
     store.commit([], [RecordTrial(t, i, {}, 0, 0.0) for i, t in enumerate("ab")])
-    assert [t.dirname for t in store.trials()] == ["trial_a", "lr_1"]
-    store.set_dirnames({"a": "renamed"})
+    assert [(t.name, t.dirname) for t in store.trials()] == [("", "trial_a"), ("lr=1 (größer)", "lr_1")]
+    store.set_names({"a": ("A", "renamed")})
     store.commit([])
     store.commit([], [RecordTrial("later", 2, {}, 0, 0.0), RecordTrial("a", 0, {"new": 1}, 0, 0.0)])
     assert [t.dirname for t in store.trials()] == ["renamed", "lr_1", "x"]
+    assert [t.name for t in store.trials()] == ["A", "lr=1 (größer)", "Later"]
     with pytest.raises(ArgumentError) as caught:
-        store.set_dirnames({"a": "../../x", "b": "a/b"})
+        store.set_names({"a": ("A", "../../x"), "b": ("B", "a/b")})
     assert len(caught.value.mistakes) == 2
 
 
@@ -343,11 +368,12 @@ def test_opening_what_is_no_experiment(tmp_path: Path) -> None:
         foreign.execute("CREATE TABLE songs (a)")
     foreign.close()
     assert "not the record of an experiment" in says()
-    newer = tmp_path / "one"
-    with sqlite3.connect(newer / FILE_NAME) as connection:
-        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
-    connection.close()
-    assert f"has format {FORMAT_VERSION + 1}" in says(newer) and "pip install -U" in says(newer)
+    other = tmp_path / "one"
+    for version, remedy in ((FORMAT_VERSION + 1, "pip install -U"), (FORMAT_VERSION - 1, "the version that wrote it")):
+        with sqlite3.connect(other / FILE_NAME) as connection:
+            connection.execute(f"PRAGMA user_version = {version}")
+        connection.close()
+        assert f"{other / FILE_NAME} has format {version}" in says(other) and remedy in says(other)
 
 
 def test_an_event_of_a_newer_version_is_named(store: ExperimentStore) -> None:

@@ -88,13 +88,13 @@ def run(
         for command in commands:
             if isinstance(command, DeleteCheckpoint):
                 deleted.add((command.trial_id, command.checkpoint.id))
-            elif isinstance(command, ExploitTrial):
-                assert (command.source_id, command.checkpoint.id) not in deleted
-            elif isinstance(command, StartTrial) and command.checkpoint is not None:
-                assert (command.source_id or command.trial_id, command.checkpoint.id) not in deleted
+            elif isinstance(command, ExploitTrial) or (
+                isinstance(command, StartTrial) and command.checkpoint is not None
+            ):
+                assert (command.checkpoint.trial_id, command.checkpoint.id) not in deleted
         for trial in experiment.trials.values():
             if trial.adopted is not None:
-                assert (trial.adopted[0], trial.adopted[1].id) not in deleted
+                assert (trial.adopted.trial_id, trial.adopted.id) not in deleted
 
     run_simulated(experiment, runtime, check)
     assert all(trial.status.finished for trial in experiment.trials.values())

@@ -23,7 +23,7 @@ from tune_plugins.core.events import (
     TrialPaused,
 )
 from tune_plugins.core.leases import StopRule
-from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
+from tune_plugins.core.trial import Ancestry, CheckpointRecord, Trial, TrialStatus
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers import PBTSchedule, PopulationBasedTraining, PopulationBasedTrainingReplay
 from tune_plugins.schedulers.pbt_replay import ScheduleStep
@@ -89,7 +89,7 @@ def test_the_worst_quarter_copies_one_of_the_best_quarter() -> None:
     found = run(pbt(synch=True), RATES, Walk(9), workers=8)
     assert [d.trial_id for d in found.exploits] == ["00000", "00001"]
     exploits = found.commands(ExploitTrial)
-    assert all(c.source_id in ("00006", "00007") and c.checkpoint.iteration == 5 for c in exploits)
+    assert all(c.checkpoint.trial_id in ("00006", "00007") and c.checkpoint.iteration == 5 for c in exploits)
     first = found.exploits[0].reason
     assert (
         first.startswith("exploits trial 0000")
@@ -102,7 +102,7 @@ def test_the_worst_quarter_copies_one_of_the_best_quarter() -> None:
 def test_the_copy_goes_on_from_the_donors_state_under_its_own_config() -> None:
     found = run(pbt(synch=True), RATES, Walk(9), workers=8)
     for exploit in found.commands(ExploitTrial):
-        donor = RATES[int(exploit.source_id)]["rate"]
+        donor = RATES[int(exploit.checkpoint.trial_id)]["rate"]
         result = next(
             e.results[0]
             for e, _ in found.log
@@ -220,7 +220,7 @@ def test_more_trials_than_slots_take_turns(synch: bool, resident: int | None, wo
     assert len(pauses) == len(evictions)
     assert (True in pauses) == (resident != 0) and (False in pauses) == (resident is not None)
     # An exploit of an evicted trial is a start from the donor's checkpoint.
-    others = [c for c in found.commands(StartTrial) if c.source_id]
+    others = [c for c in found.commands(StartTrial) if c.checkpoint is not None and c.checkpoint.trial_id != c.trial_id]
     assert bool(others) == (resident is not None)
     for command in others:
         assert command.checkpoint is not None and command.iteration == command.checkpoint.iteration
@@ -265,28 +265,29 @@ def test_crashes_cost_no_donor_and_no_deadlock(synch: bool, seed: int) -> None:
 
 def test_a_copy_that_crashes_goes_on_from_the_donors_checkpoint() -> None:
     trial = Trial("00000", 0, {})
-    trial.checkpoints = [CheckpointRecord("own", 20, None)]
-    trial.adopted = ("00001", CheckpointRecord("donor", 10, None))
-    assert trial.resume_point() == trial.adopted
-    trial.adopted = None
-    assert trial.resume_point() == ("00000", trial.checkpoints[0])
+    trial.checkpoints = [CheckpointRecord("own", 20, None, trial_id="00000")]
+    donor = CheckpointRecord("donor", 10, None, trial_id="00001")
+    trial.ancestry = Ancestry(donor, (), frozenset(["own"]), {}, 20)
+    assert trial.resume_point() == trial.adopted == donor
+    trial.ancestry.adopted = None
+    assert trial.resume_point() == trial.checkpoints[0]
 
 
 def test_which_checkpoint_a_donor_gives() -> None:
     donor = Trial("00001", 1, {})
-    old, five, ten = (CheckpointRecord(f"c{i}", i, None) for i in (4, 5, 10))
+    old, five, ten = (CheckpointRecord(f"c{i}", i, None, trial_id="00001") for i in (4, 5, 10))
     assert donor.donation(5) is None
     donor.checkpoints = [old, five, ten]
-    assert donor.donation(5) == ("00001", five), "that of the same milestone"
-    assert donor.donation(7) == ("00001", ten), "else the newest"
-    donor.outdated = frozenset({"c4", "c5"})
-    assert donor.donation(5) == ("00001", ten), "none of another training"
-    donor.outdated = frozenset({"c4", "c5", "c10"})
-    donor.adopted = ("00007", five)
-    assert donor.donation(10) == ("00007", five), "what it stands on itself"
-    donor.inherited = (("00007", old), ("00007", five))
-    assert donor.donation(4) == ("00007", old), "what its training was before it was its own"
-    assert donor.donation(10) == ("00007", five)
+    assert donor.donation(5) == five, "that of the same milestone"
+    assert donor.donation(7) == ten, "else the newest"
+    donor.ancestry = Ancestry(None, (), frozenset({"c4", "c5"}), {}, 0)
+    assert donor.donation(5) == ten, "none of another training"
+    four_of_another, five_of_another = (CheckpointRecord(f"c{i}", i, None, trial_id="00007") for i in (4, 5))
+    donor.ancestry = Ancestry(five_of_another, (), frozenset({"c4", "c5", "c10"}), {}, 0)
+    assert donor.donation(10) == five_of_another, "what it stands on itself"
+    donor.ancestry.inherited = (four_of_another, five_of_another)
+    assert donor.donation(4) == four_of_another, "what its training was before it was its own"
+    assert donor.donation(10) == five_of_another
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -57,8 +57,8 @@ class Model:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[TrialSession]:
-    donor = CheckpointRecord("donor", iteration=1, path=str(tmp_path))
-    exploit = ExploitTrial("trial", source_id="donor", checkpoint=donor, config=NEW, lease=FREE)
+    donor = CheckpointRecord("checkpoint_000001", iteration=1, path=str(tmp_path), trial_id="donor")
+    exploit = ExploitTrial("trial", checkpoint=donor, config=NEW, lease=FREE)
     lease = Lease(Milestone("training_iteration", 1))
     job = Job("trial", "trial", "trial", {**OLD, "net": dict(OLD["net"])}, lease, "experiment", str(tmp_path))
     with ThreadPoolExecutor(1) as background:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tune_plugins.core.ends import RETURNED, EndCause, ErrorInfo
 from tune_plugins.core.trial import CheckpointRecord, Lease
 
 
@@ -91,19 +92,21 @@ class ExploitDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrialFinished(Event):
-    """User code ended by itself or at its stop rule; `reason` says which."""
+    """User code ended by itself or at its stop rule; `reason` and `cause` say which."""
 
     trial_id: str
-    reason: str = "the trial function returned"
+    reason: str = RETURNED.reason
+    cause: EndCause = RETURNED.cause
 
 
 @dataclass(frozen=True, slots=True)
 class TrialErrored(Event):
-    """User code raised. `error` is the text (type, message, traceback); `fatal`: a retry cannot help."""
+    """User code raised. `fatal`: a retry cannot help. `cause`: FAILED or OUT_OF_MEMORY."""
 
     trial_id: str
-    error: str
+    error: ErrorInfo
     fatal: bool = False
+    cause: EndCause = EndCause.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,9 @@ class WorkerLost(Event):
     """The process of the trial is gone. `preempted`: through no fault of the trial (node lost)."""
 
     trial_id: str
-    error: str
+    error: ErrorInfo
     preempted: bool = False
+    cause: EndCause = EndCause.WORKER_LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class StopRequested(Event):
     """Somebody wants the experiment to end (Ctrl-C, SIGTERM)."""
 
     reason: str
+    cause: EndCause = EndCause.USER
 
 
 # --------------------------------------------------------------------------- commands to a runtime
@@ -139,10 +144,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class StartTrial(Command):
-    """Enter the trial function, from `checkpoint` if there is one.
+    """Enter the trial function, from `checkpoint` if there is one, which may be another trial's.
 
-    `source_id`: the trial that saved it, where that is another one. `resources`: what the trial takes, if not
-    what the trainable asks for.
+    `resources`: what the trial takes, if not what the trainable asks for.
     """
 
     config: dict[str, Any]
@@ -151,7 +155,6 @@ class StartTrial(Command):
     iteration: int = 0
     attempt: int = 0
     seed: int = 0
-    source_id: str = ""
     resources: Any = None
 
 
@@ -167,6 +170,7 @@ class StopTrial(Command):
     """Verdict, or wish from outside: stop. `now`: do not wait for the next report for ever."""
 
     reason: str
+    cause: EndCause
     now: bool = False
 
 
@@ -181,7 +185,6 @@ class PauseTrial(Command):
 class ExploitTrial(Command):
     """Verdict: adopt the state of another trial's checkpoint under a new config and lease."""
 
-    source_id: str
     checkpoint: CheckpointRecord
     config: dict[str, Any]
     lease: Lease
@@ -214,12 +217,13 @@ class RecordTrial(RecordCommand):
 
 @dataclass(frozen=True, slots=True)
 class RecordStatus(RecordCommand):
-    """A trial changed its status."""
+    """A trial changed its status. `cause`: why it has ended, None before; `error`: what has just happened to it."""
 
     status: str
     reason: str
-    error: str | None
     time: float
+    cause: EndCause | None = None
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,41 @@
 """The pure core: what happens to trials, as a function of events.
 
-`Experiment.handle(event)` returns commands and is the only thing that changes state. There is no clock, no
-file, no thread and no Ray in here; events carry their time, and everything random comes from the run's
-seed. The same events give the same commands, so a recorded log can be replayed.
+`Experiment.handle(event)` takes in what has happened and returns the commands that follow from it, in order. It is the
+only thing that changes state. The theory, in five parts:
+
+**States.** A trial waits (PENDING), is sent to a worker (STARTING), trains (RUNNING), waits for its turn (PAUSED), has
+been told to end (STOPPING), and has ended (TERMINATED, ERROR). Which event or decision leads from where to where is
+one table, `tune_plugins.core.transitions.TRANSITIONS`; nothing else sets a status, an event that has no entry in the
+row of its trial's status is a bug of whoever sent it and changes nothing.
+
+**Milestones and leases.** Asking at every report what to do would make training wait for the driver. But a scheduler
+knows beforehand at which point of a trial it will have a say: its next *milestone*. With each command that makes a
+trial run goes a *lease* up to there; before it, reports are only news. At the milestone the trial stops and waits for
+the verdict: a new lease, stop, pause, or exploit. Schedulers, searchers and stoppers see the results of a trial when
+it stands at a milestone or has ended, in order, and never in between. So when a batch of reports happened to be sent
+cannot alter a decision.
+
+**Slots.** After each event free slots are filled: with whom the scheduler chooses among those that wait, else with a
+new trial of the searcher's. A paused trial holds no slot, but may keep its process (`tune_plugins.core.residents`).
+When nothing runs, nobody is chosen and no trial is to come, the experiment is over.
+
+**Failures.** A trial that fails goes back to PENDING as often as the user allows, and goes on from its last
+checkpoint. What nobody has seen of it behind that point is forgotten, since it will be reported again. An exploit
+makes a trial go on from another one's checkpoint (`tune_plugins.core.lineage`), which is kept as long as it may be
+needed (`tune_plugins.core.retention`).
+
+**Purity.** There is no clock, no file, no thread and no Ray in here: events carry their time, and all that is random
+comes from the run's seed. The same events give the same commands, to the last one, on Ray, inline and under a virtual
+clock; a recorded log of events, handled again, rebuilds the experiment with its scheduler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tune_plugins.core.ends import End, EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -31,18 +56,22 @@ from tune_plugins.core.events import (
     StopTrial,
     Tick,
     TrialErrored,
+    TrialFinished,
     TrialPaused,
     TrialStarted,
     WorkerLost,
 )
+from tune_plugins.core.leases import reached
+from tune_plugins.core.lineage import Lineage
 from tune_plugins.core.metrics import flat_names, lookup
+from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.core.stopper import Stopper
-from tune_plugins.core.transitions import TRANSITIONS, TRIGGERS
-from tune_plugins.core.trial import CheckpointRecord, Lease, Milestone, Trial, TrialStatus
-from tune_plugins.errors import IllegalEventError, Mistakes, TuneError, message_in
+from tune_plugins.core.transitions import TRANSITIONS
+from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Trial, TrialStatus
+from tune_plugins.errors import IllegalEventError, Mistakes, TuneError
 
 S = TrialStatus
 
@@ -93,20 +122,17 @@ class Experiment:
     trials: dict[str, Trial] = field(default_factory=dict, init=False)
     slots: int = field(default=0, init=False)
     started_at: float | None = field(default=None, init=False)
-    stop_reason: str = field(default="", init=False)
     finished: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._pending: dict[str, Trial] = {}
-        self._paused: dict[str, Trial] = {}
-        self._active: dict[str, Trial] = {}
-        self._residents = 0  # paused trials whose process waits in memory
-        self._evicting: set[str] = set()  # told to pause and give their process back, but have not said so yet
-        self._unseen: dict[str, list[dict[str, Any]]] = {}
-        self._any_heirs = False  # there was an exploit
-        self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
         rules = self.rules
-        self.retention = Retention(rules.num_to_keep, rules.score_attribute, rules.score_order)
+        self._pending: dict[str, Trial] = {}
+        self._active: dict[str, Trial] = {}
+        self._residents = Residents(rules.max_resident_trials)
+        self._lineage = Lineage(Retention(rules.num_to_keep, rules.score_attribute, rules.score_order))
+        self._unseen: dict[str, list[dict[str, Any]]] = {}
+        self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
+        self._stop: End | None = None
         self._searching = True
         self._required = dict(rules.required)
         if rules.metric is not None:
@@ -129,27 +155,35 @@ class Experiment:
             Exception: whatever a user's scheduler, searcher or stopper raises.
         """
         commands: list[Command] = []
-        kind = type(event)
-        if kind is ResultsReported:
-            self._on_results(event, commands)  # type: ignore[arg-type]
-        elif (trigger := TRIGGERS.get(kind)) is not None:
-            self._on_trial_event(event, trigger, commands)
-        elif isinstance(event, (TrialErrored, WorkerLost)):
-            self._on_failure(event, commands)
-        elif isinstance(event, SlotsChanged):
-            self.slots = event.slots
-        elif isinstance(event, StopRequested):
-            self._stop_all(event.reason, event.time, commands)
-        elif not isinstance(event, Tick):
+        take_in = _HANDLERS.get(type(event))
+        if take_in is None:
             raise IllegalEventError(f"{event!r} is not an event of an experiment; see tune_plugins.core.events")
+        take_in(self, event, commands)
         if self.started_at is None:
             self.started_at = event.time
         budget = self.rules.time_budget_s
-        if budget is not None and not self.stop_reason and event.time - self.started_at >= budget:
-            self._stop_all(f"the time budget of {budget:g} s is used up", event.time, commands)
+        if budget is not None and self._stop is None and event.time - self.started_at >= budget:
+            end = End(EndCause.TIME_BUDGET, f"the time budget of {budget:g} s is used up")
+            self._stop_all(end, event.time, commands)
         if not self._active or len(self._active) < self.slots:
             self._fill_slots(event.time, commands)
         return commands
+
+    @property
+    def stop_reason(self) -> str:
+        """Why all trials were told to end; empty where they were not."""
+        return "" if self._stop is None else self._stop.reason
+
+    # --------------------------------------------------------------------- events of no single trial
+
+    def _on_slots_changed(self, event: SlotsChanged, commands: list[Command]) -> None:
+        self.slots = event.slots
+
+    def _on_stop_requested(self, event: StopRequested, commands: list[Command]) -> None:
+        self._stop_all(End(event.cause, event.reason), event.time, commands)
+
+    def _on_tick(self, event: Tick, commands: list[Command]) -> None:
+        """Time went by; limits are looked at after each event."""
 
     # --------------------------------------------------------------------------- trial events
 
@@ -171,7 +205,16 @@ class Experiment:
             )
         return status
 
-    def _move(self, trial: Trial, trigger: str, time: float, commands: list[Command], *, record: bool = True) -> None:
+    def _move(
+        self,
+        trial: Trial,
+        trigger: str,
+        time: float,
+        commands: list[Command],
+        *,
+        error: ErrorInfo | None = None,
+        record: bool = True,
+    ) -> None:
         old, new = trial.status, self._check(trial, trigger, trigger)
         self._note(trial, trigger)
         if new is old:
@@ -180,17 +223,18 @@ class Experiment:
         if old is S.PENDING:
             del self._pending[trial.id]
         elif old is S.PAUSED:
-            del self._paused[trial.id]
-            self._evicting.discard(trial.id)
-            self._set_resident(trial, False)
+            self._residents.leave(trial)
         if new is S.PENDING:
             self._pending[trial.id] = trial
         elif new is S.PAUSED:
-            self._paused[trial.id] = trial
+            self._residents.enter(trial)
         if new.holds_slot:
             self._active[trial.id] = trial
         else:
             self._active.pop(trial.id, None)
+        if record:
+            cause = trial.cause if new.finished else None
+            commands.append(RecordStatus(trial.id, new.value, trial.reason, time, cause, error))
         if new.finished:
             trial.ended_at = time
             # There may be very many finished trials: what most of them have in common is there once.
@@ -198,8 +242,8 @@ class Experiment:
             trial.history = _HISTORIES.setdefault(last, last)
             if not trial.checkpoints:
                 trial.checkpoints = _NO_CHECKPOINTS
-        if record:
-            commands.append(RecordStatus(trial.id, new.value, trial.reason, trial.error, time))
+            if len(trial.reason) > _KEPT_REASON:
+                trial.reason = f"{trial.reason[: _KEPT_REASON - 3]}..."
 
     def _note(self, trial: Trial, trigger: str) -> None:
         history = trial.history
@@ -210,41 +254,41 @@ class Experiment:
         if len(history) > 24:
             del history[:12]
 
-    def _set_resident(self, trial: Trial, resident: bool) -> None:
-        self._residents += resident - trial.resident
-        trial.resident = resident
+    def _on_started(self, event: TrialStarted, commands: list[Command]) -> None:
+        trial = self._trial(event, "started")
+        trial.started_at = trial.started_at or event.time
+        self._move(trial, "started", event.time, commands)
 
-    def _on_trial_event(self, event: Any, trigger: str, commands: list[Command]) -> None:
-        if isinstance(event, TrialPaused) and not event.resident:
-            trigger = "evicted"
+    def _on_checkpoint(self, event: CheckpointSaved, commands: list[Command]) -> None:
+        trial = self._trial(event, "checkpoint")
+        if event.checkpoint.trial_id != trial.id:
+            raise IllegalEventError(f"can't handle {event!r}: it is a checkpoint of {event.checkpoint.trial_id!r}")
+        self._move(trial, "checkpoint", event.time, commands)
+        commands += self._lineage.saved(trial, event.checkpoint)
+
+    def _on_exploited(self, event: ExploitDone, commands: list[Command]) -> None:
+        trial = self._trial(event, "exploited")
+        self._move(trial, "exploited", event.time, commands)
+        how = "IN_PLACE" if event.in_place else "RESTART"
+        commands.append(RecordDecision(trial.id, trial.iteration, how, event.reason, event.time))
+
+    def _on_paused(self, event: TrialPaused, commands: list[Command]) -> None:
+        trigger = "paused" if event.resident else "evicted"
         trial = self._trial(event, trigger)
-        if isinstance(event, TrialStarted):
-            trial.started_at = trial.started_at or event.time
-            self._move(trial, "started", event.time, commands)
-        elif isinstance(event, CheckpointSaved):
-            self._move(trial, "checkpoint", event.time, commands)
-            trial.checkpoints = [*trial.checkpoints, event.checkpoint]
-            if trial.adopted is not None and event.checkpoint.iteration > trial.adopted[1].iteration:
-                self._let_go(trial, commands)
-            commands += self._retain(trial)
-        elif isinstance(event, ExploitDone):
-            self._move(trial, trigger, event.time, commands)
-            how = "IN_PLACE" if event.in_place else "RESTART"
-            commands.append(RecordDecision(trial.id, trial.iteration, how, event.reason, event.time))
-        elif isinstance(event, TrialPaused):
-            if trigger == "evicted" and trial.status is S.STOPPING:
-                self._end(trial, trigger, event.time, commands)
-                return
-            self._move(trial, trigger, event.time, commands)
-            if trial.status is S.PAUSED:
-                self._evicting.discard(trial.id)
-                self._set_resident(trial, event.resident)
-                if trial.resident:
-                    self._resources.pop(trial.id, None)  # it had nothing to go on from elsewhere
-        else:
-            if trial.status is not S.STOPPING or not trial.reason:
-                trial.reason = event.reason
-            self._end(trial, "finished", event.time, commands)
+        if trigger == "evicted" and trial.status is S.STOPPING:
+            self._end(trial, trigger, event.time, commands)
+            return
+        self._move(trial, trigger, event.time, commands)
+        if trial.status is S.PAUSED:
+            self._residents.said(trial, resident=event.resident)
+            if trial.resident:
+                self._resources.pop(trial.id, None)  # it had nothing to go on from elsewhere
+
+    def _on_finished(self, event: TrialFinished, commands: list[Command]) -> None:
+        trial = self._trial(event, "finished")
+        if trial.status is not S.STOPPING or trial.cause is None:
+            trial.reason, trial.cause = event.reason, event.cause
+        self._end(trial, "finished", event.time, commands)
 
     def _on_results(self, event: ResultsReported, commands: list[Command]) -> None:
         trial = self._trial(event, "results")
@@ -274,43 +318,56 @@ class Experiment:
         mistakes.raise_if_any()
         self._required = {}
 
-    def _on_failure(self, event: TrialErrored | WorkerLost, commands: list[Command]) -> None:
-        trial = self.trials.get(event.trial_id)
-        if trial is not None and trial.status is S.STOPPING and isinstance(event, WorkerLost):
+    def _on_lost(self, event: WorkerLost, commands: list[Command]) -> None:
+        trial = self._trial(event, "error")
+        if trial.status is S.STOPPING:
             # It was told to end and has ended; nothing to try again.
             self._end(trial, "finished", event.time, commands)
-            return
-        trial = self._trial(event, "error")
+        else:
+            self._on_failure(event, trial, commands, preempted=event.preempted)
+
+    def _on_errored(self, event: TrialErrored, commands: list[Command]) -> None:
+        self._on_failure(event, self._trial(event, "error"), commands, fatal=event.fatal)
+
+    def _on_failure(
+        self,
+        event: TrialErrored | WorkerLost,
+        trial: Trial,
+        commands: list[Command],
+        *,
+        preempted: bool = False,
+        fatal: bool = False,
+    ) -> None:
+        said = event.error.on_one_line(_LONGEST_REASON)
         if trial.status is S.TERMINATED:
-            trial.error = event.error
-            trial.reason = f"its last checkpoint could not be saved: {_on_one_line(event.error)}"
+            trial.cause, trial.reason = EndCause.SAVE_FAILED, f"its last checkpoint could not be saved: {said}"
         if trial.status.finished:
-            self._move(trial, "error", event.time, commands)
+            self._move(trial, "error", event.time, commands, error=event.error)
             return
-        preempted = isinstance(event, WorkerLost) and event.preempted
-        fatal = isinstance(event, TrialErrored) and event.fatal
         if not preempted:
             trial.failures += 1
-        trial.error = event.error
         limit = self.rules.max_failures
         if trial.status is S.STOPPING or fatal or not (preempted or limit < 0 or trial.failures <= limit):
             times = f" after {trial.failures} attempts" if trial.failures > 1 else ""
-            trial.reason = f"failed{times}: {_on_one_line(event.error)}"
-            self._end(trial, "error", event.time, commands)
-            if self.rules.fail_fast and not self.stop_reason:
-                self._stop_all(f"trial {trial.id} failed and fail_fast is set", event.time, commands)
+            trial.cause, trial.reason = event.cause, f"failed{times}: {said}"
+            self._end(trial, "error", event.time, commands, error=event.error)
+            if self.rules.fail_fast and self._stop is None:
+                end = End(EndCause.FAIL_FAST, f"trial {trial.id} failed and fail_fast is set")
+                self._stop_all(end, event.time, commands)
             return
         # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
         point = trial.resume_point()
-        trial.iteration = point[1].iteration if point else 0
+        trial.iteration = point.iteration if point else 0
         unseen = self._unseen.pop(trial.id, ())
         if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
             self._unseen[trial.id] = kept
         trial.attempt += 1
-        trial.reason = f"to be tried again from iteration {trial.iteration}: {_on_one_line(event.error)}"
-        self._move(trial, "retry", event.time, commands)
+        trial.reason = f"to be tried again from iteration {trial.iteration}: {said}"
+        self._move(trial, "retry", event.time, commands, error=event.error)
 
-    def _end(self, trial: Trial, trigger: str, time: float, commands: list[Command]) -> None:
+    def _end(
+        self, trial: Trial, trigger: str, time: float, commands: list[Command], *, error: ErrorInfo | None = None
+    ) -> None:
         """The trial is over: show schedulers and searchers what they have not seen yet, then tell them."""
         failed = trigger == "error"
         self._check(trial, trigger, trigger)
@@ -323,32 +380,25 @@ class Experiment:
             self._show(trial, result)
             if self.stopper is not None:
                 self.stopper(trial.id, result)
-        self._move(trial, trigger, time, commands)
+        self._move(trial, trigger, time, commands, error=error)
         if failed:
             self.scheduler.on_trial_error(trial)
         else:
             self.scheduler.on_trial_complete(trial, trial.last_result)
         self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
-        trial.lease = _NO_LEASE
-        trial.outdated, trial.inherited = _NOTHING, ()
+        trial.lease = FREE
         self._resources.pop(trial.id, None)
-        self._let_go(trial, commands)
+        commands += self._lineage.ended(trial)
         if unseen:
             self._ask_stopper(time, commands)
 
     def _undo_idle_exploit(self, trial: Trial, time: float, commands: list[Command]) -> None:
-        """Nothing was trained since the last exploit: the trial's results and checkpoints are of the config before it.
-
-        The donor stood at its end, or the trial was told to stop at once.
-        """
-        before, trial.before_exploit = trial.before_exploit, None
-        if before is None or trial.adopted is None or trial.results_count != before[1] or trial.last_result is None:
+        adopted = self._lineage.undo_if_idle(trial)
+        if adopted is None:
             return
-        owner, checkpoint = trial.adopted
-        trial.config, trial.iteration = before[0], trial.last_result["training_iteration"]
         reason = (
-            f"keeps its own config and results: nothing was trained from iteration {checkpoint.iteration} of trial "
-            f"{owner} on"
+            f"keeps its own config and results: nothing was trained from iteration {adopted.iteration} of trial "
+            f"{adopted.trial_id} on"
         )
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
         commands.append(RecordDecision(trial.id, trial.iteration, "UNDONE", reason, time))
@@ -369,92 +419,75 @@ class Experiment:
 
     def _decide(self, trial: Trial, time: float, commands: list[Command]) -> None:
         """The trial waits at its milestone: show its results and give the verdict."""
-        decision = _CONTINUE
+        decision, cause = _CONTINUE, EndCause.SCHEDULER
+        milestone = trial.lease.milestone
         for result in self._unseen.pop(trial.id, ()):
-            reached = _reached(trial.lease.milestone, result)
             shown = self._show(trial, result)
             # A stopper may have made this report a milestone that the scheduler did not ask for.
-            decision = shown if reached else _CONTINUE
+            decision = shown if milestone is not None and reached(milestone, result) else _CONTINUE
             if self.stopper is not None:
                 if self.stopper(trial.id, result):
-                    decision = Decision(Action.STOP, f"stopped by {self.stopper.why()}")
+                    decision, cause = Decision(Action.STOP, f"stopped by {self.stopper.why()}"), EndCause.STOPPER
                 if self._ask_stopper(time, commands):
                     return
                 if decision.action is Action.STOP:
                     break
         if decision.reason or decision.action is not Action.CONTINUE:
             commands.append(RecordDecision(trial.id, trial.iteration, decision.action.value, decision.reason, time))
-        if decision.action is Action.STOP:
-            trial.reason = decision.reason
-            self._move(trial, "stop", time, commands)
-            commands.append(StopTrial(trial.id, trial.reason))
-        elif decision.action is Action.PAUSE:
-            trial.reason = decision.reason
-            limit = self.rules.max_resident_trials
-            evict = limit is not None and self._residents >= limit
-            if decision.resources is not None:
-                self._resources[trial.id] = decision.resources
-                evict = True
-            self._move(trial, "pause", time, commands)
-            self._set_resident(trial, not evict)
-            if evict:
-                self._evicting.add(trial.id)
-            commands.append(PauseTrial(trial.id, evict=evict))
-        elif decision.action is Action.EXPLOIT:
-            self._move(trial, "exploit", time, commands)
-            source_id, checkpoint = self._adopt(trial, decision, time, commands)
-            commands.append(ExploitTrial(trial.id, source_id, checkpoint, trial.config, self._lease(trial)))
-        else:
-            self._move(trial, "continue", time, commands)
-            commands.append(GrantLease(trial.id, self._lease(trial)))
+        _VERDICTS[decision.action](self, trial, decision, cause, time, commands)
 
-    def _adopt(
-        self, trial: Trial, decision: Decision, time: float, commands: list[Command]
-    ) -> tuple[str, CheckpointRecord]:
+    def _verdict_stop(
+        self, trial: Trial, decision: Decision, cause: EndCause, time: float, commands: list[Command]
+    ) -> None:
+        trial.reason, trial.cause = decision.reason, cause
+        self._move(trial, "stop", time, commands)
+        commands.append(StopTrial(trial.id, trial.reason, cause))
+
+    def _verdict_pause(
+        self, trial: Trial, decision: Decision, cause: EndCause, time: float, commands: list[Command]
+    ) -> None:
+        trial.reason = decision.reason
+        evict = self._residents.full
+        if decision.resources is not None:
+            self._resources[trial.id] = decision.resources
+            evict = True
+        self._move(trial, "pause", time, commands)
+        self._residents.told(trial, evict=evict)
+        commands.append(PauseTrial(trial.id, evict=evict))
+
+    def _verdict_exploit(
+        self, trial: Trial, decision: Decision, cause: EndCause, time: float, commands: list[Command]
+    ) -> None:
+        self._move(trial, "exploit", time, commands)
+        adopted = self._adopt(trial, decision, time, commands)
+        commands.append(ExploitTrial(trial.id, adopted, trial.config, self._lease(trial)))
+
+    def _verdict_continue(
+        self, trial: Trial, decision: Decision, cause: EndCause, time: float, commands: list[Command]
+    ) -> None:
+        self._move(trial, "continue", time, commands)
+        commands.append(GrantLease(trial.id, self._lease(trial)))
+
+    def _adopt(self, trial: Trial, decision: Decision, time: float, commands: list[Command]) -> CheckpointRecord:
         """Make a trial go on from another one's state, which is kept until the trial has a checkpoint of its own."""
         source = self.trials.get(decision.source_id or "")
         donation = None if source is None else source.donation(trial.iteration)
-        if donation is None or decision.config is None:
+        if source is None or donation is None or decision.config is None:
             raise TuneError(
                 f"{type(self.scheduler).__name__} asked trial {trial.id} to exploit {decision.source_id!r}: expected a "
                 f"trial with a checkpoint and a new config, got checkpoint {donation!r}, config {decision.config!r}"
             )
-        owner, checkpoint = donation
-        self.retention.pin(owner, checkpoint)
-        self._let_go(trial, commands)
-        at, trial.iteration = trial.iteration, checkpoint.iteration
-        trial.before_exploit = trial.config, trial.results_count
-        trial.adopted, trial.config = donation, decision.config
-        assert source is not None
-        trial.inherited = tuple(s for s in source.states() if s[1].iteration <= checkpoint.iteration)
-        trial.outdated = frozenset(c.id for c in trial.checkpoints)
-        self._any_heirs = True
+        at = trial.iteration
+        commands += self._lineage.adopt(trial, source, donation, decision.config)
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
-        commands.append(
-            RecordExploit(trial.id, at, decision.source_id or "", checkpoint.iteration, decision.config, time)
-        )
+        commands.append(RecordExploit(trial.id, at, source.id, donation.iteration, decision.config, time))
         return donation
-
-    def _retain(self, trial: Trial) -> list[Command]:
-        """Take checkpoints off a trial that are not to be kept; nobody inherits these any more."""
-        commands = self.retention.apply(trial)
-        if self._any_heirs and self.rules.num_to_keep is not None:
-            kept = {(trial.id, c.id) for c in trial.checkpoints}
-            for other in (*self._active.values(), *self._paused.values(), *self._pending.values()):
-                other.inherited = tuple(s for s in other.inherited if s[0] != trial.id or (s[0], s[1].id) in kept)
-        return commands
-
-    def _let_go(self, trial: Trial, commands: list[Command]) -> None:
-        """The trial needs the checkpoint no more that it once adopted."""
-        if trial.adopted is not None:
-            adopted, trial.adopted = trial.adopted, None
-            commands += self.retention.unpin(*adopted)
 
     def _ask_stopper(self, time: float, commands: list[Command]) -> bool:
         """Whether the stopper ends the experiment, which is done then."""
         if self.stopper is None or not self.stopper.stop_all():
             return False
-        self._stop_all(f"ended by {self.stopper.why()}", time, commands)
+        self._stop_all(End(EndCause.STOPPER, f"ended by {self.stopper.why()}"), time, commands)
         return True
 
     def _lease(self, trial: Trial) -> Lease:
@@ -470,18 +503,15 @@ class Experiment:
     # ------------------------------------------------------------------------------------ slots
 
     def _choose(self) -> Trial | None:
-        paused: Mapping[str, Trial] = self._paused
-        if self._evicting:
-            paused = _Without(paused, self._evicting)
-        return self.scheduler.choose_trial_to_run(self._pending, paused)
+        return self.scheduler.choose_trial_to_run(self._pending, self._residents.startable())
 
     def _fill_slots(self, time: float, commands: list[Command]) -> None:
         if self.finished:
             return
-        if self.scheduler.needs_population and not self.stop_reason:
+        if self.scheduler.needs_population and self._stop is None:
             self._create_population(time, commands)
         asked_when_idle = False
-        while not self.stop_reason:
+        while self._stop is None:
             self._discard(time, commands)
             if len(self._active) >= self.slots:
                 break
@@ -494,22 +524,19 @@ class Experiment:
                 self._run(trial, time, commands)
             elif searching and not self._searching:
                 continue  # that there are no more trials may have made the scheduler let one go on
-            elif not (self._active or self._evicting or asked_when_idle):
+            elif not (self._active or self._residents.leaving or asked_when_idle):
                 asked_when_idle = True
                 self.scheduler.on_idle(not self._searching)
             else:
                 break
-        if self._active or self._evicting:
+        if self._active or self._residents.leaving:
             return
-        left = [*self._pending.values(), *self._paused.values()]
-        if not self.stop_reason and not self.slots and (left or self._searching):
+        left = [*self._pending.values(), *self._residents.paused.values()]
+        if self._stop is None and not self.slots and (left or self._searching):
             return
         # Nothing runs and nobody starts or resumes anything: no event could ever change that.
         for trial in left:
-            never = "paused, and its scheduler never resumed it"
-            if trial.status is S.PENDING:
-                never = "its scheduler never started it"
-            self._drop(trial, f"{trial.reason}; {never}" if trial.reason else never, time, commands)
+            self._drop(trial, self._stop or _abandoned(trial), time, commands)
         if self._active:
             return
         if self._searching:
@@ -522,7 +549,7 @@ class Experiment:
         """Create all trials there will be; where the searcher names no number, as many as there are slots."""
         while self._searching and (
             self.rules.trial_limit is not None
-            or len(self._active) + len(self._pending) + len(self._paused) < self.slots
+            or len(self._active) + len(self._pending) + len(self._residents.paused) < self.slots
         ):
             if self._suggest(time, commands) is None:
                 return
@@ -534,15 +561,15 @@ class Experiment:
                 if trial.status not in (S.PAUSED, S.PENDING):
                     continue  # it has ended meanwhile
                 commands.append(RecordDecision(trial.id, trial.iteration, Action.STOP.value, reason, time))
-                self._drop(trial, reason, time, commands)
+                self._drop(trial, End(EndCause.SCHEDULER, reason), time, commands)
 
-    def _drop(self, trial: Trial, reason: str, time: float, commands: list[Command]) -> None:
+    def _drop(self, trial: Trial, end: End, time: float, commands: list[Command]) -> None:
         """End a trial that waits."""
-        trial.reason = reason
-        if trial.resident or trial.id in self._evicting:
+        trial.cause, trial.reason = end
+        if self._residents.has_process(trial):
             # One that is leaving may find that it cannot, and is told to stop as well.
             self._move(trial, "stop", time, commands)
-            commands.append(StopTrial(trial.id, reason))
+            commands.append(StopTrial(trial.id, end.reason, end.cause))
         else:
             self._end(trial, "drop", time, commands)
 
@@ -569,7 +596,7 @@ class Experiment:
                 self._end_search()
                 return None
             if isinstance(suggested, Signal):
-                if not (self._active or self._paused or self._pending):
+                if not (self._active or self._residents.paused or self._pending):
                     raise TuneError(
                         f"{type(self.searcher).__name__} is not ready to suggest trial {index}, and no trial is "
                         "running whose result it could wait for. A searcher must suggest or say COMPLETE then."
@@ -601,8 +628,8 @@ class Experiment:
         if trial.status is S.PAUSED and trial.resident:
             self._move(trial, "wake", time, commands)
             if exploit is not None:
-                source_id, adopted = self._adopt(trial, exploit, time, commands)
-                commands.append(ExploitTrial(trial.id, source_id, adopted, trial.config, self._lease(trial)))
+                adopted = self._adopt(trial, exploit, time, commands)
+                commands.append(ExploitTrial(trial.id, adopted, trial.config, self._lease(trial)))
             else:
                 commands.append(GrantLease(trial.id, self._lease(trial)))
             return
@@ -610,7 +637,7 @@ class Experiment:
             self._adopt(trial, exploit, time, commands)
             why_anew = "it waited on disk; its function is entered anew"
             commands.append(RecordDecision(trial.id, trial.iteration, "RESTART", why_anew, time))
-        owner, checkpoint = trial.resume_point() or (trial.id, None)
+        checkpoint = trial.resume_point()
         if trial.status is S.PAUSED and checkpoint is None:
             raise TuneError(f"trial {trial.id} was evicted without a checkpoint and cannot be resumed")
         self._move(trial, "start", time, commands, record=False)
@@ -625,25 +652,25 @@ class Experiment:
                 trial.iteration,
                 trial.attempt,
                 trial.seed,
-                source_id="" if owner == trial.id else owner,
                 resources=trial.resources,
             )
         )
 
-    def _stop_all(self, reason: str, time: float, commands: list[Command]) -> None:
-        if self.stop_reason or self.finished:
+    def _stop_all(self, end: End, time: float, commands: list[Command]) -> None:
+        if self._stop is not None or self.finished:
             return
-        self.stop_reason = reason
+        self._stop = end
         self._searching = False
-        gone = [t for t in self._paused.values() if not t.resident and t.id not in self._evicting]
-        for trial in [*self._pending.values(), *gone]:
-            trial.reason = reason
+        paused = list(self._residents.paused.values())
+        for trial in [*self._pending.values(), *(t for t in paused if not self._residents.has_process(t))]:
+            trial.cause, trial.reason = end
             self._end(trial, "drop", time, commands)
-        for trial in [*self._active.values(), *self._paused.values()]:
+        for trial in [*self._active.values(), *self._residents.paused.values()]:
             if trial.status is not S.STOPPING:
-                trial.reason = reason
+                trial.cause, trial.reason = end
                 self._move(trial, "stop", time, commands)
-            commands.append(StopTrial(trial.id, trial.reason, now=True))
+            assert trial.cause is not None
+            commands.append(StopTrial(trial.id, trial.reason, trial.cause, now=True))
 
     # ------------------------------------------------------------------------------- invariants
 
@@ -656,68 +683,62 @@ class Experiment:
         for trial in self.trials.values():
             where = f"trial {trial.id} ({trial.status}, history {trial.history})"
             assert (trial.id in self._pending) == (trial.status is S.PENDING), f"{where}: wrong in pending"
-            assert (trial.id in self._paused) == (trial.status is S.PAUSED), f"{where}: wrong in paused"
+            assert (trial.id in self._residents.paused) == (trial.status is S.PAUSED), f"{where}: wrong in paused"
             assert (trial.id in self._active) == trial.status.holds_slot, f"{where}: wrong in active"
             assert trial.status.finished == (trial.ended_at is not None), f"{where}: ended_at {trial.ended_at}"
             assert not trial.resident or trial.status is S.PAUSED, f"{where}: resident"
-            assert trial.id not in self._evicting or trial.id in self._paused, f"{where}: wrong in evicting"
             assert not (trial.status.finished and trial.id in self._unseen), f"{where}: results nobody saw"
-            assert trial.status is not S.ERROR or trial.error, f"{where}: no error text"
+            assert not trial.status.finished or trial.cause is not None, f"{where}: no cause"
             ids = [c.id for c in trial.checkpoints]
             assert len(ids) == len(set(ids)), f"{where}: checkpoints {ids}"
-            for owner, checkpoint in trial.inherited:
-                assert checkpoint in self.trials[owner].checkpoints, f"{where}: inherits {checkpoint}, which is gone"
+            assert all(c.trial_id == trial.id for c in trial.checkpoints), f"{where}: checkpoints of others"
+            for inherited in () if trial.ancestry is None else trial.ancestry.inherited:
+                owner = self.trials[inherited.trial_id]
+                assert inherited in owner.checkpoints, f"{where}: inherits {inherited}, which is gone"
             if trial.adopted is not None:
                 assert not trial.status.finished, f"{where}: keeps {trial.adopted} from being deleted"
-                assert self.retention.pinned(*trial.adopted), f"{where}: {trial.adopted} is not pinned"
-        assert self._residents == sum(t.resident for t in self._paused.values()), f"residents: {self._residents}"
+                assert self._lineage.retention.pinned(trial.adopted), f"{where}: {trial.adopted} is not pinned"
+        self._residents.validate()
         assert [t.index for t in self.trials.values()] == list(range(len(self.trials))), "indices have gaps"
         if self.finished:
-            assert not (self._active or self._pending or self._paused), "finished with unfinished trials"
+            assert not (self._active or self._pending or self._residents.paused), "finished with unfinished trials"
 
     def replay(self, events: Iterable[Event]) -> list[Command]:
         """Handle recorded events in order; returns all commands, none of which has been carried out."""
         return [command for event in events for command in self.handle(event)]
 
 
-class _Without(Mapping[str, Trial]):
-    """The trials of `all_` but for `left_out`; a view, since there may be a great many."""
-
-    def __init__(self, all_: Mapping[str, Trial], left_out: Collection[str]) -> None:
-        self._all, self._left_out = all_, left_out
-
-    def __getitem__(self, trial_id: str) -> Trial:
-        if trial_id in self._left_out:
-            raise KeyError(trial_id)
-        return self._all[trial_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return (trial_id for trial_id in self._all if trial_id not in self._left_out)
-
-    def __len__(self) -> int:
-        return len(self._all) - sum(trial_id in self._all for trial_id in self._left_out)
-
-
 _MISSING = object()
 _LONGEST_REASON = 400  # characters
-_NO_LEASE = Lease()
+_KEPT_REASON = 120  # of which so many stay with a finished trial; the record has them all
 _NO_CHECKPOINTS: list[CheckpointRecord] = []  # of finished trials; never changed in place
 _HISTORIES: dict[tuple[str, ...], tuple[str, ...]] = {}
-_NOTHING: frozenset[str] = frozenset()
 _CONTINUE = Decision(Action.CONTINUE)
 _DONE = {Action.STOP: "stopped", Action.PAUSE: "paused", Action.EXPLOIT: "changed"}
 
+_HANDLERS: dict[type[Event], Callable[[Experiment, Any, list[Command]], None]] = {
+    SlotsChanged: Experiment._on_slots_changed,
+    TrialStarted: Experiment._on_started,
+    ResultsReported: Experiment._on_results,
+    CheckpointSaved: Experiment._on_checkpoint,
+    ExploitDone: Experiment._on_exploited,
+    TrialPaused: Experiment._on_paused,
+    TrialFinished: Experiment._on_finished,
+    TrialErrored: Experiment._on_errored,
+    WorkerLost: Experiment._on_lost,
+    Tick: Experiment._on_tick,
+    StopRequested: Experiment._on_stop_requested,
+}
+_VERDICTS: dict[Action, Callable[[Experiment, Trial, Decision, EndCause, float, list[Command]], None]] = {
+    Action.CONTINUE: Experiment._verdict_continue,
+    Action.STOP: Experiment._verdict_stop,
+    Action.PAUSE: Experiment._verdict_pause,
+    Action.EXPLOIT: Experiment._verdict_exploit,
+}
 
-def _reached(milestone: Milestone | None, result: dict[str, Any]) -> bool:
-    if milestone is None:
-        return False
-    value = result.get(milestone.attr)
-    if value is None:
-        value = lookup(result, milestone.attr)
-    return isinstance(value, (int, float)) and value >= milestone.value
 
-
-def _on_one_line(text: str) -> str:
-    """Type and message of an error on one line."""
-    said = " ".join(line.strip() for line in message_in(text).splitlines())
-    return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 3]}..."
+def _abandoned(trial: Trial) -> End:
+    never = "its scheduler never started it"
+    if trial.status is S.PAUSED:
+        never = "paused, and its scheduler never resumed it"
+    return End(EndCause.ABANDONED, f"{trial.reason}; {never}" if trial.reason else never)

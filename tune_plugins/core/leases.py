@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tune_plugins.core.ends import End, EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Lease, Milestone
 
@@ -33,12 +34,14 @@ def reached(milestone: Milestone, result: dict[str, Any]) -> bool:
     return isinstance(value, (int, float)) and value >= milestone.value
 
 
-def stop_reason(result: dict[str, Any], lease: Lease, rules: Sequence[StopRule]) -> str:
-    """Why the trial ends with this result without asking anybody, in words; empty where it does not."""
+def end_of(result: dict[str, Any], lease: Lease, rules: Sequence[StopRule]) -> End | None:
+    """Why the trial ends with this result without asking anybody; None where it does not."""
     for rule in rules:
         value = lookup(result, rule.name)
         if rule.reached(value):
-            return f"stop rule reached: {rule.name} = {value:g} {'<=' if rule.below else '>='} {rule.value:g}"
+            sign = "<=" if rule.below else ">="
+            return End(EndCause.THRESHOLD, f"stop rule reached: {rule.name} = {value:g} {sign} {rule.value:g}")
     if lease.end is not None and reached(lease.end, result):
-        return f"reached {lease.end.attr} {lease.end.value:g}, the end the scheduler set"
-    return ""
+        reason = f"reached {lease.end.attr} {lease.end.value:g}, the end the scheduler set"
+        return End(EndCause.SCHEDULED_END, reason)
+    return None

@@ -25,22 +25,22 @@ class Retention:
     _pins: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
     _doomed: dict[tuple[str, str], CheckpointRecord] = field(default_factory=dict, init=False)
 
-    def pin(self, trial_id: str, checkpoint: CheckpointRecord) -> None:
+    def pin(self, checkpoint: CheckpointRecord) -> None:
         """Keep a checkpoint from being deleted until `unpin`."""
-        self._pins[trial_id, checkpoint.id] += 1
+        self._pins[checkpoint.trial_id, checkpoint.id] += 1
 
-    def pinned(self, trial_id: str, checkpoint: CheckpointRecord) -> bool:
+    def pinned(self, checkpoint: CheckpointRecord) -> bool:
         """Whether somebody needs it."""
-        return self._pins[trial_id, checkpoint.id] > 0
+        return self._pins[checkpoint.trial_id, checkpoint.id] > 0
 
-    def unpin(self, trial_id: str, checkpoint: CheckpointRecord) -> list[Command]:
+    def unpin(self, checkpoint: CheckpointRecord) -> list[Command]:
         """Let go of a pinned checkpoint; it is deleted now if retention had wanted that."""
-        key = (trial_id, checkpoint.id)
+        key = (checkpoint.trial_id, checkpoint.id)
         self._pins[key] -= 1
         if self._pins[key] <= 0:
             del self._pins[key]
             if (doomed := self._doomed.pop(key, None)) is not None:
-                return [DeleteCheckpoint(trial_id, doomed)]
+                return [DeleteCheckpoint(doomed.trial_id, doomed)]
         return []
 
     def apply(self, trial: Trial) -> list[Command]:
@@ -58,7 +58,7 @@ class Retention:
         commands: list[Command] = []
         for checkpoint in [c for c in trial.checkpoints if c is not newest and c not in kept]:
             trial.checkpoints.remove(checkpoint)
-            if self.pinned(trial.id, checkpoint):
+            if self.pinned(checkpoint):
                 self._doomed[trial.id, checkpoint.id] = checkpoint
             else:
                 commands.append(DeleteCheckpoint(trial.id, checkpoint))

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from tune_plugins.core.events import (
-    CheckpointSaved,
-    Event,
-    ExploitDone,
-    ResultsReported,
-    TrialFinished,
-    TrialPaused,
-    TrialStarted,
-)
 from tune_plugins.core.trial import TrialStatus
 
 S = TrialStatus
@@ -64,13 +55,3 @@ TRANSITIONS: dict[TrialStatus, dict[str, TrialStatus]] = {
     S.ERROR: {"checkpoint": S.ERROR, "error": S.ERROR},
 }
 """Status -> what happens -> next status. Nothing else sets a status."""
-
-TRIGGERS: dict[type[Event], str] = {
-    TrialStarted: "started",
-    ResultsReported: "results",
-    CheckpointSaved: "checkpoint",
-    TrialPaused: "paused",  # or "evicted"
-    ExploitDone: "exploited",
-    TrialFinished: "finished",
-}
-"""Which trigger an event is."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from tune_plugins.core.ends import EndCause
+
 
 class TrialStatus(StrEnum):
     """Where a trial stands; the legal moves are `tune_plugins.core.transitions.TRANSITIONS`."""
@@ -67,6 +69,7 @@ class CheckpointRecord:
         path: directory that holds it; None while it is only in memory.
         score: value of the retention's score attribute at that iteration, if there is one.
         bytes: total size of its files in bytes.
+        trial_id: of its owner, the trial that saved it.
     """
 
     id: str
@@ -74,6 +77,26 @@ class CheckpointRecord:
     path: str | None
     score: float | None = None
     bytes: int = 0
+    trial_id: str = ""
+
+
+@dataclass(slots=True)
+class Ancestry:
+    """Where the training of a trial comes from since its last exploit; see `tune_plugins.core.lineage`.
+
+    Attributes:
+        adopted: the checkpoint it goes on from, until it has a later one of its own.
+        inherited: checkpoints of other trials, oldest first, that hold earlier states of the training it has now.
+        outdated: ids of its own checkpoints from before.
+        config_before: the config it had before.
+        results_before: how many results it had then.
+    """
+
+    adopted: CheckpointRecord | None
+    inherited: tuple[CheckpointRecord, ...]
+    outdated: frozenset[str]
+    config_before: dict[str, Any]
+    results_before: int
 
 
 @dataclass(slots=True)
@@ -92,15 +115,10 @@ class Trial:
         checkpoints: those that exist, oldest first.
         failures: number of failed attempts so far.
         attempt: number of times the trial function was entered, minus one.
-        reason: why it stands where it stands, in words and numbers.
-        error: text of the last error (type, message, traceback).
+        reason: why it stands where it stands, in words and numbers; of a finished one the beginning.
+        cause: why it has ended, or why it was told to end; None before.
         resident: paused, and its process waits in memory.
-        adopted: since an exploit, until it has a checkpoint of its own again: whose checkpoint it goes on from,
-            and which.
-        outdated: ids of its checkpoints from before its last exploit.
-        inherited: checkpoints of other trials, oldest first, that hold earlier states of the training that it has
-            since its last exploit: those of the donor, and of the donor's donors.
-        before_exploit: the config it had before its last exploit, and how many results.
+        ancestry: whose training it goes on with, since an exploit.
         resources: what it takes instead of what the trainable asks for; None: nothing else.
         started_at, ended_at: wall clock, seconds since the epoch.
         history: the last few events, for error messages.
@@ -118,12 +136,9 @@ class Trial:
     failures: int = 0
     attempt: int = 0
     reason: str = ""
-    error: str | None = None
+    cause: EndCause | None = None
     resident: bool = False
-    adopted: tuple[str, CheckpointRecord] | None = None
-    outdated: frozenset[str] = frozenset()
-    inherited: tuple[tuple[str, CheckpointRecord], ...] = ()
-    before_exploit: tuple[dict[str, Any], int] | None = None
+    ancestry: Ancestry | None = None
     resources: Any = None
     lease: Lease = FREE
     started_at: float | None = None
@@ -135,25 +150,31 @@ class Trial:
         """The checkpoint saved last, or None."""
         return self.checkpoints[-1] if self.checkpoints else None
 
-    def resume_point(self) -> tuple[str, CheckpointRecord] | None:
-        """What it goes on from in a new process: the id of the trial that saved it, and the checkpoint."""
-        if self.adopted is not None:
-            return self.adopted
-        return (self.id, self.checkpoints[-1]) if self.checkpoints else None
+    @property
+    def adopted(self) -> CheckpointRecord | None:
+        """Another trial's checkpoint that it goes on from, since an exploit and until it has a later one of its own."""
+        return None if self.ancestry is None else self.ancestry.adopted
 
-    def states(self) -> list[tuple[str, CheckpointRecord]]:
-        """Whose checkpoints, and which, hold states of the training that it has now, oldest first.
+    def resume_point(self) -> CheckpointRecord | None:
+        """What it goes on from in a new process."""
+        return self.adopted or self.newest_checkpoint
+
+    def states(self) -> list[CheckpointRecord]:
+        """Checkpoints, oldest first, that hold states of the training it has now.
 
         Its own ones from before its last exploit belong to another training.
         """
-        return [*self.inherited, *((self.id, c) for c in self.checkpoints if c.id not in self.outdated)]
+        ancestry = self.ancestry
+        if ancestry is None:
+            return list(self.checkpoints)
+        return [*ancestry.inherited, *(c for c in self.checkpoints if c.id not in ancestry.outdated)]
 
-    def donation(self, iteration: int) -> tuple[str, CheckpointRecord] | None:
-        """What a trial at `iteration` that exploits this one gets: whose checkpoint, and which; None if there is none.
+    def donation(self, iteration: int) -> CheckpointRecord | None:
+        """What a trial at `iteration` that exploits this one gets; None if there is nothing.
 
         The state at that very iteration is preferred, else the newest.
         """
-        states = self.states()
-        if self.adopted is not None and (not states or states[-1][1].iteration < self.adopted[1].iteration):
-            states.append(self.adopted)
-        return next((s for s in reversed(states) if s[1].iteration == iteration), states[-1] if states else None)
+        states, adopted = self.states(), self.adopted
+        if adopted is not None and (not states or states[-1].iteration < adopted.iteration):
+            states.append(adopted)
+        return next((s for s in reversed(states) if s.iteration == iteration), states[-1] if states else None)

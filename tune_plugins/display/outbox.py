@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.trial import Trial
 from tune_plugins.display.lines import Line, line
-from tune_plugins.display.text import clean, count, duration, last_words, metric_text, open_hint
+from tune_plugins.display.text import clean, count, duration, error_lines, metric_text, open_hint
 
 _LINES_PER_SECOND = 50
 _FAILURES_IN_FULL = 3
@@ -53,12 +54,12 @@ class Outbox:
         self._lines.append(line((text, "dim italic")))
         self._dropped = 0
 
-    def failed(self, trial: Trial, path: str) -> bool:
+    def failed(self, trial: Trial, error: ErrorInfo, path: str) -> bool:
         """A trial failed for good; the first three are told in full. True if there is something new to show."""
         self.failures += 1
         if self.failures > _FAILURES_IN_FULL:
             return False
-        first, *rest = last_words(trial.error)
+        first, *rest = error_lines(error)
         self._lines.append(line((f"trial {clean(trial.id, 40)} failed: ", "bold red"), first))
         self._lines += [line("  " + text) for text in rest]
         where = f"{open_hint(path)}.errors has the full text" if path else ""
@@ -68,13 +69,13 @@ class Outbox:
             self._lines.append(line(("  " + where, "dim")))
         return True
 
-    def recovered(self, trial: Trial) -> bool:
+    def recovered(self, trial: Trial, error: ErrorInfo) -> bool:
         """A trial failed and is tried again; the first three are told. True if there is something new to show."""
         self._retries += 1
         if self._retries > _FAILURES_IN_FULL:
             return False
         text = f"trial {clean(trial.id, 40)} failed and will be tried again: "
-        self._lines.append(line((text, "yellow"), last_words(trial.error, 1)[0]))
+        self._lines.append(line((text, "yellow"), error_lines(error, 1)[0]))
         if self._retries == _FAILURES_IN_FULL:
             self._lines.append(line(("  further retries are not shown", "dim")))
         return True

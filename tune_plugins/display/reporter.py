@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from rich.text import Text
 
 from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.trial import Trial
 from tune_plugins.display.lines import Line, to_text
 from tune_plugins.display.outbox import Outbox
@@ -167,17 +168,17 @@ class Reporter(Callback):
             self.outbox.finished(trial, self.progress.metric, self.progress.value(trial))
 
     @guarded
-    def on_trial_error(self, trials: Mapping[str, Trial], trial: Trial) -> None:
+    def on_trial_error(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
         """The trial failed for good: shown at once."""
         self.progress.touched[trial.id] = trial
-        if self.outbox.failed(trial, self.run.path):
+        if self.outbox.failed(trial, error, self.run.path):
             self.write(self.outbox.take(self.clock()))
 
     @guarded
-    def on_trial_recover(self, trials: Mapping[str, Trial], trial: Trial) -> None:
+    def on_trial_recover(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
         """The trial failed and will be tried again: shown at once."""
         self.progress.touched[trial.id] = trial
-        if self.outbox.recovered(trial):
+        if self.outbox.recovered(trial, error):
             self.write(self.outbox.take(self.clock()))
 
     @guarded

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+from tune_plugins.core.ends import ErrorInfo
+
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 """ANSI escape sequences: CSI, OSC and two-character ones (ECMA-48, 5.4 and 5.6)."""
 
@@ -154,20 +156,14 @@ def leaves(config: Mapping[Any, Any], prefix: str = "", depth: int = 6) -> Itera
             yield name, value
 
 
-def last_words(error: str | None, lines: int = 6) -> list[str]:
-    r"""Type and message of an error: the end of its (last) traceback.
+def error_lines(error: ErrorInfo, lines: int = 6) -> list[str]:
+    """Type and message of an error, safe to show.
 
-    >>> last_words('Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nValueError: no')
+    >>> error_lines(ErrorInfo("ValueError", "no"))
     ['ValueError: no']
     """
-    text = [line for line in (error or "").splitlines() if line.strip()]
-    frames = [number for number, line in enumerate(text) if line.lstrip().startswith('File "')]
-    start = 0
-    if frames:
-        start = frames[-1] + 1
-        while start < len(text) - 1 and text[start].startswith("    "):
-            start += 1
-    found = [clean(line) for line in text[start : start + lines]]
-    if len(text) - start > lines:
+    text = [line for line in str(error).splitlines() if line.strip()]
+    found = [clean(line) for line in text[:lines]]
+    if len(text) > lines:
         found[-1] = cut(found[-1], 290) + " …"
     return found or ["unknown error"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import (
     Command,
     Event,
@@ -67,7 +68,6 @@ class InlineRuntime(Runtime):
         make_job: completes a `StartTrial` to a `Job`.
     """
 
-    catches_signals = False
     waits = False
 
     def __init__(self, function: Callable[[dict[str, Any]], Any], make_job: Callable[[StartTrial, Shape], Job]) -> None:
@@ -94,22 +94,32 @@ class InlineRuntime(Runtime):
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        mail = self._mail = _InlineMail(job.trial_id, self._turn)
+        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code)
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
         directory, environ, state = os.getcwd(), dict(os.environ), random.getstate()
+        self.in_user_code = True
         try:
             with children_may_report():
                 run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
         except KeyboardInterrupt:
             mail.event(StopRequested(time.time(), "interrupted by Ctrl-C"))
-            mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C"))
+            mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C", EndCause.USER))
         finally:
+            self.in_user_code = False
             self._mail = None
             os.chdir(directory)
             os.environ.clear()
             os.environ.update(environ)
             random.setstate(state)
         return mail.take()
+
+    def _leave_user_code(self, events: list[Event]) -> None:
+        """Out of a report: what the driver and its callbacks do now is not the training's."""
+        self.in_user_code = False
+        try:
+            self._turn(events)
+        finally:
+            self.in_user_code = True
 
     def perform(self, commands: Sequence[Command]) -> None:
         """Note what is to be done; the running trial finds its verdict when `turn` returns."""
@@ -121,7 +131,9 @@ class InlineRuntime(Runtime):
                     self._mail.answer(command)
                 elif isinstance(command, StopTrial):
                     self._jobs = deque(job for job in self._jobs if job.trial_id != command.trial_id)
-                    self._last_events.append(TrialFinished(time.time(), command.trial_id, command.reason))
+                    self._last_events.append(
+                        TrialFinished(time.time(), command.trial_id, command.reason, command.cause)
+                    )
 
 
 class _InlineMail:

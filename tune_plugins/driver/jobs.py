@@ -9,6 +9,7 @@ from typing import Any
 from tune_plugins.core.events import StartTrial
 from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.leases import StopRule
+from tune_plugins.core.trial import Trial
 from tune_plugins.driver.plan import Plan
 from tune_plugins.driver.resources import Shape
 from tune_plugins.errors import ArgumentError, TuneError
@@ -37,14 +38,7 @@ class JobMaker:
     def __call__(self, command: StartTrial, shape: Shape) -> Job:
         """The job of one attempt at a trial."""
         trial = self._experiment.trials[command.trial_id]
-        name_of, dirname_of = self._tune.trial_name_creator, self._tune.trial_dirname_creator
-        name = str(ask("trial_name_creator", name_of, trial)) if name_of else f"{self._trainable}_{trial.id}"
-        dirname = f"trial_{trial.id}"
-        if dirname_of:
-            dirname = str(ask("trial_dirname_creator", dirname_of, trial))
-            if (mistake := check_name("trial_dirname_creator", dirname)) is not None:
-                raise ArgumentError("TuneConfig", [mistake])
-            self._store.set_dirnames({trial.id: dirname})
+        name, dirname = self._names(trial)
         return Job(
             trial_id=trial.id,
             name=name,
@@ -62,6 +56,20 @@ class JobMaker:
             resources=shape.total,
             log_files=self._log_files(dirname),
         )
+
+    def _names(self, trial: Trial) -> tuple[str, str]:
+        """Its name for people, and that of its folder; those that the user's functions make are recorded."""
+        name_of, dirname_of = self._tune.trial_name_creator, self._tune.trial_dirname_creator
+        dirname = f"trial_{trial.id}"
+        if name_of is None and dirname_of is None:
+            return f"{self._trainable}_{trial.id}", dirname
+        name = str(ask("trial_name_creator", name_of, trial)) if name_of else f"{self._trainable}_{trial.id}"
+        if dirname_of:
+            dirname = str(ask("trial_dirname_creator", dirname_of, trial))
+            if (mistake := check_name("trial_dirname_creator", dirname)) is not None:
+                raise ArgumentError("TuneConfig", [mistake])
+        self._store.set_names({trial.id: (name, dirname)})
+        return name, dirname
 
     def _log_files(self, dirname: str) -> tuple[str, str] | None:
         logs = self._logs

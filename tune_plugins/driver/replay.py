@@ -98,13 +98,10 @@ class _RecordedCurves(Curves):
         return super().step(state, config)
 
 
-_FULL = ("the trial function returned", "stop rule reached", "reached ")
-
-
-def _check_full(result: RecordedTrial, length: int, total: int) -> None:
+def _check_full(trial: RecordedTrial, length: int, total: int) -> None:
     """A curve that a scheduler cut short says nothing about what another one would have seen."""
-    if result.status != "TERMINATED" or not result.reason.startswith(_FULL) or not length:
+    if trial.cause is None or not trial.cause.full or not length:
         raise TuneError(
-            f"replay needs full curves: trial {result.trial_id} of {total} is {result.status} after {length} results "
-            f"({result.reason or 'no reason recorded'}). Replay a run that was made without early stopping."
+            f"replay needs full curves: trial {trial.trial_id} of {total} is {trial.status} after {length} results "
+            f"({trial.reason or 'no reason recorded'}). Replay a run that was made without early stopping."
         )

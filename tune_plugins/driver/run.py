@@ -51,7 +51,9 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         seed=plan.seed,
         virtual_clock=place.virtual,
     )
-    with ExperimentStore.create(directory, {**asdict(info), "param_space": plan.space.to_json()}) as store:
+    with ExperimentStore.create(
+        directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}
+    ) as store:
         experiment = Experiment(plan.searcher, scheduler, rules, stopper, plan.suggestions)
         runtime = place.open(
             Task(

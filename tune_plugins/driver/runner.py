@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -38,6 +39,7 @@ _HOOK_OF_STATUS: dict[str, str] = {
     TrialStatus.ERROR: "on_trial_error",
     TrialStatus.PENDING: "on_trial_recover",  # pending again, since it failed
 }
+_AT_ONCE = ErrorInfo("WorkerLostError", "ended at once on request")
 _STEP_S = 0.1
 _COMMIT_S = 0.1
 
@@ -78,6 +80,7 @@ class Runner:
         self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
         self.hooks = Hooks(callbacks, experiment.trials)
         self._asked_in_vain = False
+        self._trouble = "ended by an error"
         self._signals: list[int] = []
         self._closing = False
         self._last_step = self._last_commit = 0.0
@@ -99,7 +102,7 @@ class Runner:
         self.runtime.attach(self.turn)
         self.hooks.call("setup", self.info)
         before = self._catch_signals()
-        reason = "ended by an error"
+        reason = ""
         try:
             while not self.experiment.finished:
                 if len(self._signals) > 1:
@@ -115,6 +118,7 @@ class Runner:
             self._take_in(self.runtime.close())
             self._commit()
         except BaseException:
+            reason = self._trouble
             self.runtime.kill_all()
             # What was taken in before the trouble is kept; if that is the disk's, there is nothing to be done.
             with suppress(TuneError):
@@ -213,7 +217,7 @@ class Runner:
             return self.experiment.handle(event)
         except TuneError as error:
             if isinstance(error, ArgumentError):
-                self.experiment.stop_reason = "ended by a wrong argument"
+                self._trouble = "ended by a wrong argument"
             raise
         except Exception as error:
             raise TuneError(
@@ -231,10 +235,12 @@ class Runner:
 
     def _catch_signals(self) -> dict[int, Any]:
         """Ctrl-C and SIGTERM ask for a clean stop; a second one ends at once."""
-        if not self.runtime.catches_signals or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return {}
 
         def note(number: int, frame: FrameType | None) -> None:
+            if number == signal.SIGINT and self.runtime.in_user_code:
+                raise KeyboardInterrupt  # a debugger, or the training itself, may want to catch it
             self._signals.append(number)
             if len(self._signals) > (1 if self._closing else 2):
                 raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
@@ -248,7 +254,7 @@ class Runner:
         if not self.experiment.stop_reason:
             self._take_in([StopRequested(now, "interrupted twice")])
         lost: list[Event] = [
-            WorkerLost(now, trial.id, "ended at once on request", preempted=True)
+            WorkerLost(now, trial.id, _AT_ONCE, preempted=True)
             for trial in self.experiment.trials.values()
             if trial.status is TrialStatus.STOPPING
         ]
@@ -298,4 +304,5 @@ class Hooks:
             elif isinstance(item, CheckpointSaved):
                 self.call("on_checkpoint", trials, trials[item.trial_id], item.checkpoint)
             elif isinstance(item, RecordStatus) and (hook := _HOOK_OF_STATUS.get(item.status)) is not None:
-                self.call(hook, trials, trials[item.trial_id])
+                error = () if item.error is None else (item.error,)
+                self.call(hook, trials, trials[item.trial_id], *error)

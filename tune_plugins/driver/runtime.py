@@ -27,14 +27,15 @@ class Runtime(ABC):
     """Performs the commands of `tune_plugins.core.events`, and reports what happens.
 
     Attributes:
-        catches_signals: Ctrl-C asks for a clean stop; False: it is raised in the caller's thread, where user code runs.
+        in_user_code: user code runs in the caller's thread now. Ctrl-C is raised there then;
+            else it asks for a clean stop.
         waits: things go on between two calls of `poll`; False: after nothing twice it never returns anything.
         virtual: no time goes by. What a verdict rests on need not be on disk before the verdict is given: a run that
             is interrupted is made again in less time than it would take to flush it.
         output: what trials have printed and nobody has fetched yet.
     """
 
-    catches_signals = True
+    in_user_code = False
     waits = True
     virtual = False
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol, runtime_checkable
 
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -30,11 +31,12 @@ from tune_plugins.core.events import (
     TrialStarted,
     WorkerLost,
 )
-from tune_plugins.core.leases import StopRule, reached, stop_reason
+from tune_plugins.core.leases import StopRule, end_of, reached
 from tune_plugins.core.trial import CheckpointRecord, Lease
 from tune_plugins.driver.runtime import RESIDENTS, Place, Runtime, Task
 from tune_plugins.errors import Mistakes
 
+_CRASH = ErrorInfo("WorkerLostError", "simulated crash")
 _LONGEST_RUN = 1000  # steps computed ahead of the virtual clock, so that endless trainings are possible
 
 
@@ -289,7 +291,7 @@ class SimulatedRuntime(Runtime):
         if checkpoint is None:
             state, elapsed = self.training.start(int(trial_id), command.config, command.seed), 0.0
         else:
-            state, elapsed = self._checkpoints[command.source_id or trial_id, checkpoint.id]
+            state, elapsed = self._checkpoints[checkpoint.trial_id, checkpoint.id]
         # Seeding a generator takes longer than a step: only where chance plays a part.
         rng, slow = None, False
         if self.cluster.straggler_probability or self.cluster.crash_probability:
@@ -335,15 +337,15 @@ class SimulatedRuntime(Runtime):
             seconds *= slowdown
             clock += seconds
             if rng is not None and rng.random() < crash:
-                event = WorkerLost(clock, trial_id, "WorkerLostError: simulated crash")
+                event = WorkerLost(clock, trial_id, _CRASH)
                 break
             state, elapsed, iteration = after, elapsed + seconds, iteration + 1
             result = {**metrics, "training_iteration": iteration, "time_total_s": elapsed, "timestamp": clock}
             results.append(result)
             if iteration < quiet_until:
                 continue
-            if may_end and (reason := stop_reason(result, lease, rules)):
-                event = TrialFinished(clock, trial_id, reason)
+            if may_end and (end := end_of(result, lease, rules)) is not None:
+                event = TrialFinished(clock, trial_id, end.reason, end.cause)
                 break
             if milestone is not None and reached(milestone, result):
                 waits = True
@@ -362,7 +364,7 @@ class SimulatedRuntime(Runtime):
         while (run.trial_id, name) in self._checkpoints:  # an exploit led back to an earlier iteration
             number += 1
             name = f"{base}_{number}"
-        record = CheckpointRecord(name, run.iteration, None)
+        record = CheckpointRecord(name, run.iteration, None, trial_id=run.trial_id)
         self._checkpoints[run.trial_id, record.id] = (run.state, run.elapsed)
         run.saved_at = run.iteration
         self._push(CheckpointSaved(run.clock, run.trial_id, record))
@@ -380,7 +382,7 @@ class SimulatedRuntime(Runtime):
             return  # it was told to leave, and has said so or is about to
         run.version += 1
         run.results = [result for result in run.results if result["timestamp"] <= self.now]
-        self._push(TrialFinished(self.now, run.trial_id, command.reason), run)
+        self._push(TrialFinished(self.now, run.trial_id, command.reason, command.cause), run)
 
     def _pause(self, command: PauseTrial) -> None:
         run = self._runs[command.trial_id]
@@ -395,7 +397,7 @@ class SimulatedRuntime(Runtime):
 
     def _exploit(self, command: ExploitTrial) -> None:
         run = self._runs[command.trial_id]
-        run.state, run.elapsed = self._checkpoints[command.source_id, command.checkpoint.id]
+        run.state, run.elapsed = self._checkpoints[command.checkpoint.trial_id, command.checkpoint.id]
         run.config, run.lease = command.config, command.lease
         run.iteration, run.clock = command.checkpoint.iteration, max(run.clock, self.now)
         run.saved_at = -1

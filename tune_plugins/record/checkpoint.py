@@ -134,13 +134,16 @@ class CheckpointWriter:
         self.target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{self.target.name}-", dir=self.target.parent))
 
-    def commit(self, iteration: int, score: float | None, metrics: Mapping[str, Any] | None = None) -> CheckpointRecord:
+    def commit(
+        self, iteration: int, score: float | None, metrics: Mapping[str, Any] | None = None, *, trial_id: str = ""
+    ) -> CheckpointRecord:
         """Make the files durable, then visible under `target`, or ``target_1``, ... if that exists.
 
         Args:
             iteration: `training_iteration` whose state the files hold.
             score: value of the retention's score attribute, if there is one.
             metrics: the result at that iteration, noted in the manifest for people.
+            trial_id: of the trial that saves it.
 
         Raises:
             ArgumentError: there is a link out of the directory, or something that is no file.
@@ -168,7 +171,8 @@ class CheckpointWriter:
             if error.filename is None:  # fsync and write name no file
                 raise OSError(error.errno, error.strerror, str(self.target)) from error
             raise
-        return CheckpointRecord(placed.name, iteration, str(placed), score, sum(f["size"] for f in listed.values()))
+        size = sum(f["size"] for f in listed.values())
+        return CheckpointRecord(placed.name, iteration, str(placed), score, size, trial_id)
 
     def abort(self) -> None:
         """Remove what was written. Harmless after `commit`."""

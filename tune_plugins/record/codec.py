@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_plugins.core import events as event_module
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import Event, ResultsReported
 from tune_plugins.core.trial import CheckpointRecord
 from tune_plugins.errors import TuneError
@@ -26,12 +27,14 @@ RESULTS_KIND = ResultsReported.__name__
 
 _IN_COLUMNS = frozenset({"time", "trial_id"})
 _DATA_FIELDS = {kind: tuple(f.name for f in fields(kind) if f.name not in _IN_COLUMNS) for kind in KINDS.values()}
-_CHECKPOINT_FIELDS = {
-    kind: frozenset(f.name for f in fields(kind) if "CheckpointRecord" in str(f.type)) for kind in KINDS.values()
-}
-_TUPLE_FIELDS = {
-    kind: frozenset(f.name for f in fields(kind) if str(f.type).startswith("tuple")) for kind in KINDS.values()
-}
+
+
+def _fields_of(type_name: str) -> dict[type[Event], frozenset[str]]:
+    """The fields of each kind of event whose type is named so."""
+    return {kind: frozenset(f.name for f in fields(kind) if str(f.type) == type_name) for kind in KINDS.values()}
+
+
+_CHECKPOINTS, _ERRORS, _CAUSES = _fields_of("CheckpointRecord"), _fields_of("ErrorInfo"), _fields_of("EndCause")
 _WITH_TRIAL = frozenset(kind for kind in KINDS.values() if any(f.name == "trial_id" for f in fields(kind)))
 
 _INT64 = 2**63
@@ -76,6 +79,8 @@ def event_row(seq: int, event: Event, paths: PathTranslator) -> EventRow:
                 "score": value.score,
                 "bytes": value.bytes,
             }
+        elif isinstance(value, ErrorInfo):
+            value = {"type": value.type, "message": value.message, "traceback": value.traceback}
         data[name] = value
     return seq, event.time, kind.__name__, getattr(event, "trial_id", None), dumps(data)
 
@@ -83,12 +88,13 @@ def event_row(seq: int, event: Event, paths: PathTranslator) -> EventRow:
 def event_from_row(row: EventRow, paths: PathTranslator) -> Event:
     """The event of a row written by `event_row`."""
     kind, data = kind_of(row), loads(row[4])
-    for name in _CHECKPOINT_FIELDS[kind]:
-        if data.get(name) is not None:
-            data[name] = CheckpointRecord(**{**data[name], "path": paths.from_record(data[name]["path"])})
-    for name in _TUPLE_FIELDS[kind]:
-        if data.get(name) is not None:
-            data[name] = tuple(data[name])
+    for name in _CHECKPOINTS[kind]:
+        saved = {**data[name], "path": paths.from_record(data[name]["path"]), "trial_id": row[3]}
+        data[name] = CheckpointRecord(**saved)
+    for name in _ERRORS[kind]:
+        data[name] = ErrorInfo(**data[name])
+    for name in _CAUSES[kind]:
+        data[name] = EndCause(data[name])
     if kind in _WITH_TRIAL:
         data["trial_id"] = row[3]
     return kind(time=_time(row[1]), **data)

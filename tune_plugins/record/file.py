@@ -16,7 +16,8 @@ from tune_plugins.record.files import flush
 from tune_plugins.space.jsonable import dumps
 
 FILE_NAME = "experiment.db"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the tables and of what is in them; another number is refused. It rises until the first release."""
 APPLICATION_ID = 0x74756E65  # "tune", in the header of the file
 BUSY_TIMEOUT_S = 30.0
 
@@ -31,8 +32,9 @@ CREATE TABLE results (
     metrics TEXT NOT NULL  -- JSON; what the three columns before hold exactly is not repeated here
 );
 CREATE TABLE trials (
-    trial_id TEXT PRIMARY KEY, number INTEGER NOT NULL, dirname TEXT NOT NULL, config TEXT NOT NULL,
-    seed INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, error TEXT,
+    trial_id TEXT PRIMARY KEY, number INTEGER NOT NULL, name TEXT NOT NULL, dirname TEXT NOT NULL,
+    config TEXT NOT NULL, seed INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, cause TEXT,
+    error_type TEXT, error_message TEXT, error_traceback TEXT,
     created_at REAL, started_at REAL, ended_at REAL
 ) WITHOUT ROWID;
 CREATE TABLE configs (  -- every config a trial ever had, in order
@@ -127,7 +129,7 @@ def connect(directory: Path, readonly: bool) -> sqlite3.Connection:
     """Open the record in `directory`.
 
     Raises:
-        StorageError: it is missing, empty, no record of ours, damaged, or of a newer version.
+        StorageError: it is missing, empty, no record of ours, damaged, or of another format.
     """
     file = directory / FILE_NAME
     _check_header(file)
@@ -157,10 +159,12 @@ def _prepare(connection: sqlite3.Connection, file: Path, readonly: bool) -> sqli
             raise StorageError(
                 f"{file} is an SQLite file, but not the record of an experiment. Give the folder of an experiment."
             )
-        if version > FORMAT_VERSION:
+        if version != FORMAT_VERSION:
+            remedy = "Install a newer tune-plugins: pip install -U tune-plugins"
+            if version < FORMAT_VERSION:
+                remedy = "Open it with the version that wrote it; formats do not change any more from release 1.0 on."
             raise StorageError(
-                f"{file} has format {version}; this version of tune-plugins reads up to {FORMAT_VERSION}. "
-                "Install a newer tune-plugins: pip install -U tune-plugins"
+                f"{file} has format {version}; this version of tune-plugins reads format {FORMAT_VERSION}. {remedy}"
             )
         if not {"meta", "events", "results", "trials", "configs", "decisions", "checkpoints"} <= names:
             raise StorageError(f"{file} lacks tables of the record, so it is damaged. Take it from a backup.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import Event
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.record.codec import (
@@ -32,18 +33,21 @@ class RecordedTrial:
 
     Attributes:
         number: of the trial, from 0.
+        name: for people; empty where nobody gave it one.
         dirname: its folder inside that of the experiment.
         config: the one it has now; see `ExperimentStore.configs` for those it had.
     """
 
     trial_id: str
     number: int
+    name: str
     dirname: str
     config: dict[str, Any]
     seed: int
     status: TrialStatus
     reason: str
-    error: str | None
+    cause: EndCause | None
+    error: ErrorInfo | None
     created_at: float | None
     started_at: float | None
     ended_at: float | None
@@ -108,13 +112,10 @@ class RecordReader:
     def trials(self) -> list[RecordedTrial]:
         """All trials in order of their numbers."""
         rows = self._all(
-            "SELECT trial_id, number, dirname, config, seed, status, reason, error, created_at, started_at, ended_at "
-            "FROM trials ORDER BY number, trial_id"
+            "SELECT trial_id, number, name, dirname, config, seed, status, reason, cause, error_type, error_message, "
+            "error_traceback, created_at, started_at, ended_at FROM trials ORDER BY number, trial_id"
         )
-        return [
-            RecordedTrial(trial_id, number, dirname, loads(config), seed, TrialStatus(status), *rest)
-            for trial_id, number, dirname, config, seed, status, *rest in rows
-        ]
+        return [_trial(*row) for row in rows]
 
     def configs(self, trial_id: str | None = None) -> list[RecordedConfig]:
         """Every config that trials have or had, in order; an exploit adds one."""
@@ -149,7 +150,7 @@ class RecordReader:
         )
         return [
             RecordedCheckpoint(
-                trial, CheckpointRecord(name, iteration, self._paths.from_record(path), score, size), bool(gone)
+                trial, CheckpointRecord(name, iteration, self._paths.from_record(path), score, size, trial), bool(gone)
             )
             for trial, gone, name, iteration, path, score, size in rows
         ]
@@ -268,3 +269,20 @@ class RecordReader:
             elif doing == "read":
                 remedy = "If the file is damaged, take it from a backup together with its -wal file."
             raise StorageError(f"Cannot {doing} {self.file}: {error}. {remedy}") from error
+
+
+def _trial(*row: Any) -> RecordedTrial:
+    trial_id, number, name, dirname, config, seed, status, reason, cause, kind, message, traceback, *times = row
+    return RecordedTrial(
+        trial_id,
+        number,
+        name,
+        dirname,
+        loads(config),
+        seed,
+        TrialStatus(status),
+        reason,
+        None if cause is None else EndCause(cause),
+        None if kind is None else ErrorInfo(kind, message, traceback),
+        *times,
+    )

@@ -37,7 +37,7 @@ from tune_plugins.record.reader import (
     RecordedTrial,
     RecordReader,
 )
-from tune_plugins.space.jsonable import dumps
+from tune_plugins.space.jsonable import dumps, storable
 
 __all__ = [
     "FILE_NAME",
@@ -63,7 +63,7 @@ class ExperimentStore(RecordReader):
 
     def __init__(self, directory: Path, connection: sqlite3.Connection, readonly: bool) -> None:
         super().__init__(directory, connection, readonly)
-        self._dirnames: dict[str, str] = {}
+        self._names: dict[str, tuple[str, str]] = {}  # by trial: its name for people, and that of its folder
         self._seq: int = self._all("SELECT coalesce(max(seq), 0) FROM events")[0][0]
         self._result_id: int = self._all("SELECT coalesce(max(id), 0) FROM results")[0][0]
 
@@ -87,7 +87,7 @@ class ExperimentStore(RecordReader):
         """Open the record of an experiment, for reading unless told otherwise.
 
         Raises:
-            StorageError: it is missing, empty, something else, damaged, or of a newer version.
+            StorageError: it is missing, empty, something else, damaged, or of another format.
         """
         folder = Path(os.path.abspath(directory))
         return cls(folder, connect(folder, readonly), readonly)
@@ -107,7 +107,7 @@ class ExperimentStore(RecordReader):
                 commit may be tried again.
         """
         with self._lock:
-            if not events and not records and not self._dirnames:
+            if not events and not records and not self._names:
                 return self._seq
             seq, result_id = self._seq, self._result_id
             event_rows: list[EventRow] = []
@@ -135,10 +135,10 @@ class ExperimentStore(RecordReader):
                     many("INSERT OR REPLACE INTO checkpoints VALUES (?,?,?,?,?,?,?,?,0)", checkpoints)
                 if records:
                     self._write_records(connection, records, seq)
-                for trial_id, dirname in self._dirnames.items():
-                    connection.execute("UPDATE trials SET dirname = ? WHERE trial_id = ?", (dirname, trial_id))
+                for trial_id, names in self._names.items():
+                    connection.execute("UPDATE trials SET name = ?, dirname = ? WHERE trial_id = ?", (*names, trial_id))
             self._seq, self._result_id = seq, result_id
-            self._forget_written_dirnames()
+            self._forget_written_names()
             return seq
 
     def _write_records(self, connection: sqlite3.Connection, records: Sequence[Command], seq: int) -> None:
@@ -150,19 +150,22 @@ class ExperimentStore(RecordReader):
         statuses: dict[str, list[Any]] = {}
         for record in records:
             if isinstance(record, RecordDecision):
-                decisions.append((seq, record.trial_id, record.iteration, record.action, record.reason, record.time))
+                reason = storable(record.reason)
+                decisions.append((seq, record.trial_id, record.iteration, record.action, reason, record.time))
             elif isinstance(record, RecordStatus):
                 # only the last status of a trial stays in its row, and the first time it ran
-                row = statuses.setdefault(record.trial_id, [None] * 6)
-                if row[3] is None and record.status == TrialStatus.RUNNING:
-                    row[3] = record.time
+                row = statuses.setdefault(record.trial_id, [None] * 9)
+                if row[6] is None and record.status == TrialStatus.RUNNING:
+                    row[6] = record.time
                 ended = record.time if TrialStatus(record.status).finished else None
-                row[:3] = str(record.status), record.reason, record.error
-                row[4:] = ended, record.trial_id
+                row[:3] = str(record.status), storable(record.reason), record.cause
+                if (error := record.error) is not None:
+                    row[3:6] = map(storable, (error.type, error.message, error.traceback))
+                row[7:] = ended, record.trial_id
             elif isinstance(record, RecordTrial):
                 config = dumps(record.config)
-                dirname = self._dirnames.get(record.trial_id, f"trial_{record.trial_id}")
-                trials.append((record.trial_id, record.index, dirname, config, record.seed, record.time))
+                names = self._names.get(record.trial_id, ("", f"trial_{record.trial_id}"))
+                trials.append((record.trial_id, record.index, *names, config, record.seed, record.time))
                 configs.append((seq, record.trial_id, config, record.seed, record.time))
             elif isinstance(record, RecordExploit):
                 at, source = record.iteration, (record.source_id, record.source_iteration)
@@ -174,15 +177,17 @@ class ExperimentStore(RecordReader):
         many = connection.executemany
         if trials:
             many(
-                "INSERT INTO trials VALUES (?,?,?,?,?,'PENDING','',NULL,?,NULL,NULL) ON CONFLICT (trial_id) "
+                "INSERT INTO trials VALUES (?,?,?,?,?,?,'PENDING','',NULL,NULL,NULL,NULL,?,NULL,NULL) "
+                "ON CONFLICT (trial_id) "
                 "DO UPDATE SET number = excluded.number, config = excluded.config, seed = excluded.seed",
                 trials,
             )
             many("INSERT INTO configs (seq, trial_id, config, seed, time) VALUES (?,?,?,?,?)", configs)
         if statuses:
             updated = many(
-                "UPDATE trials SET status = ?, reason = ?, error = ?, started_at = coalesce(started_at, ?), "
-                "ended_at = ? WHERE trial_id = ?",
+                "UPDATE trials SET status = ?, reason = ?, cause = ?, error_type = coalesce(?, error_type), "
+                "error_message = coalesce(?, error_message), error_traceback = coalesce(?, error_traceback), "
+                "started_at = coalesce(started_at, ?), ended_at = ? WHERE trial_id = ?",
                 statuses.values(),
             ).rowcount
             if updated != len(statuses):
@@ -200,26 +205,29 @@ class ExperimentStore(RecordReader):
         if deleted:
             many("UPDATE checkpoints SET deleted = 1 WHERE trial_id = ? AND id = ?", deleted)
 
-    def set_dirnames(self, names: Mapping[str, str]) -> None:
-        """Name the folders of trials (default ``trial_<id>``); written with the next `commit`.
+    def set_names(self, names: Mapping[str, tuple[str, str]]) -> None:
+        """Name trials for people, and their folders (default ``trial_<id>``); written with the next `commit`.
+
+        Args:
+            names: by id of the trial: its name, any text; and the name of its folder.
 
         Raises:
-            ArgumentError: a name that may not become part of a path.
+            ArgumentError: a name of a folder that may not become part of a path.
         """
-        mistakes = [m for name in names.values() if (m := check_name("dirname", name))]
+        mistakes = [m for _, dirname in names.values() if (m := check_name("dirname", dirname))]
         if mistakes:
-            raise ArgumentError("ExperimentStore.set_dirnames", mistakes)
+            raise ArgumentError("ExperimentStore.set_names", mistakes)
         with self._lock:
-            self._dirnames.update(names)
+            self._names.update({trial_id: (storable(name), dirname) for trial_id, (name, dirname) in names.items()})
 
-    def _forget_written_dirnames(self) -> None:
-        if self._dirnames:
+    def _forget_written_names(self) -> None:
+        if self._names:
             known = set()
-            for trial_id in self._dirnames:
+            for trial_id in self._names:
                 if self._connection.execute("SELECT 1 FROM trials WHERE trial_id = ?", (trial_id,)).fetchone():
                     known.add(trial_id)
             for trial_id in known:
-                del self._dirnames[trial_id]
+                del self._names[trial_id]
 
     def set_meta(self, meta: Mapping[str, Any]) -> None:
         """Add facts about the experiment; keys that exist are replaced."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial, TrialStatus
@@ -186,7 +187,7 @@ class MedianStoppingRule(TrialScheduler):
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its averages stay."""
-        self._stopped += trial.reason.startswith("stopped at ")
+        self._stopped += trial.cause is EndCause.SCHEDULER
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:

@@ -284,10 +284,9 @@ class PopulationBasedTraining(TrialScheduler):
         donor = rng.choice(donors)
         donation = donor.trial.donation(trial.iteration)
         assert donation is not None and donor.score is not None
-        owner, checkpoint = donation
-        state = f"iteration {checkpoint.iteration}"
-        if owner != donor.trial.id:
-            state += f", saved by trial {owner}"
+        state = f"iteration {donation.iteration}"
+        if donation.trial_id != donor.trial.id:
+            state += f", saved by trial {donation.trial_id}"
         config = self._explored(member, donor, rng)
         told = f"; {changes(trial.config, config)}" if self.log_config else ""
         member.marks = dict(donor.marks)

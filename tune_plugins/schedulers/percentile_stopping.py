@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial
@@ -129,7 +130,7 @@ class PercentileStopping(TrialScheduler):
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its values stay."""
-        self._stopped += trial.reason.startswith("stopped at ")
+        self._stopped += trial.cause is EndCause.SCHEDULER
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:

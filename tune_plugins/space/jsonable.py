@@ -1,4 +1,4 @@
-"""Values of users as compact JSON: exact for what JSON knows, a description for the rest, never a pickle."""
+"""Values of users as compact JSON and as text: exact where JSON can, a description elsewhere, never a pickle."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def to_plain(value: Any, depth: int = 0) -> Any:
         if isinstance(value, (list, tuple)):
             return [to_plain(v, depth + 1) for v in value]
     return describe(value)
+
+
+def storable(text: str) -> str:
+    """`text` with what UTF-8 cannot hold (lone surrogates, as in the name of a broken file) written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _make_encode() -> Callable[[Any], str]:

@@ -12,13 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from tune_plugins import session as session_module
-from tune_plugins.core.events import TrialErrored, TrialFinished
+from tune_plugins.core.ends import RETURNED
+from tune_plugins.core.events import TrialFinished
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.session import Verdict
 from tune_plugins.session.values import plain
 from tune_plugins.worker import children
+from tune_plugins.worker.failures import errored
 from tune_plugins.worker.messages import Job
-from tune_plugins.worker.session import Mail, TrialSession, describe
+from tune_plugins.worker.session import Mail, TrialSession
 
 
 def run_job(
@@ -74,7 +76,7 @@ def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> 
         # Where the ranks of a distributed training were told to end, those that wait for them fail.
         session.raise_if_unwound()
         if session in children.told_to_stop:
-            raise TrialStopped(session.stop_reason) from None
+            raise TrialStopped(session.end.reason if session.end else "") from None
         raise
     session.raise_if_unwound()
 
@@ -89,7 +91,7 @@ def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> N
                 returned.close()
                 break
     elif isinstance(returned, dict):
-        if not session.stop_reason:
+        if session.end is None:
             session.report_returned(returned)
     elif returned is not None and not session.has_reported:  # else it is what a script ends with: a model, a history
         raise TypeError(
@@ -112,15 +114,15 @@ def _next_attempt(job: Job, session: TrialSession) -> Job:
 
 
 def _finish(session: TrialSession, mail: Mail) -> None:
-    reason = session.stop_reason or "the trial function returned"
-    if (error := session.close(TrialFinished(time.time(), session.job.trial_id, reason))) is not None:
+    end = session.end or RETURNED
+    if (error := session.close(TrialFinished(time.time(), session.job.trial_id, end.reason, end.cause))) is not None:
         _fail(session, mail, error)
 
 
 def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:
     # The next attempt is to go on from the last checkpoint, which may still be on its way to the disk.
     session.settle()
-    mail.event(TrialErrored(time.time(), session.job.trial_id, describe(error)))
+    mail.event(errored(session.job.trial_id, error))
 
 
 def seed_everything(seed: int) -> None:

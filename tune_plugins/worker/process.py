@@ -11,15 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
 from tune_plugins.worker.attempt import run_job, seed_everything
 from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
+from tune_plugins.worker.failures import as_data, errored
 from tune_plugins.worker.messages import Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.worker.output import OutputCapture
-from tune_plugins.worker.session import describe
 
 _FLUSH_S = 0.08  # somewhat less than the 100 ms that a report may wait
 _QUEUE_LIMIT = 2000  # a report that finds so many queued sends them itself, at the driver's pace
@@ -87,8 +88,10 @@ class Worker:
                 try:
                     self._queue_job(unpack(message.data))
                 except Exception as error:
-                    what = f"the config of the trial cannot be loaded in a worker process\n{describe(error)}"
-                    self._mail.send(TrialErrored(time.time(), message.trial_id, what, fatal=True))
+                    found = as_data(error)
+                    what = f"the config of the trial cannot be loaded in a worker process: {found.message}"
+                    told = replace(found, message=what)
+                    self._mail.send(TrialErrored(time.time(), message.trial_id, told, fatal=True))
             elif isinstance(message, Recall):
                 with self._jobs_changed:
                     recalled = tuple(job.trial_id for job in self._jobs if job is not None)
@@ -114,7 +117,7 @@ class Worker:
             run_job(job, self._trainable, self._mail, self._background, self._reset)
         except (OSError, KeyboardInterrupt) as error:
             # The log files cannot be written; or user code raised KeyboardInterrupt, since SIGINT is ignored here.
-            self._mail.event(TrialErrored(time.time(), job.trial_id, describe(error)))
+            self._mail.event(errored(job.trial_id, error))
         finally:
             capture.end()
             self._mail.end()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from tune_plugins.core.ends import End
 from tune_plugins.core.events import (
     CheckpointSaved,
     Event,
@@ -21,10 +20,9 @@ from tune_plugins.core.events import (
     GrantLease,
     PauseTrial,
     StopTrial,
-    TrialErrored,
     TrialPaused,
 )
-from tune_plugins.core.leases import reached, stop_reason
+from tune_plugins.core.leases import end_of, reached
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import CheckpointRecord
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
@@ -33,6 +31,7 @@ from tune_plugins.session.contract import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, exploit_in_place
 from tune_plugins.session.values import PLAIN, plain
 from tune_plugins.space.nested import copy_of
+from tune_plugins.worker.failures import errored
 from tune_plugins.worker.messages import Job
 
 
@@ -83,7 +82,7 @@ class TrialSession:
         start = job.checkpoint
         self.start_checkpoint = None if start is None or start.path is None else Checkpoint(start.path)
         self.iteration = job.iteration
-        self.stop_reason = ""
+        self.end: End | None = None
         self.exploit: ExploitTrial | None = None
         self._lease = job.lease
         self._last: dict[str, Any] = {}
@@ -110,8 +109,8 @@ class TrialSession:
         save_every: int = 0,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
-        if self.stop_reason:
-            raise TrialStopped(f"report() after the trial was stopped: {self.stop_reason}")
+        if self.end is not None:
+            raise TrialStopped(f"report() after the trial was stopped: {self.end.reason}")
         self.raise_if_unwound()
         self._raise_save_error()
         result: dict[str, Any] = {}
@@ -132,13 +131,13 @@ class TrialSession:
             self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
         elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
             self._write(model.save_state, wait=waits)
-        reason = stop_reason(result, lease, self.job.stop)
-        if not reason and (wish := self.mail.stop_wanted()) is not None:
-            reason = wish.reason
-        if waits and not reason:
+        end = end_of(result, lease, self.job.stop)
+        if end is None and (wish := self.mail.stop_wanted()) is not None:
+            end = End(wish.cause, wish.reason)
+        if waits and end is None:
             return self._await_verdict(result, model)
         self.mail.result(result)
-        return self._stop(reason) if reason else Verdict.CONTINUE
+        return Verdict.CONTINUE if end is None else self._stop(end)
 
     @property
     def has_reported(self) -> bool:
@@ -157,8 +156,8 @@ class TrialSession:
         self._last = {**self._last, **added, "training_iteration": self.iteration, **now}
         self.mail.result(self._last)
 
-    def _stop(self, reason: str) -> Verdict:
-        self.stop_reason = reason
+    def _stop(self, end: End) -> Verdict:
+        self.end = end
         return Verdict.STOP
 
     def _await_verdict(self, result: dict[str, Any], model: ModelPort | None) -> Verdict:
@@ -171,7 +170,7 @@ class TrialSession:
                 self._clock += time.perf_counter() - paused_at
                 return Verdict.CONTINUE
             if isinstance(verdict, StopTrial):
-                return self._stop(verdict.reason)
+                return self._stop(End(verdict.cause, verdict.reason))
             if isinstance(verdict, ExploitTrial):
                 self._exploit(verdict, model)
                 return Verdict.CONTINUE
@@ -197,7 +196,7 @@ class TrialSession:
             self.exploit = exploit
             why = str(reason)
             self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=False, reason=why))
-            self._unwind(TrialRestarted(f"goes on from trial {exploit.source_id}; {why}"))
+            self._unwind(TrialRestarted(f"goes on from trial {donor.trial_id}; {why}"))
         self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=True, reason=done))
         self.job = replace(self.job, config=exploit.config, checkpoint=donor, iteration=donor.iteration)
         self.config.clear()
@@ -260,14 +259,14 @@ class TrialSession:
 
         def commit() -> None:
             try:
-                record = writer.commit(iteration, score, last)
+                record = writer.commit(iteration, score, last, trial_id=trial_id)
             except BaseException as error:
                 with self._ending:
                     self._save_error = error
                     late = self._closed
                 if late:
                     # The trial was over already: nobody else will say that its last checkpoint is missing.
-                    self.mail.event(TrialErrored(time.time(), trial_id, describe(error), fatal=True))
+                    self.mail.event(errored(trial_id, error, fatal=True))
             else:
                 self.mail.event(CheckpointSaved(time.time(), trial_id, record))
 
@@ -307,15 +306,3 @@ def _elapsed_at(record: CheckpointRecord | None) -> float:
 
 def _copy(checkpoint: Checkpoint, directory: Path) -> None:
     checkpoint.to_directory(directory)
-
-
-def describe(error: BaseException) -> str:
-    """Traceback, type and message of an error as text, without the frames of this engine."""
-    frames = error.__traceback__
-    here = os.path.dirname(os.path.abspath(__file__))
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(here):
-        frames = frames.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, frames)).strip()
-    except Exception as broken:  # a user's __str__ may raise
-        return f"{type(error).__module__}.{type(error).__qualname__}: <str() failed: {type(broken).__name__}>"

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     Command,
     Event,
@@ -88,6 +89,13 @@ class _Packed(NamedTuple):
     number: int
     data: bytes
     shape: Shape
+
+
+class _Loss(NamedTuple):
+    """What became of a worker process, in words and as data."""
+
+    text: str
+    cause: EndCause = EndCause.WORKER_LOST
 
 
 class RayRuntime(Runtime):
@@ -296,7 +304,7 @@ class RayRuntime(Runtime):
     def _drop(self, stop: StopTrial) -> None:
         """Stop a trial that no worker has begun."""
         self._forget(stop.trial_id)
-        self._own_events.append(TrialFinished(time.time(), stop.trial_id, stop.reason))
+        self._own_events.append(TrialFinished(time.time(), stop.trial_id, stop.reason, stop.cause))
 
     def _recall(self, seat: _Seat) -> None:
         seat.recalled = True
@@ -432,19 +440,21 @@ class RayRuntime(Runtime):
         """The process of a worker is gone: its running trial has failed, those in line go elsewhere."""
         events: list[Event] = []
         told = all(trial_id in self._stops for trial_id in seat.trials)
-        text, preempted = ("ended on request", False) if told else self._cause(seat)
+        loss = _Loss("ended on request") if told else self._loss(seat)
         for number, trial_id in enumerate(list(seat.trials)):
             del self._seat_of[trial_id]
             if number == 0 or trial_id in self._stops:
                 self._forget(trial_id)
-                events.append(WorkerLost(time.time(), trial_id, text, preempted))
+                error = ErrorInfo("WorkerLostError", loss.text)
+                preempted = loss.cause is EndCause.NODE_LOST
+                events.append(WorkerLost(time.time(), trial_id, error, preempted, loss.cause))
             else:
                 self._wait_again(trial_id)
         self._dispose(seat)
         return events
 
-    def _cause(self, seat: _Seat) -> tuple[str, bool]:
-        """Why a worker ended, in words, and whether its node was lost.
+    def _loss(self, seat: _Seat) -> _Loss:
+        """Why a worker ended.
 
         Raises:
             TuneError: it could not load the trial function, so that no worker can.
@@ -455,25 +465,25 @@ class RayRuntime(Runtime):
         try:
             ray.get(seat.worker.serving, timeout=2.0)
         except GetTimeoutError:
-            return "WorkerLostError: the process of the trial closed its connection", False
+            return _Loss("the process of the trial closed its connection")
         except OutOfMemoryError as error:
-            return f"WorkerLostError: the process of the trial was ended for want of memory. {error}", False
+            return _Loss(f"the process of the trial was ended for want of memory. {error}", EndCause.OUT_OF_MEMORY)
         except RayTaskError as error:
             if seat.node:
-                return f"WorkerLostError: the worker process of the trial failed. {error}", False
+                return _Loss(f"the worker process of the trial failed. {error}")
             raise TuneError(f"the trial function could not be loaded in a worker process:\n{error}") from error
         except ActorDiedError as error:
             text = " ".join(str(error).split())
             if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
-                return f"WorkerLostError: the process of the trial was ended for want of memory. {text}", False
+                return _Loss(f"the process of the trial was ended for want of memory. {text}", EndCause.OUT_OF_MEMORY)
             if seat.node in {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}:
-                return f"WorkerLostError: the node of the trial was lost (node {seat.node})", True
+                return _Loss(f"the node of the trial was lost (node {seat.node})", EndCause.NODE_LOST)
             if "connection error code" in text:
-                return f"WorkerLostError: the process of the trial (pid {seat.pid}) {_SUDDEN}", False
-            return f"WorkerLostError: the process of the trial died. {text}", False
+                return _Loss(f"the process of the trial (pid {seat.pid}) {_SUDDEN}")
+            return _Loss(f"the process of the trial died. {text}")
         except RayError as error:
-            return f"WorkerLostError: the process of the trial was lost. {error}", False
-        return "WorkerLostError: the process of the trial left while the trial was running", False
+            return _Loss(f"the process of the trial was lost. {error}")
+        return _Loss("the process of the trial left while the trial was running")
 
     def _end_overdue(self, now: float) -> None:
         """End processes whose trial was told to stop now and did not come to its next report in time."""
@@ -531,11 +541,11 @@ class RayRuntime(Runtime):
                 self._retire(other)
 
     def _failed_to_start(self, seat: _Seat) -> list[Event]:
-        text, _ = self._cause(seat)
+        loss = self._loss(seat)
         # A warm worker may have died between two runs, which says nothing about new ones.
         self._failed_starts += not seat.worker.warm
         if self._failed_starts >= _MOST_FAILED_STARTS:
-            raise TuneError(f"{_MOST_FAILED_STARTS} worker processes died before they could start. {text}")
+            raise TuneError(f"{_MOST_FAILED_STARTS} worker processes died before they could start. {loss.text}")
         return self._lost(seat)
 
     def _retire(self, seat: _Seat) -> None:

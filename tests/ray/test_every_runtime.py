@@ -1,0 +1,286 @@
+"""What holds on Ray, inline and under the virtual clock alike: hooks, causes of ends, errors, retention.
+
+Many cases are those of bug reports about other tuners; where one is, its number stands beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_plugins as tune
+from tune_plugins.callbacks import Callback
+from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.record.store import ExperimentStore
+from tune_plugins.results import ResultGrid
+from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule, PopulationBasedTraining
+
+Run = Callable[..., ResultGrid]
+STEPS = 8
+
+
+def _save(folder: Path, step: int) -> tune.Checkpoint:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "step").write_text(str(step))
+    return tune.Checkpoint(folder)
+
+
+def train(config: dict[str, Any]) -> None:
+    """Eight steps, the loss of each is ``x / step``; goes on from its checkpoint."""
+    first = 0
+    if (start := tune.get_checkpoint()) is not None:
+        first = int(Path(start.path, "step").read_text())
+    folder = Path(tune.get_context().get_trial_dir(), "mine")
+    for step in range(first + 1, STEPS + 1):
+        tune.report({"loss": config["x"] / step}, checkpoint=_save(folder, step))
+
+
+class Simulated:
+    """The same training as `train`, known beforehand."""
+
+    def start(self, index: int, config: dict[str, Any], seed: int) -> int:
+        return 0
+
+    def step(self, state: int, config: dict[str, Any]) -> tuple[int, dict[str, float], float] | None:
+        return None if state == STEPS else (state + 1, {"loss": config["x"] / (state + 1)}, 1.0)
+
+
+@pytest.fixture(params=["ray", "inline", "simulated"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Tunes the same training on one of the runtimes."""
+    kind = request.param
+
+    def go(*, samples: int = 4, scheduler: Any = None, budget: float | None = None, **options: Any) -> ResultGrid:
+        tuning = tune.TuneConfig(
+            metric="loss", mode="min", num_samples=samples, seed=3, scheduler=scheduler, time_budget_s=budget
+        )
+        config = tune.RunConfig(**{"verbose": 0, "storage_path": tmp_path, "name": "run", **options})
+        space = {"x": tune.uniform(1, 2)}
+        if kind == "simulated":
+            cluster = tune.SimulatedCluster(workers=2)
+            return tune.simulate(Simulated(), param_space=space, tune_config=tuning, run_config=config, cluster=cluster)
+        config.runtime = kind
+        return tune.Tuner(train, param_space=space, tune_config=tuning, run_config=config).fit()
+
+    return go
+
+
+class Listener(Callback):
+    """Takes down what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def setup(self, run: Any) -> None:
+        self.calls.append(("setup", run.total_trials))
+
+    def on_trial_start(self, trials: Any, trial: Any) -> None:
+        self.calls.append(("start", trial.id))
+
+    def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.calls.append(("result", trial.id, result["training_iteration"]))
+
+    def on_trial_complete(self, trials: Any, trial: Any) -> None:
+        self.calls.append(("complete", trial.id, trial.cause))
+
+    def on_experiment_end(self, trials: Any, reason: str) -> None:
+        self.calls.append(("end", reason))
+
+
+def test_hooks_come_in_the_same_order(run: Run) -> None:
+    listener = Listener()
+    run(callbacks=[listener], stop={"training_iteration": 5})
+    assert listener.calls[0] == ("setup", 4)
+    assert listener.calls[-1] == ("end", "")
+    for trial_id in ("00000", "00001", "00002", "00003"):
+        assert [call[::2] if len(call) > 2 else call[:1] for call in listener.calls if trial_id in call[1:2]] == [
+            ("start",),
+            *[("result", iteration) for iteration in range(1, 6)],
+            ("complete", EndCause.THRESHOLD),
+        ]
+
+
+def test_a_callback_that_raises_harms_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Optuna's 2017: a logger that cannot be reached ends the study."""
+
+    class Unreachable(Callback):
+        def on_trial_complete(self, trials: Any, trial: Any) -> None:
+            raise ConnectionError("no route to host")
+
+    results = run(callbacks=[Unreachable()])
+    assert [result.cause for result in results] == [EndCause.FINISHED] * 4
+    assert caplog.text.count("Unreachable.on_trial_complete raised") == 1
+
+
+CAUSES: dict[str, tuple[dict[str, Any], set[EndCause]]] = {
+    "nothing": ({}, {EndCause.FINISHED}),
+    "threshold": ({"stop": {"training_iteration": 3}}, {EndCause.THRESHOLD}),
+    "function": ({"stop": lambda trial_id, result: result["training_iteration"] == 3}, {EndCause.STOPPER}),
+    "max_t": ({"scheduler": MedianStoppingRule(grace_period=100, time_attr="training_iteration")}, {EndCause.FINISHED}),
+    "asha": (
+        {"scheduler": ASHAScheduler(max_t=4, grace_period=1, reduction_factor=2, min_results_per_rung=1)},
+        {EndCause.SCHEDULED_END, EndCause.SCHEDULER},
+    ),
+    "hyperband": ({"scheduler": HyperBandScheduler(max_t=4, reduction_factor=2), "samples": 8}, set()),
+}
+
+
+@pytest.mark.parametrize("how", CAUSES)
+def test_causes_of_ends(run: Run, how: str) -> None:
+    options, expected = CAUSES[how]
+    results = run(**options)
+    causes = {result.cause for result in results}
+    assert causes == expected if expected else causes <= {EndCause.SCHEDULED_END, EndCause.SCHEDULER}
+    for result in results:
+        assert result.reason
+        assert result.cause is not None
+        assert result.cause.full == (result.cause not in (EndCause.SCHEDULER, EndCause.STOPPER))
+        if result.cause is EndCause.SCHEDULER:
+            assert "SCHEDULER" not in result.reason, "sentences are for people"
+
+
+@pytest.mark.parametrize("run", ["ray", "inline"], indirect=True)  # tests/driver/test_simulated.py has the third one
+def test_ctrl_c_is_the_users(run: Run) -> None:
+    class Impatient(Callback):
+        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+            if result["training_iteration"] == 3 and trial.id == "00001":
+                os.kill(os.getpid(), signal.SIGINT)
+
+    results = run(samples=50, callbacks=[Impatient()])
+    assert len(results) < 50
+    causes = {result.cause for result in results}
+    assert causes <= {EndCause.FINISHED, EndCause.USER}
+    assert all("Ctrl-C" in result.reason for result in results if result.cause is EndCause.USER)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_population_with_few_checkpoints_kept(run: Run, keep: int, tmp_path: Path) -> None:
+    """Ray's 8441, 9036 and 27170: a donor's checkpoint is deleted before it was loaded, or was never there."""
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        quantile_fraction=0.5,
+        hyperparam_mutations={"x": tune.uniform(1, 2)},
+    )
+    results = run(scheduler=scheduler, checkpoint_config=tune.CheckpointConfig(num_to_keep=keep))
+    assert [str(result.status) for result in results] == ["TERMINATED"] * 4
+    with ExperimentStore.open(tmp_path / "run") as store:
+        assert store.exploits()
+        left = [kept.record for kept in store.checkpoints()]
+        saved = store.checkpoints(include_deleted=True)
+    assert len(saved) > len(left)
+    for result in results:
+        own = [checkpoint for checkpoint in left if checkpoint.trial_id == result.trial_id]
+        assert 1 <= len(own) <= keep
+    for checkpoint in left:
+        assert checkpoint.path is None or Path(checkpoint.path).is_dir(), "the record says that it is there"
+    on_disk = {str(path) for path in (tmp_path / "run").glob("trial_*/checkpoint_*")}
+    assert on_disk == {checkpoint.path for checkpoint in left if checkpoint.path is not None}
+
+
+class Unpicklable(RuntimeError):
+    """Cannot travel: Ray's pull request 23475."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("this exception cannot be pickled")
+
+
+class Demanding(ValueError):
+    """Its constructor wants more than pickle gives: Ray's 54379."""
+
+    def __init__(self, code: int, *, detail: str) -> None:
+        super().__init__(f"code {code}: {detail}")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even a message")
+
+
+class OutOfMemoryError(RuntimeError):
+    """As PyTorch names its own, which is no MemoryError: Ray's 3947 and 4061, Optuna's 1224."""
+
+
+def _chained() -> None:
+    try:
+        {}["inner"]
+    except KeyError as error:
+        raise ValueError("outer") from error
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+SEVERAL_LINES = "one\nTraceback (most recent call last):\n  two"
+FAILURES: dict[str, tuple[Callable[[], Any], str, str, EndCause]] = {
+    "unpicklable": (lambda: _raise(Unpicklable("no")), "Unpicklable", "no", EndCause.FAILED),
+    "demanding": (lambda: _raise(Demanding(3, detail="bad")), "Demanding", "code 3: bad", EndCause.FAILED),
+    "mute": (lambda: _raise(Mute()), "Mute", "<str() failed: RuntimeError>", EndCause.FAILED),
+    "chained": (_chained, "ValueError", "outer", EndCause.FAILED),
+    "multiline": (lambda: _raise(ValueError(SEVERAL_LINES)), "ValueError", SEVERAL_LINES, EndCause.FAILED),
+    "empty": (lambda: _raise(ValueError()), "ValueError", "", EndCause.FAILED),
+    "group": (lambda: _raise(ExceptionGroup("both", [KeyError()])), "ExceptionGroup", "both", EndCause.FAILED),
+    "exit": (lambda: _raise(SystemExit(3)), "SystemExit", "3", EndCause.FAILED),
+    "not utf-8": (lambda: _raise(ValueError("\udcff broken")), "ValueError", "broken", EndCause.FAILED),
+    "memory": (lambda: _raise(MemoryError("no room")), "MemoryError", "no room", EndCause.OUT_OF_MEMORY),
+    "device memory": (lambda: _raise(OutOfMemoryError("CUDA")), "OutOfMemoryError", "CUDA", EndCause.OUT_OF_MEMORY),
+}
+
+
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+@pytest.mark.parametrize("name", FAILURES)
+def test_errors_arrive_as_type_message_and_traceback(fit: Any, runtime: str, name: str) -> None:
+    fail, kind, message, cause = FAILURES[name]
+    told: list[ErrorInfo] = []
+
+    class Notifier(Callback):
+        def on_trial_error(self, trials: Any, trial: Any, error: ErrorInfo) -> None:
+            told.append(error)
+
+    def failing(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+        fail()
+
+    (result,) = fit(failing, runtime=runtime, callbacks=[Notifier()])
+    assert (str(result.status), result.cause) == ("ERROR", cause)
+    error = result.error
+    assert error is not None
+    assert error.type_name.rpartition(".")[2] == kind
+    assert message in error.message
+    assert "in failing" in error.traceback and "worker/attempt.py" not in error.traceback
+    if name == "chained":
+        assert "KeyError: 'inner'" in error.traceback and "direct cause" in error.traceback
+    assert result.metrics["loss"] == 1.0, "what was reported before it failed is there"
+    assert [(one.type, one.message) for one in told] == [(error.type_name, error.message)]
+
+
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+def test_the_first_trial_may_fail_and_the_best_of_the_others_is_found(fit: Any, runtime: str) -> None:
+    """neptune-optuna's 4: the first trial raises, and nothing can be asked any more."""
+
+    def failing(config: dict[str, Any]) -> dict[str, Any]:
+        if config["x"] == 0:
+            raise ZeroDivisionError
+        return {"loss": config["x"]}
+
+    grid = fit(failing, {"x": tune.grid_search([0, 2, 1])}, runtime=runtime, metric="loss", mode="min")
+    assert grid.get_best_result().config == {"x": 1}
+    assert [result.cause for result in grid] == [EndCause.FAILED, EndCause.FINISHED, EndCause.FINISHED]
+
+
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+def test_fail_fast_raises_what_the_trial_raised(fit: Any, runtime: str) -> None:
+    """Ray's 9672 and 2814: the underlying error is wanted, not one about it."""
+
+    def failing(config: dict[str, Any]) -> None:
+        raise Demanding(7, detail="wrong data")
+
+    with pytest.raises(tune.TrialError, match="code 7: wrong data") as caught:
+        fit(failing, runtime=runtime, fail_fast="raise")
+    assert caught.value.type_name.endswith("Demanding")
