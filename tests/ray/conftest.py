@@ -106,7 +106,7 @@ class Driver:
                 return line
         pytest.fail(f"the driver never printed {word!r}: {self.process.communicate()[1]}")
 
-    def end(self, timeout: float = 60) -> tuple[int, str, str]:
+    def end(self, timeout: float = 800) -> tuple[int, str, str]:
         """Exit code, standard output (the rest of it) and standard error."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err
