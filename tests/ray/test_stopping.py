@@ -153,7 +153,7 @@ def test_trials_under_fifo_never_wait(fit: Any, tmp_path: Path) -> None:
         def on_trial_start(self, trials: Any, trial: Any) -> None:
             limit = time.monotonic() + 300
             while not (came := (tmp_path / trial.id).exists()) and time.monotonic() < limit:
-                os.sched_yield()
+                time.sleep(0.005)
             self.came.append(came)
 
     grid = fit(train, {"folder": str(tmp_path)}, num_samples=2, callbacks=[busy := Busy()])
