@@ -2,6 +2,7 @@
 #
 #   make demo    tune XGBoost on real flights and show the result
 #   make test    lint, types and all tests
+#   make check   lint, types and the tests that need neither Ray nor a framework
 #   make lint    ruff and mypy only
 #   make bench   measure against the goals; ends non-zero when one is missed
 #   make docs    build the documentation into docs/_build/html
@@ -23,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test check lint bench docs clean
 
 help:
 	@sed -n 's/^#   make/make/p' $(firstword $(MAKEFILE_LIST))
@@ -32,7 +33,10 @@ demo: $(STAMPS)/demo
 	$(BIN)/python examples/xgboost_flights.py
 
 test: $(STAMPS)/dev lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python tests/run.py $(PYTEST_ARGS)
+
+check: $(STAMPS)/dev lint
+	$(BIN)/python tests/run.py --fast $(PYTEST_ARGS)
 
 # mypy looks at the installed wheel, not at the checkout, for two reasons. The folder integrations/ becomes
 # tune_plugins.integrations only by the build, which a static checker cannot know. And users' checkers see the

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -18,26 +15,6 @@ from tune_plugins.core.ends import EndCause
 from tune_plugins.core.transitions import TRANSITIONS
 
 ALL_MOVES = [(str(s), name, str(after)) for s, row in TRANSITIONS.items() for name, after in row.items()]
-
-# Runs every Python block of a page in one namespace, all pages in one process so that Ray starts once.
-RUN_PAGES = """
-import pathlib, re, sys, traceback
-
-if __name__ == "__main__":
-    failed = []
-    for page in sys.argv[1:]:
-        blocks = re.findall(r"^```python\\n(.*?)^```", pathlib.Path(page).read_text(), re.M | re.S)
-        print(f"--- {page}: {len(blocks)} blocks", flush=True)
-        space = {"__name__": "__main__"}
-        for number, block in enumerate(blocks, 1):
-            try:
-                exec(compile(block, f"{page}, block {number}", "exec"), space)
-            except BaseException:
-                traceback.print_exc()
-                failed.append(f"{page}, block {number}")
-                break
-    sys.exit(f"failed: {failed}" if failed else 0)
-"""
 
 
 def load(path: Path) -> ModuleType:
@@ -92,29 +69,6 @@ def test_reference_describes_every_public_name(repository: Path) -> None:
     public = {f"tune_plugins.{name}" for name in tune_plugins.__all__ if not name.startswith("__")}
     modules = {name for name in public if isinstance(getattr(tune_plugins, name.rpartition(".")[2]), ModuleType)}
     assert public - modules <= described
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_code_in_the_pages_runs(repository: Path, tmp_path: Path) -> None:
-    """Blocks marked `python` are complete programs, page by page; a fragment is marked `py` instead."""
-    pages = sorted(
-        page
-        for page in (repository / "docs").rglob("*.md")
-        if not {"_build", "generated"} & set(page.relative_to(repository).parts)
-    )
-    (tmp_path / "run_pages.py").write_text(RUN_PAGES)
-    done = subprocess.run(
-        [sys.executable, "run_pages.py", *map(str, pages)],
-        cwd=tmp_path,
-        env=os.environ | {"KERAS_BACKEND": "torch"},  # as the page of Keras says: before the run is started
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
 
 
 def test_results_page_names_every_cause_of_an_end(repository: Path) -> None:

@@ -1,4 +1,8 @@
-"""The Keras adapter against the real Keras: on PyTorch in this process, on JAX in one that the last test starts."""
+"""The Keras adapter against the real Keras: on the back end that this process has.
+
+tests/integrations/test_keras_conformance.py runs these cases on the other one, without those marked `one_back_end`:
+what they are about is the same on each.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,6 @@ from tune_plugins.testing import Exploit, RecordingSession
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2
 BACKEND = keras.backend.backend()
-OTHER = "jax" if BACKEND == "torch" else "torch"
 EPOCHS = 4
 
 _random = np.random.default_rng(0)
@@ -135,12 +138,14 @@ def test_in_a_trial_the_model_is_the_same_too() -> None:
     assert same(model, bare)
 
 
+@pytest.mark.one_back_end
 def test_batches_are_not_watched_unless_asked_for() -> None:
     """A callback with `on_train_batch_end` makes Keras read the metrics back after every step."""
     assert keras.src.utils.is_default(TuneReportCheckpointCallback().on_train_batch_end)
     assert not keras.src.utils.is_default(TuneReportCallback(None, "train_batch_end").on_train_batch_end)
 
 
+@pytest.mark.one_back_end
 def test_a_missing_back_end_is_named_with_those_there_are(tmp_path: Path) -> None:
     """PyTorch alone is installed, and nobody has said that Keras is to use it."""
     code = """
@@ -170,6 +175,7 @@ except MissingDependencyError as error:
 # --- what is reported
 
 
+@pytest.mark.one_back_end
 @pytest.mark.parametrize("first", [True, False])
 def test_every_epoch_with_what_the_others_add(first: bool) -> None:
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 / (epoch + 1))
@@ -182,6 +188,7 @@ def test_every_epoch_with_what_the_others_add(first: bool) -> None:
     assert all(type(value) is float for report in session.reports for value in report.metrics.values())
 
 
+@pytest.mark.one_back_end
 def test_metric_of_validation_that_is_not_in_every_epoch() -> None:
     with RecordingSession() as session:
         fit(build(), TuneReportCallback(["loss", "val_loss"]), validation_freq=2, **VALIDATION)
@@ -205,6 +212,7 @@ def test_metric_of_several_values() -> None:
     assert set(score) == {"0", "1"} and all(type(value) is float for value in score.values())
 
 
+@pytest.mark.one_back_end
 def test_all_wrong_arguments_at_once() -> None:
     with pytest.raises(ArgumentError, match="5 mistakes") as caught:
         TuneReportCheckpointCallback([1], "epoch_start", "test_end", "../model.h5", -1)  # type: ignore[list-item]
@@ -215,6 +223,7 @@ def test_all_wrong_arguments_at_once() -> None:
         TuneReportCheckpointCallback(checkpoint_on="train_batch_end")
 
 
+@pytest.mark.one_back_end
 def test_two_reporting_callbacks_are_refused() -> None:
     with RecordingSession(), pytest.raises(ArgumentError, match="more than once"):
         fit(build(), TuneReportCallback(), TuneReportCheckpointCallback())
@@ -309,6 +318,7 @@ def test_a_stopped_trial_goes_on_as_if_it_had_never_been(source: str, model: Any
     assert same(resumed, whole)
 
 
+@pytest.mark.one_back_end
 def test_a_model_that_fit_leaves_unbuilt_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under TensorFlow, where the first batch builds the model."""
     with RecordingSession(stop_at=2) as before:
@@ -329,6 +339,7 @@ def test_a_model_that_fit_leaves_unbuilt_is_built(monkeypatch: pytest.MonkeyPatc
     assert same(resumed, whole)
 
 
+@pytest.mark.one_back_end
 def test_complete_checkpoint_gets_no_further_epoch() -> None:
     with RecordingSession() as before:
         fit(build(), TuneReportCheckpointCallback())
@@ -340,6 +351,7 @@ def test_complete_checkpoint_gets_no_further_epoch() -> None:
     assert session.iterations == [5]
 
 
+@pytest.mark.one_back_end
 @pytest.mark.parametrize("first", [True, False])
 def test_a_backup_of_keras_does_not_take_the_place_of_the_checkpoint(first: bool, tmp_path: Path) -> None:
     def callbacks() -> list[Any]:
@@ -359,6 +371,7 @@ def test_a_backup_of_keras_does_not_take_the_place_of_the_checkpoint(first: bool
     assert session.iterations == [3, 4, 5]  # Keras has forgotten where the backup had begun
 
 
+@pytest.mark.one_back_end
 def test_weights_alone_begin_with_the_first_epoch_whatever_a_backup_says(tmp_path: Path) -> None:
     fit(build(), keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False), epochs=2)
     build().save_weights(tmp_path / "model.weights.h5")
@@ -368,6 +381,7 @@ def test_weights_alone_begin_with_the_first_epoch_whatever_a_backup_says(tmp_pat
     assert record.epoch == [0, 1, 2, 3]
 
 
+@pytest.mark.one_back_end
 def test_initial_epoch_of_the_script_counts() -> None:
     with RecordingSession() as session:
         fit(build(), TuneReportCheckpointCallback(), initial_epoch=2)
@@ -396,6 +410,7 @@ def test_weights_alone_begin_with_the_first_epoch(with_optimizer: bool, tmp_path
     assert same(model, plain)
 
 
+@pytest.mark.one_back_end
 def test_weights_of_a_checkpoint_load_into_a_bare_model() -> None:
     model, bare = build(), build()
     with RecordingSession() as session:
@@ -406,6 +421,7 @@ def test_weights_of_a_checkpoint_load_into_a_bare_model() -> None:
     assert np.array_equal(inference.predict(X, verbose=0), model.predict(X, verbose=0))
 
 
+@pytest.mark.one_back_end
 def test_missing_file_names_those_there_are() -> None:
     with RecordingSession() as before:
         fit(build(), TuneReportCheckpointCallback(filename="other.weights.h5"), epochs=1)
@@ -433,6 +449,7 @@ def test_later_fits_count_on_and_leave_the_checkpoints_alone() -> None:
     assert same(resumed, model)
 
 
+@pytest.mark.one_back_end
 def test_fit_after_the_stop_is_refused() -> None:
     with RecordingSession(stop_at=2) as session:
         fit(build(), TuneReportCallback())
@@ -441,6 +458,7 @@ def test_fit_after_the_stop_is_refused() -> None:
     assert session.iterations == [1, 2]
 
 
+@pytest.mark.one_back_end
 def test_evaluate_and_predict_in_a_trial_report_nothing() -> None:
     model, callback = build(), TuneReportCheckpointCallback()
 
@@ -456,6 +474,7 @@ def test_evaluate_and_predict_in_a_trial_report_nothing() -> None:
     assert session.iterations == [1, 2, 3, 4]
 
 
+@pytest.mark.one_back_end
 def test_evaluations_are_reported_if_asked_for() -> None:
     model, callback = build(), TuneReportCheckpointCallback(report_metrics_on="test_end")
     with RecordingSession(save_at={1}) as session:
@@ -498,6 +517,7 @@ def test_stop_in_the_middle_of_an_epoch() -> None:
     assert int(plain.optimizer.iterations) == 6
 
 
+@pytest.mark.one_back_end
 def test_a_generator_tells_the_number_of_batches_after_an_epoch() -> None:
     def batches() -> Any:
         for _ in range(EPOCHS):
@@ -701,6 +721,7 @@ def test_a_reduced_learning_rate_goes_on_in_proportion() -> None:
     assert session.exploits and rate(model) == np.float32(0.1)
 
 
+@pytest.mark.one_back_end
 def test_an_exploit_forgets_what_early_stopping_remembers() -> None:
     class Watches(keras.callbacks.EarlyStopping):
         begun = 0
@@ -716,6 +737,7 @@ def test_an_exploit_forgets_what_early_stopping_remembers() -> None:
     assert session.iterations == [1, 2, 3, 4]
 
 
+@pytest.mark.one_back_end
 def test_an_exploit_forgets_what_model_checkpoint_remembers(tmp_path: Path) -> None:
     """As the callback of a training that is entered anew: it has its threshold alone."""
     best = keras.callbacks.ModelCheckpoint(
@@ -732,6 +754,7 @@ def test_an_exploit_forgets_what_model_checkpoint_remembers(tmp_path: Path) -> N
     assert session.exploits and bests == [1e9, losses[0], 1e9, losses[2]]
 
 
+@pytest.mark.one_back_end
 def test_data_that_run_on_enter_anew() -> None:
     with pytest.raises(TrialRestarted, match="steps_per_epoch"):
         exploit(build(), {"lr": 0.02}, steps_per_epoch=2)
@@ -761,6 +784,7 @@ class OwnSampler:
         return 16
 
 
+@pytest.mark.one_back_end
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -799,12 +823,14 @@ def test_a_loader_with_a_generator_of_its_own_goes_on(place: str) -> None:
         fit(build(), TuneReportCheckpointCallback(), data=loader())
 
 
+@pytest.mark.one_back_end
 def test_within_an_epoch_it_enters_anew() -> None:
     on_batches = {"report_metrics_on": "train_batch_end", "checkpoint_on": "train_batch_end"}
     with pytest.raises(TrialRestarted, match="Keras begins an epoch anew"):
         exploit(build(), {"lr": 0.02}, callback=TuneReportCheckpointCallback(**on_batches))
 
 
+@pytest.mark.one_back_end
 def test_a_checkpoint_of_weights_alone_enters_anew(tmp_path: Path) -> None:
     donor = build()
     donor.save_weights(tmp_path / "model.weights.h5")
@@ -823,6 +849,7 @@ def other_architecture(units: int = 4, depth: int = 1, dropout: bool = True) -> 
     return model
 
 
+@pytest.mark.one_back_end
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
@@ -837,6 +864,7 @@ def test_a_donor_of_another_architecture_enters_anew(changed: dict[str, Any], re
         exploit(build(), changed, config=config, donor=other_architecture(**changed))
 
 
+@pytest.mark.one_back_end
 def test_a_script_says_what_else_can_be_changed() -> None:
     class Own(TuneReportCheckpointCallback):
         def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
@@ -944,6 +972,7 @@ def test_an_optimizer_that_makes_no_step_enters_anew() -> None:
         exploit(make(), {"lr": 0.1}, donor=make())
 
 
+@pytest.mark.one_back_end
 def test_keras_makes_no_layers_when_a_state_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it does for each object of the model, which takes a quarter of the time of an exploit."""
     made: list[type] = []
@@ -967,6 +996,7 @@ def test_keras_makes_no_layers_when_a_state_is_loaded(monkeypatch: pytest.Monkey
 # --- the callback object
 
 
+@pytest.mark.one_back_end
 def test_the_same_callback_in_one_trial_after_another() -> None:
     callback = TuneReportCheckpointCallback()
     for _ in range(2):
@@ -975,32 +1005,10 @@ def test_the_same_callback_in_one_trial_after_another() -> None:
         assert session.iterations == [1, 2] and list(session.checkpoints) == [2]
 
 
+@pytest.mark.one_back_end
 def test_callback_can_be_copied_and_pickled() -> None:
     callback = TuneReportCheckpointCallback({"error": "loss"}, "train_batch_end")
     for other in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
         with RecordingSession() as session:
             fit(build(), other, epochs=1)
         assert session.iterations == [1, 2, 3, 4] and list(session.reports[0].metrics) == ["error"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_all_of_this_on_the_other_back_end(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", __file__],
-        env=os.environ
-        | {
-            "KERAS_BACKEND": OTHER,
-            # The tests make the same models again and again: compile each of them once.
-            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        },
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-        timeout=380,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout

@@ -28,6 +28,7 @@ from tune_plugins.testing.adapters import AdapterConformance, Script
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2
 HERE = keras.backend.backend()
+OTHER = "jax" if HERE == "torch" else "torch"
 
 _random = np.random.default_rng(0)
 X = _random.normal(size=(48, 6)).astype("float32")
@@ -148,12 +149,9 @@ def elsewhere(backend: str) -> type[AdapterConformance]:
     """The suite on a back end that this process does not have: a process that has it runs the cases."""
     name = f"TestKeras{backend.capitalize()}"
 
-    @pytest.fixture(scope="class")
-    def outcomes(self: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-        return run_elsewhere(backend, name, tmp_path_factory.mktemp(backend) / "report.xml")
-
     def case(test: str) -> Callable[..., None]:
-        def method(self: Any, outcomes: dict[str, str]) -> None:
+        def method(self: Any, other_back_end: Mapping[str, Mapping[str, str]]) -> None:
+            outcomes = other_back_end.get(f"{Path(__file__).stem}.{name}", {})
             failed = {key: said for key, said in outcomes.items() if key.partition("[")[0] == test and said}
             assert any(key.partition("[")[0] == test for key in outcomes), f"{test} did not run"
             assert not failed, "\n".join(failed.values())
@@ -162,33 +160,37 @@ def elsewhere(backend: str) -> type[AdapterConformance]:
         return method
 
     cases = {test: case(test) for test in vars(AdapterConformance) if test.startswith("test_")}
-    suite = {"label": LABELS[backend], "live": LIVE[backend], "outcomes": outcomes}
-    made = type(name, (KerasConformance,), {**suite, **cases, "__module__": __name__})
-    return pytest.mark.slow(pytest.mark.timeout(300)(made))
+    suite = {"label": LABELS[backend], "live": LIVE[backend]}
+    return pytest.mark.slow(type(name, (KerasConformance,), {**suite, **cases, "__module__": __name__}))
 
 
-def run_elsewhere(backend: str, name: str, report: Path) -> dict[str, str]:
-    """{case: why it did not pass, empty where it did}."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{name}"]
+@pytest.fixture(scope="session")
+def other_back_end(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """{file or file.class: {case: why it did not pass, empty where it did}}: one process runs both files of Keras."""
+    directory = tmp_path_factory.mktemp(OTHER)
+    report = directory / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not one_back_end"]
     done = subprocess.run(
-        [*command, f"--junitxml={report}"],
+        [*command, f"--junitxml={report}", str(Path(__file__).with_name("test_keras.py")), __file__],
         env={
             **os.environ,
-            "KERAS_BACKEND": backend,
+            "KERAS_BACKEND": OTHER,
             # The cases make the same model again and again: compile it once.
-            "JAX_COMPILATION_CACHE_DIR": str(report.parent / "jax"),
+            "JAX_COMPILATION_CACHE_DIR": str(directory / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         },
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
     assert report.exists(), done.stdout + done.stderr
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    return {one.attrib["name"]: "\n".join(part.text or part.tag for part in one) for one in cases}
+    outcomes: dict[str, dict[str, str]] = {}
+    for one in ElementTree.parse(report).getroot().iter("testcase"):
+        where = one.attrib["classname"].partition("tests.integrations.")[2]
+        outcomes.setdefault(where, {})[one.attrib["name"]] = "\n".join(part.text or part.tag for part in one)
+    return outcomes
 
 
 def here(backend: str) -> type[AdapterConformance]:
@@ -198,3 +200,11 @@ def here(backend: str) -> type[AdapterConformance]:
 
 TestKerasTorch = (here if HERE == "torch" else elsewhere)("torch")
 TestKerasJax = (here if HERE == "jax" else elsewhere)("jax")
+
+
+@pytest.mark.slow
+def test_the_cases_of_the_adapter_on_the_other_back_end(other_back_end: Mapping[str, Mapping[str, str]]) -> None:
+    """Those of test_keras.py that depend on it."""
+    outcomes = other_back_end["test_keras"]
+    assert len(outcomes) > 40
+    assert not any(outcomes.values()), "\n".join(outcomes.values())

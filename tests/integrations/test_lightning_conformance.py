@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
-import subprocess
 import sys
-import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tune_plugins.errors import MissingDependencyError
+from tune_plugins.integrations import lightning as lightning_adapter
 from tune_plugins.integrations.lightning import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -31,6 +33,25 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def without(absent: Collection[str], forgotten: Collection[str]) -> Iterator[None]:
+    """Packages cannot be imported, as if they were not installed, and modules are imported anew; put back behind it."""
+    before = dict(sys.modules)
+    for name in before:
+        if name.partition(".")[0] in absent or name in forgotten:
+            del sys.modules[name]
+    sys.modules.update(dict.fromkeys(absent))
+    try:
+        yield
+    finally:
+        sys.modules.clear()
+        sys.modules.update(before)
+        # The package has its modules as attributes, too.
+        for name in forgotten:
+            package, _, last = name.rpartition(".")
+            setattr(sys.modules[package], last, before[name])
 
 
 def loaders(batch_size: int) -> tuple[Any, Any]:
@@ -151,26 +172,23 @@ class TestLightning(AdapterConformance):
         }
 
     def test_missing_framework_is_named(self) -> None:
-        """Without both packages the import fails; each of them alone does."""
-        for absent, outcome in (
-            (("lightning",), "imported"),
-            (("pytorch_lightning",), "imported"),
-            (("lightning", "pytorch_lightning"), "MissingDependencyError"),
-        ):
-            code = f"""
-                import sys
-                sys.modules.update(dict.fromkeys({absent!r}))
-                try:
-                    import {self.module}
-                    print("imported")
-                except ImportError as error:
-                    print(type(error).__name__, error)
-            """
-            done = subprocess.run(
-                [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100, check=False
-            )
-            assert outcome in done.stdout, done.stdout + done.stderr
-        assert "'lightning.pytorch'" in done.stdout and f"tune-plugins[{self.extra}]" in done.stdout
+        """Without both packages the import fails; each of them alone does.
+
+        The adapter is imported anew in this process, which has both: a process for each case would import one of them
+        for ten seconds.
+        """
+        both = ("lightning", "pytorch_lightning")
+        own = [name for name in sys.modules if name.startswith("tune_plugins.integrations.")]
+        for absent, present in (((both[0],), both[1]), ((both[1],), both[0])):
+            with without(absent, own):
+                adapter = importlib.import_module(self.module)
+                assert adapter is not lightning_adapter
+                bases = {base.__module__.partition(".")[0] for base in adapter.TuneReportCallback.__mro__}
+                assert present in bases and not set(absent) & bases
+        with without(both, own), pytest.raises(MissingDependencyError) as caught:
+            importlib.import_module(self.module)
+        assert "'lightning.pytorch'" in str(caught.value) and f"tune-plugins[{self.extra}]" in str(caught.value)
+        assert sys.modules[self.module] is lightning_adapter
 
 
 class TestPytorchLightning(TestLightning):

@@ -715,9 +715,10 @@ Ranks = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    def run(lr: float = 0.1, epochs: int = 6, start: Checkpoint | None = None) -> Ranks:
+    def run(lr: float = 0.1, epochs: int = 6, start: Checkpoint | None = None, method: str = "fork") -> Ranks:
         directory = tmp_path_factory.mktemp("ranks")
-        multiprocessing.spawn(rank_main, (str(directory), lr, epochs, None if start is None else start.path), nprocs=2)
+        arguments = (str(directory), lr, epochs, None if start is None else start.path)
+        multiprocessing.start_processes(rank_main, arguments, nprocs=2, start_method=method)
         return [json.loads((directory / f"rank{rank}").read_text()) for rank in range(2)]
 
     with children_may_report():
@@ -727,7 +728,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def stopped(two_ranks: Any) -> tuple[RecordingSession, Ranks]:
     with recording(0.1, save_at={2}, stop_at=2) as session:
-        ranks = two_ranks(0.1)
+        ranks = two_ranks(0.1, method="spawn")  # each imports PyTorch: once is enough
     return session, ranks
 
 

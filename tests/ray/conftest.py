@@ -26,6 +26,15 @@ import tune_plugins as tune
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The shared Ray is started once: tests that end it, or start drivers with a Ray of their own, come last."""
+
+    def ends_ray(item: pytest.Item) -> bool:
+        return "driver" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ends_ray") is not None
+
+    items.sort(key=ends_ray)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _two_cpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -97,7 +106,7 @@ class Driver:
                 return line
         pytest.fail(f"the driver never printed {word!r}: {self.process.communicate()[1]}")
 
-    def end(self, timeout: float = 60) -> tuple[int, str, str]:
+    def end(self, timeout: float = 800) -> tuple[int, str, str]:
         """Exit code, standard output (the rest of it) and standard error."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err

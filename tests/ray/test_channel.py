@@ -83,7 +83,7 @@ def test_closing_never_waits_for_an_answer_though_newcomers_come_meanwhile() -> 
             caller.start()
         board.close()
         for caller in callers:
-            caller.join(timeout=10)
+            caller.join(timeout=300)
             assert not caller.is_alive()
 
 

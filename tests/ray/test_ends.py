@@ -13,13 +13,14 @@ import pytest
 
 import tune_plugins as tune
 
+EPOCH = 3600  # seconds; what does not wait for it is far below, on a busy machine too
 _LONG_EPOCH = """
 import threading
 
 def train(config):
     tune.report(x=1)
     print("pid", os.getpid(), flush=True)
-    threading.Event().wait(120)
+    threading.Event().wait(3600)
 
 class Told(tune.callbacks.Callback):
     started = 0
@@ -44,7 +45,7 @@ def _gone(pids: Iterable[int], within: float) -> bool:
     left = set(pids)
     while left and time.monotonic() < deadline:
         left = {pid for pid in left if _alive(pid)}
-        os.sched_yield()
+        time.sleep(0.005)
     return not left
 
 
@@ -71,7 +72,7 @@ def test_ctrl_c_stops_cleanly_in_the_middle_of_an_epoch_and_says_where_the_resul
         printed.append(line)
         if line.startswith("back "):
             break
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < EPOCH / 10
     assert "{'TERMINATED'}" in printed[-1] and "interrupted by Ctrl-C" in printed[-1]
     before = "".join(printed[:-1])
     assert "Ctrl-C" in before and "ResultGrid" in before
@@ -82,18 +83,22 @@ def test_ctrl_c_stops_cleanly_in_the_middle_of_an_epoch_and_says_where_the_resul
 
 
 def test_ctrl_c_twice_ends_at_once(driver: Callable[..., Any]) -> None:
-    run = driver(_LONG_EPOCH.replace("VERBOSE", "0"))
+    # The first signal alone would leave the epochs this time to end.
+    patient = "import tune_plugins.driver.ray.runtime as runtime\nruntime._GRACE_S = EPOCH\n".replace(
+        "EPOCH", str(EPOCH)
+    )
+    run = driver(patient + _LONG_EPOCH.replace("VERBOSE", "0"))
     run.wait_for("both are busy")
     began = time.monotonic()
     os.killpg(run.process.pid, signal.SIGINT)
     os.killpg(run.process.pid, signal.SIGINT)
     # The kernel may merge two signals that are not taken yet: a third one ends the run, too.
     while run.process.poll() is None and time.monotonic() - began < 1:
-        os.sched_yield()
+        time.sleep(0.005)
     if run.process.poll() is None:
         os.killpg(run.process.pid, signal.SIGINT)
     line = run.wait_for("back ")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < EPOCH / 10
     assert "{'TERMINATED'}" in line
     assert run.end()[0] == 0
 
@@ -103,8 +108,8 @@ def test_sigterm_stops_cleanly_with_its_exit_code(driver: Callable[..., Any], tm
     run.wait_for("both are busy")
     began = time.monotonic()
     run.process.send_signal(signal.SIGTERM)
-    assert run.end(timeout=20) == (143, "", "")
-    assert time.monotonic() - began < 15
+    assert run.end() == (143, "", "")
+    assert time.monotonic() - began < EPOCH / 10
     grid = tune.ResultGrid(tmp_path / "results" / "mine")
     assert {r.status for r in grid} == {"TERMINATED"}
     assert "interrupted by SIGTERM" in grid[0].reason
@@ -156,7 +161,7 @@ def test_what_was_acknowledged_survives_a_sigkill_of_the_driver(
             _, trial, step = line.split()
             seen[trial] = int(step)
     run.process.wait()
-    assert _gone(pids, within=10)
+    assert _gone(pids, within=300)
     grid = tune.ResultGrid(tmp_path / "results" / "mine")
     assert len(grid) == 2
     for result in grid:
@@ -198,4 +203,4 @@ def test_a_script_that_ends_leaves_no_process_behind(driver: Callable[..., Any])
     assert len(pids) >= 3, "at least Ray's two daemons and the worker"
     code, _, err = run.end()
     assert code == 0, err
-    assert _gone(pids, within=30)
+    assert _gone(pids, within=300)

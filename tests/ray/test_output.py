@@ -90,7 +90,7 @@ def test_a_line_without_end_is_cut_and_a_flood_is_passed_on(tmp_path: Path) -> N
         "assert [line for trial, line in seen if trial == 'b'] == [str(i) for i in range(50_000)]\n"
         "print('fine')\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
     assert OutputCapture.__doc__ is not None
 

@@ -57,7 +57,7 @@ def in_turn(config: dict[str, Any], plan: dict[str, int], folder: str) -> None:
         begun = json.loads(Path(checkpoint.path, "step").read_text())
     for step in range(begun + 1, STEPS + 1):
         place = plan.get(f"{trial}:{step}")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while place is not None and len(list(gate.iterdir())) < place:
             assert time.monotonic() < deadline, f"place {place} of trial {trial} at {step} never came"
             time.sleep(0.002)

@@ -95,7 +95,6 @@ def rates(*values: float) -> dict[str, Any]:
     return {"learning_rate": tune.grid_search(list(values))}
 
 
-@pytest.mark.timeout(300)  # the first one waits until the workers have imported transformers
 @pytest.mark.parametrize("synch", [True, False])
 def test_population(fit: Fit, trained_by: TrainedBy, tmp_path: Path, synch: bool) -> None:
     results = fit(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +19,12 @@ def test_alone(run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-def test_tuned(repository: Path, tmp_path: Path) -> None:
-    script, results = repository / "examples" / "lightning_digits.py", tmp_path / "results"
+def test_tuned(run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results"
     options = ("--size", "200", "--trials", "3", "--epochs", "4", "--storage-path", str(results))
-    done = subprocess.run(
-        [sys.executable, str(script), *options], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    said = done.stdout
+    code, said = run_here("lightning_digits", *options)
+    assert code == 0, said[-4000:]
     assert list(results.iterdir())
     accuracy = re.search(r"validation accuracy (\d\.\d+)", said)
     assert accuracy and float(accuracy.group(1)) > 0.1

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +10,9 @@ import pytest
 
 Run = Callable[..., tuple[int, str]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-
-
-def run_script(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    # Wide, so that no line of the output is wrapped.
-    env = {**os.environ, "COLUMNS": "200"}
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=env, check=False)
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.mark.parametrize(
@@ -40,26 +30,26 @@ def test_options_and_the_training_alone(run_here: Run, name: str, bad: str, said
     assert code == 0 and re.search(printed, told), told
 
 
-def test_population_of_xgboost_at_small_size(tmp_path: Path) -> None:
+def test_population_of_xgboost_at_small_size(run_here: Run, tmp_path: Path) -> None:
     options = ("--population", "4", "--rounds", "12", "--interval", "5", "--storage-path", str(tmp_path))
-    done = run_script("xgboost_pbt", *options)
-    assert done.returncode == 0, done.stderr
-    exploits = re.search(r"running training: (\d+), by a new entry: (\d+)$", done.stdout, re.MULTILINE)
-    assert exploits and int(exploits[1]) >= 1 and int(exploits[2]) == 0, done.stdout
-    result = re.search(r"^Validation loss 0\.\d{4}, test accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
-    assert result and float(result[1]) > 0.85, done.stdout
-    assert "Traceback" not in done.stderr
+    code, said = run_here("xgboost_pbt", *options)
+    assert code == 0, said
+    exploits = re.search(r"running training: (\d+), by a new entry: (\d+)$", said, re.MULTILINE)
+    assert exploits and int(exploits[1]) >= 1 and int(exploits[2]) == 0, said
+    result = re.search(r"^Validation loss 0\.\d{4}, test accuracy (0\.\d{4})$", said, re.MULTILINE)
+    assert result and float(result[1]) > 0.85, said
+    assert "Traceback" not in said
 
 
-def test_asha_with_lightgbm_at_small_size(tmp_path: Path) -> None:
+def test_asha_with_lightgbm_at_small_size(run_here: Run, tmp_path: Path) -> None:
     options = ("--num-samples", "12", "--rounds", "12", "--storage-path", str(tmp_path))
-    done = run_script("lightgbm_digits", *options)
-    assert done.returncode == 0, done.stderr
-    rounds = re.search(r"^Rounds trained: (\d+) of 144$", done.stdout, re.MULTILINE)
-    assert rounds and 50 <= int(rounds[1]) < 144, done.stdout
-    result = re.search(r"^Validation loss \d\.\d{4}, test accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
-    assert result and float(result[1]) > 0.7, done.stdout
-    assert "Traceback" not in done.stderr
+    code, said = run_here("lightgbm_digits", *options)
+    assert code == 0, said
+    rounds = re.search(r"^Rounds trained: (\d+) of 144$", said, re.MULTILINE)
+    assert rounds and 50 <= int(rounds[1]) < 144, said
+    result = re.search(r"^Validation loss \d\.\d{4}, test accuracy (0\.\d{4})$", said, re.MULTILINE)
+    assert result and float(result[1]) > 0.7, said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(("name", "function"), [("xgboost_pbt", "train_cancer"), ("lightgbm_digits", "train_digits")])
