@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import runpy
 import sys
 import warnings
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Fixed when Keras is imported; the tests start the other one themselves.
-os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("KERAS_BACKEND", "torch" if importlib.util.find_spec("torch") else "jax")
 
 import hypothesis
 import pytest
@@ -18,6 +20,18 @@ import pytest
 hypothesis.settings.register_profile("local", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("local"), derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# So in an environment of the extra dev-light; with dev nothing is left out.
+WITHOUT_TORCH = importlib.util.find_spec("torch") is None
+NEEDS_TORCH = re.compile(r"test_(example_)?(accelerate|every_adapter|lightning|(py)?torch|transformers)")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if WITHOUT_TORCH and NEEDS_TORCH.match(collection_path.name) else None
+
+
+def pytest_report_header() -> list[str]:
+    return ["no PyTorch here: the tests that need it are left out"] if WITHOUT_TORCH else []
 
 
 @pytest.fixture(scope="session")

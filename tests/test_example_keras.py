@@ -19,8 +19,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "keras_digits.py"
 
 
 def run_script(*options: str) -> subprocess.CompletedProcess[str]:
-    # Wide, so that no line of the output is wrapped.
-    env = {**os.environ, "COLUMNS": "200", "KERAS_BACKEND": "torch"}
+    env = {**os.environ, "COLUMNS": "200"}  # wide, so that no line of the output is wrapped
     return subprocess.run(
         [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=280, env=env, check=False
     )

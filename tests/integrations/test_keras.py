@@ -158,6 +158,7 @@ except MissingDependencyError as error:
     assert isinstance(copy, ImportError) and str(copy) == str(error)
     print(error.module, error)
 """
+    pytest.importorskip("torch", reason="the test hides the other back ends")
     environ = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     environ["KERAS_HOME"] = str(tmp_path)
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
@@ -289,8 +290,7 @@ class Shuffled(keras.utils.PyDataset):
 
 
 def loader(shuffle: bool = True, **options: Any) -> Any:
-    import torch
-
+    torch = pytest.importorskip("torch")
     data = torch.utils.data.TensorDataset(torch.tensor(X[:16]), torch.tensor(Y[:16]))
     return torch.utils.data.DataLoader(data, batch_size=4, shuffle=shuffle, **options)
 
@@ -776,8 +776,7 @@ def test_data_that_may_keep_a_state_enter_anew(data: Any, reason: str) -> None:
 @pytest.mark.parametrize("place", ["loader", "sampler"])
 def test_a_loader_with_a_generator_of_its_own_goes_on(place: str) -> None:
     def data(seed: int = 2) -> Any:
-        import torch
-
+        torch = pytest.importorskip("torch")
         generator = torch.Generator().manual_seed(seed)
         if place == "loader":
             return loader(generator=generator)
@@ -986,6 +985,7 @@ def test_callback_can_be_copied_and_pickled() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_all_of_this_on_the_other_back_end(tmp_path: Path) -> None:
+    pytest.importorskip(OTHER)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", __file__],
         env=os.environ

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree
@@ -164,7 +165,8 @@ def elsewhere(backend: str) -> type[AdapterConformance]:
     cases = {test: case(test) for test in vars(AdapterConformance) if test.startswith("test_")}
     suite = {"label": LABELS[backend], "live": LIVE[backend], "outcomes": outcomes}
     made = type(name, (KerasConformance,), {**suite, **cases, "__module__": __name__})
-    return pytest.mark.slow(pytest.mark.timeout(300)(made))
+    missing = pytest.mark.skipif(find_spec(backend) is None, reason=f"{backend} is not installed")
+    return missing(pytest.mark.slow(pytest.mark.timeout(300)(made)))
 
 
 def run_elsewhere(backend: str, name: str, report: Path) -> dict[str, str]:
