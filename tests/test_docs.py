@@ -61,6 +61,7 @@ def test_picture_can_stand_in_markdown(diagram: ModuleType) -> None:
     assert "\n\n" not in diagram.svg(TRANSITIONS)
 
 
+@pytest.mark.slow
 def test_reference_describes_every_public_name(repository: Path) -> None:
     import tune_plugins
 

@@ -128,7 +128,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
 def test_extras_are_complete(project: dict[str, Any]) -> None:
     extras = project["optional-dependencies"]
     user = FRAMEWORK_EXTRAS | SEARCH_EXTRAS | {"mlflow", "plot"}
-    assert set(extras) == user | {"all", "bench", "demo", "dev", "docs"}
+    assert set(extras) == user | {"all", "bench", "demo", "dev", "dev-light", "docs"}
     inside = {name for line in extras["all"] for name in line.partition("[")[2].rstrip("]").split(",")}
     assert inside == user
 
@@ -226,6 +226,20 @@ def test_readme_names_the_adapters_there_are(repository: Path) -> None:
     assert named == there
 
 
+def test_the_docs_name_the_pythons_and_systems_of_the_package(repository: Path, project: dict[str, Any]) -> None:
+    page = (repository / "docs" / "installation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ([\d., ]+) \|", page.partition("\n## What is tested where\n")[2], re.M)
+    classifiers = "\n".join(project["classifiers"])
+    systems = {system.partition(",")[0].lower() for system, _ in rows}
+    assert systems == {name.lower() for name in re.findall(r"^Operating System :: .*?(\w+)$", classifiers, re.M)}
+    pythons = {version for _, versions in rows for version in versions.split(", ")}
+    assert pythons == set(re.findall(r"^Programming Language :: Python :: (3\.\d+)$", classifiers, re.M))
+    oldest = min(pythons, key=lambda version: int(version.partition(".")[2]))
+    assert project["requires-python"] == f">={oldest}"
+    for text in (page, (repository / "README.md").read_text(encoding="utf-8")):
+        assert set(re.findall(r"Python (3\.\d+) or newer", text)) == {oldest}
+
+
 def test_pinned_versions_satisfy_the_ranges(repository: Path, project: dict[str, Any]) -> None:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -233,7 +247,8 @@ def test_pinned_versions_satisfy_the_ranges(repository: Path, project: dict[str,
     lines = [line for line in (repository / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pins = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
     extras = project["optional-dependencies"]
-    for text in project["dependencies"] + extras["demo"] + extras["dev"] + extras["docs"] + extras["xgboost"]:
+    asked = [text for name in ("demo", "dev", "dev-light", "docs", "xgboost") for text in extras[name]]
+    for text in project["dependencies"] + asked:
         wanted = Requirement(text)
         if wanted.name != "tune-plugins":
             assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
