@@ -32,6 +32,7 @@ SOURCE := $(BUILD)/source
 WHEEL := $(BUILD)/wheel
 INSTALLED := $(BUILD)/installed
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -69,7 +70,7 @@ lint: $(STAMPS)/$(DEV)
 		--cache-dir $(CURDIR)/.mypy_cache/$(notdir $(BUILD)) -p tune_plugins
 
 bench: $(STAMPS)/bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 docs: $(STAMPS)/docs
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -b html docs docs/_build/html

@@ -119,12 +119,20 @@ def _prepare(
 
 def _parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
+    parser.add_argument(
+        "--only",
+        action="extend",
+        type=lambda text: text.split(","),
+        metavar="NAME[,NAME...]",
+        help=f"some of {', '.join(names)}; may be given several times",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each job (default 5)")
     parser.add_argument("--quick", action="store_true", help="one round of less work: tries the harness")
     parser.add_argument("--no-peers", action="store_false", dest="peers", help="without the peers")
     parser.add_argument("--taskset", metavar="DIR", help=f"folder of the learning curves; also: {taskset.VARIABLE}")
     options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.only or ()) - set(names)):
+        parser.error(f"--only: expected some of {', '.join(names)}, got {', '.join(map(repr, unknown))}")
     if options.rounds < 1:
         parser.error(f"--rounds: expected at least 1, got {options.rounds}")
     return options
