@@ -56,7 +56,8 @@ def test_processes_of_a_population_that_takes_turns_stay_warm(fit: Any) -> None:
 
     first, second = population(), population()
     assert len(first) > 2, "each paused trial waits in a process of its own"
-    assert len(first & second) == min(len(first), len(second))
+    # Not all of them: a slot may have had two in the first run and need three in the second.
+    assert len(first & second) > 2, "more than one for each slot is kept"
     assert _pids(fit(_pid, num_samples=4)) <= first | second, "and these serve a run that needs fewer"
 
 
