@@ -173,7 +173,7 @@ def test_an_error_that_cannot_be_pickled_is_told_with_type_message_and_traceback
     assert result.error.type_name.endswith("Odd")
     assert result.error.message == "code 7"
     assert "raise Odd(7, threading.Lock())" in result.error.traceback
-    assert "runtime/worker.py" not in result.error.traceback
+    assert "tune_plugins/worker" not in result.error.traceback
     assert result.metrics["loss"] == 1
 
 
