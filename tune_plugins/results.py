@@ -375,7 +375,10 @@ class ResultGrid:
         results = [result.metrics for result in self._all if result.metrics]
         if results:
             return _no_such_metric(metric, results, "any trial")
-        failed = f" {self.num_errors} of them failed; the first with: {_first_line(self.errors)}" if self.errors else ""
+        failed = ""
+        if first := next((result.error for result in self._all if result.error is not None), None):
+            said = ErrorInfo(first.type_name, first.message).on_one_line(200)
+            failed = f" {self.num_errors} of them failed; the first with: {said}"
         hint = failed or (
             " Add the callback of your framework to the training (see tune_plugins.integrations), or call "
             f"tune_plugins.report({metric}=...) in it."
@@ -411,10 +414,6 @@ def _as_error(error: ErrorInfo | None, reason: str) -> TrialError:
     if error is None:
         return TrialError("TuneError", reason)
     return TrialError(error.type, error.message, error.traceback)
-
-
-def _first_line(errors: list[Exception]) -> str:
-    return str(errors[0]).partition("\n")[0]
 
 
 def _short(value: Any) -> str:

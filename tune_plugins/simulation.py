@@ -46,7 +46,7 @@ def simulate(
         param_space: as for `Tuner`.
         tune_config: as for `Tuner`; `max_concurrent_trials` limits the virtual workers.
         run_config: as for `Tuner`; results go to a temporary folder unless `storage_path` or `name` is given, and
-            `runtime` and `log_to_file` mean nothing here.
+            `runtime`, `log_to_file`, `checkpoint_frequency` and `checkpoint_at_end` mean nothing here.
         cluster: number of virtual workers, delays, stragglers, crashes.
 
     Raises:

@@ -105,7 +105,9 @@ class Tuner:
             mistakes.add(f"param_space: expected a dict of hyper-parameters, got {self._param_space!r}.")
         scheduler, searcher = check_run(tune, run, space, mistakes)
         mistakes.found += storage_mistakes(run)
-        place = _PLACES.get(str(run.runtime), _inline)(self._trainable, tune, mistakes)
+        place = _PLACES.get(run.runtime if isinstance(run.runtime, str) else "", _inline)(
+            self._trainable, tune, mistakes
+        )
         mistakes.raise_if_any()
         return Plan(self._trainable.name, tune, run, space, scheduler, searcher, draw_seed(tune.seed)), place
 

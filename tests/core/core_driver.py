@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_plugins.core.ends import ErrorInfo
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -183,10 +183,10 @@ class Workers:
         results, seat.queue = tuple(seat.queue), []
         return [ResultsReported(self.clock, trial_id, results, waiting)] if results else []
 
-    def _end(self, trial_id: str, seat: Seat, reason: str) -> list[Event]:
+    def _end(self, trial_id: str, seat: Seat, reason: str, cause: EndCause = EndCause.FINISHED) -> list[Event]:
         del self.seats[trial_id]
         self.ended.append(trial_id)
-        return [*self._flush(trial_id, seat), TrialFinished(self.clock, trial_id, reason)]
+        return [*self._flush(trial_id, seat), TrialFinished(self.clock, trial_id, reason, cause)]
 
     def _train(self, trial_id: str, seat: Seat) -> list[Event]:
         if seat.iteration >= self.iterations:
@@ -209,7 +209,7 @@ class Workers:
         if reached(seat.lease.end, result):
             return [*events, *self._end(trial_id, seat, "reached the end the scheduler set")]
         if stop := next((c for c in seat.mailbox if isinstance(c, StopTrial)), None):
-            return [*events, *self._end(trial_id, seat, stop.reason)]
+            return [*events, *self._end(trial_id, seat, stop.reason, stop.cause)]
         if waits:
             seat.state = "waiting"
             self.waits.append((trial_id, seat.iteration))
@@ -224,7 +224,7 @@ class Workers:
         if isinstance(command, GrantLease):
             seat.lease, seat.state = command.lease, "running"
         elif isinstance(command, StopTrial):
-            return self._end(trial_id, seat, command.reason)
+            return self._end(trial_id, seat, command.reason, command.cause)
         elif isinstance(command, ExploitTrial):
             seat.lease, seat.config, seat.iteration = command.lease, command.config, command.checkpoint.iteration
             seat.state = "running"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,10 +34,13 @@ from tune_plugins.core.events import (
     TrialStarted,
     WorkerLost,
 )
+from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.lineage import Lineage
+from tune_plugins.core.retention import Retention
 from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
 from tune_plugins.schedulers import Action, Decision, FIFOScheduler, TrialScheduler
-from tune_plugins.search import Signal
+from tune_plugins.search import Searcher, Signal
 from tune_plugins.stoppers import FunctionStopper, Stopper, split_stop
 
 A, B = "00000", "00001"
@@ -846,3 +851,50 @@ def test_illegal_choice_of_a_scheduler_is_an_error(make: Any) -> None:
     experiment.replay([SlotsChanged(0.0, 1), TrialStarted.dummy(A)])
     with pytest.raises(IllegalEventError, match="can't handle 'start' when trial 00000 is TERMINATED"):
         experiment.handle(TrialFinished(1.0, A))
+
+
+def test_a_name_that_comes_again_is_that_of_the_new_training() -> None:
+    """After an exploit led back, retention may remove a checkpoint whose name the next one of that iteration gets."""
+    lineage = Lineage(Retention(num_to_keep=1))
+    a, b = Trial(A, 0, {}), Trial(B, 1, {})
+    lineage.saved(a, checkpoint(6))
+    lineage.saved(b, checkpoint(4, trial=B))
+    lineage.adopt(a, b, checkpoint(4, trial=B), {"x": 1})
+    lineage.saved(a, checkpoint(5))
+    lineage.saved(a, checkpoint(6))
+    assert a.states()[-1] == checkpoint(6)
+    assert a.donation(6) == checkpoint(6)
+
+
+@pytest.mark.parametrize("message", ["no", "long " * 1000])
+def test_a_finished_trial_takes_less_than_a_kilobyte(make: Any, message: str) -> None:
+    class Halves(Searcher):
+        reads_results = False
+
+        def suggest(self, trial_id: str, index: int) -> dict[str, Any]:
+            return {"x": index * 0.5}
+
+    def finished(count: int) -> Any:
+        experiment = Experiment(Halves(), rules=Rules(trial_limit=count))
+        experiment.handle(SlotsChanged(0.0, 1))
+        for index in range(count):
+            trial, time = f"{index:05d}", index * 1.5
+            experiment.handle(TrialStarted(time, trial))
+            result = {"loss": index * 0.25, "training_iteration": 1, "time_total_s": index * 0.1, "timestamp": time}
+            experiment.handle(ResultsReported(time, trial, (result,)))
+            error = ErrorInfo("ValueError", f"{message} {index}", "Traceback " * 1000)
+            experiment.handle(TrialErrored(time, trial, error) if index % 2 else TrialFinished(time, trial))
+        return experiment
+
+    finished(100)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        experiment = finished(2000)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert experiment.finished
+    assert (after - before) / 2000 < 1024

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.core.trial import Lease, Milestone
 from tune_plugins.schedulers import Action, ASHAScheduler, PopulationBasedTraining, TrialScheduler
 
 
@@ -214,6 +215,54 @@ def test_sigterm_stops_cleanly_with_its_exit_code(tmp_path: Path) -> None:
     results = tune.ResultGrid(tmp_path / "ended")
     assert [result.reason for result in results] == ["interrupted by SIGTERM"]
     assert results[0].metrics["training_iteration"] >= 4
+
+
+def test_sigterm_reaches_a_training_that_reports_nothing(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("never reached")
+
+    with pytest.raises(SystemExit) as ended:
+        fit(train, tmp_path, run={"name": "ended"}, num_samples=3)
+    assert ended.value.code == 128 + signal.SIGTERM
+    (result,) = tune.ResultGrid(tmp_path / "ended")
+    assert (result.cause, result.reason) == ("USER", "interrupted by SIGTERM")
+
+
+def test_ctrl_c_while_an_evicted_training_tidies_up(tmp_path: Path) -> None:
+    class Pausing(TrialScheduler):
+        def next_milestone(self, trial: Any) -> Any:
+            return Lease(Milestone("training_iteration", trial.iteration + 1), save=True)
+
+        def on_trial_result(self, trial: Any, result: dict[str, Any]) -> str:
+            return Action.PAUSE
+
+    def train(config: dict[str, Any]) -> None:
+        folder = Path(tune.get_context().get_trial_dir(), "mine")
+        folder.mkdir(exist_ok=True)
+        (folder / "state").write_text("1")
+        try:
+            tune.report(loss=1.0, checkpoint=tune.Checkpoint(folder))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    results = fit(train, tmp_path, num_samples=2, scheduler=Pausing())
+    assert {(str(result.status), result.cause) for result in results} == {("TERMINATED", "USER")}
+
+
+def test_ctrl_c_when_all_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the end of the training and the return of its runtime."""
+    from tune_plugins.driver import inline
+
+    def then_interrupted(*arguments: Any) -> None:
+        run_job(*arguments)
+        raise KeyboardInterrupt
+
+    run_job = inline.run_job
+    monkeypatch.setattr(inline, "run_job", then_interrupted)
+    first, second = fit(lambda config: {"loss": 1.0}, tmp_path, num_samples=5)
+    assert (first.cause, second.cause) == ("FINISHED", "USER"), "the second one had a slot, and was not begun"
 
 
 def test_neither_ray_nor_pickling_is_needed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tune_plugins.core.experiment import Experiment, Rules
 from tune_plugins.core.scheduler import Decision, TrialScheduler
 from tune_plugins.core.searcher import Searcher
 from tune_plugins.core.trial import TrialStatus
+from tune_plugins.driver import runner
 from tune_plugins.driver.runner import Runner, Unrecorded
 from tune_plugins.driver.simulated import Curve, Curves, SimulatedRuntime
 from tune_plugins.record.store import ExperimentStore
@@ -221,3 +222,91 @@ def test_nobody_is_left_waiting_unnoticed(scheduler: TrialScheduler | None) -> N
     runtime = Mute(Curves(lambda index, config: Curve([1.0])), tune.SimulatedCluster(workers=2))
     with pytest.raises(tune.TuneError, match=f"{type(scheduler).__name__} left 2 trials waiting for each other"):
         Runner(experiment, runtime, Unrecorded()).run()
+
+
+def test_decisions_do_not_depend_on_when_checkpoints_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is when the driver commits, which depends on the clock of the wall."""
+
+    class Steps:
+        def start(self, index: int, config: dict[str, Any], seed: int) -> int:
+            return 0
+
+        def step(self, state: int, config: dict[str, Any]) -> tuple[int, dict[str, float], float] | None:
+            return None if state == 40 else (state + 1, {"value": config["x"] * (7 * state % 5 + 1)}, 1.0)
+
+    logs = []
+    for name, seconds in (("at once", 0.0), ("at the end", 1e9)):
+        monkeypatch.setattr(runner, "_COMMIT_S", seconds)
+        tune.simulate(
+            Steps(),
+            param_space={"x": tune.uniform(0, 1)},
+            tune_config=tune.TuneConfig(
+                metric="value",
+                mode="min",
+                num_samples=6,
+                seed=3,
+                scheduler=PopulationBasedTraining(
+                    time_attr="training_iteration",
+                    perturbation_interval=1,
+                    quantile_fraction=0.5,
+                    hyperparam_mutations={"x": tune.uniform(1, 2)},
+                ),
+            ),
+            run_config=tune.RunConfig(
+                verbose=0,
+                storage_path=tmp_path,
+                name=name.replace(" ", "-"),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            ),
+            # Some lag, so that exploits lead back to iterations that were saved before.
+            cluster=tune.SimulatedCluster(workers=6, straggler_probability=0.5, straggler_factor=9.7),
+        )
+        with ExperimentStore.open(tmp_path / name.replace(" ", "-")) as store:
+            logs.append(list(store.events()))
+    assert logs[0] == logs[1]
+
+
+def test_the_best_are_kept(tmp_path: Path) -> None:
+    keep = tune.CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="value", checkpoint_score_order="min")
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration", perturbation_interval=1, hyperparam_mutations={"x": tune.uniform(0, 1)},
+        quantile_fraction=0.0,
+    )  # fmt: skip
+    values = [5.0, 1.0, 2.0, 9.0, 8.0]
+    simulate(
+        lambda config: values,
+        samples=2,
+        scheduler=scheduler,
+        storage_path=tmp_path,
+        name="best",
+        checkpoint_config=keep,
+    )
+    with ExperimentStore.open(tmp_path / "best") as store:
+        kept = [(saved.record.iteration, saved.record.score) for saved in store.checkpoints("00000")]
+    assert {(2, 1.0), (3, 2.0)} <= set(kept)
+    assert len(kept) <= 3, "the newest one is kept as well"
+
+
+def test_trials_have_the_names_that_the_user_makes(tmp_path: Path) -> None:
+    results = tune.simulate(
+        curve,
+        param_space={"x": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(
+            metric="value", mode="min", num_samples=2, trial_name_creator=lambda trial: f"number {trial.index}"
+        ),
+        run_config=tune.RunConfig(verbose=0),
+    )
+    assert [result.trial_name for result in results] == ["number 0", "number 1"]
+    assert simulate(samples=1)[0].trial_name == "simulation_00000"
+
+
+def test_a_second_ctrl_c_ends_a_slow_step_at_once() -> None:
+    def slow(config: dict[str, Any]) -> list[float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("never reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(slow)

@@ -98,7 +98,7 @@ def test_patience_forgives_single_bad_reports() -> None:
             ),
             cluster=SimulatedCluster(workers=4),
         )
-        ended = [r.config["good"] for r in results if r.reason.startswith("stopped")]
+        ended = [r.config["good"] for r in results if r.cause == "SCHEDULER"]
         return ended.count(True), ended.count(False)
 
     hasty, patient = stopped(1), stopped(3)

@@ -159,14 +159,19 @@ class StartTrial(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class GrantLease(Command):
+class Instruction(Command):
+    """Something for the process in which the trial runs or waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLease(Instruction):
     """Verdict: continue under a new lease. Also wakes a resident trial."""
 
     lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
-class StopTrial(Command):
+class StopTrial(Instruction):
     """Verdict, or wish from outside: stop. `now`: do not wait for the next report for ever."""
 
     reason: str
@@ -175,14 +180,14 @@ class StopTrial(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class PauseTrial(Command):
+class PauseTrial(Instruction):
     """Verdict: pause. `evict`: save a checkpoint and give the process back."""
 
     evict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ExploitTrial(Command):
+class ExploitTrial(Instruction):
     """Verdict: adopt the state of another trial's checkpoint under a new config and lease."""
 
     checkpoint: CheckpointRecord

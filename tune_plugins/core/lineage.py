@@ -31,6 +31,8 @@ class Lineage:
         """A trial has another checkpoint of its own."""
         commands: list[Command] = []
         trial.checkpoints = [*trial.checkpoints, checkpoint]
+        if trial.ancestry is not None:  # the name of one that retention has removed may come again
+            trial.ancestry.outdated -= {checkpoint.id}
         if trial.adopted is not None and checkpoint.iteration > trial.adopted.iteration:
             commands += self._release(trial)
         before = len(trial.checkpoints)

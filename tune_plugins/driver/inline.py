@@ -14,15 +14,15 @@ from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import (
     Command,
     Event,
-    ExploitTrial,
-    GrantLease,
-    PauseTrial,
+    Instruction,
     ResultsReported,
     SlotsChanged,
     StartTrial,
     StopRequested,
     StopTrial,
+    TrialErrored,
     TrialFinished,
+    TrialPaused,
     TrialStarted,
 )
 from tune_plugins.driver.resources import Shape, shape_of
@@ -102,8 +102,10 @@ class InlineRuntime(Runtime):
             with children_may_report():
                 run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
         except KeyboardInterrupt:
-            mail.event(StopRequested(time.time(), "interrupted by Ctrl-C"))
-            mail.event(TrialFinished(time.time(), job.trial_id, "interrupted by Ctrl-C", EndCause.USER))
+            reason = f"interrupted by {self.interrupted_by}"
+            mail.event(StopRequested(time.time(), reason))
+            if not mail.ended:  # it may come when all is said, or while a trial that leaves tidies up
+                mail.event(TrialFinished(time.time(), job.trial_id, reason, EndCause.USER))
         finally:
             self.in_user_code = False
             self._mail = None
@@ -126,7 +128,7 @@ class InlineRuntime(Runtime):
         for command in commands:
             if isinstance(command, StartTrial):
                 self._jobs.append(self._make_job(command, _SHAPE))
-            elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
+            elif isinstance(command, Instruction):
                 if self._mail is not None and self._mail.trial_id == command.trial_id:
                     self._mail.answer(command)
                 elif isinstance(command, StopTrial):
@@ -145,6 +147,7 @@ class _InlineMail:
         self._events: list[Event] = []
         self._verdict: Command | None = None
         self._stop: StopTrial | None = None
+        self.ended = False
         self._last_turn = time.monotonic()
 
     def result(self, result: dict[str, Any]) -> None:
@@ -155,6 +158,8 @@ class _InlineMail:
         """Queue an event behind the results."""
         self._collect(waiting=False)
         self._events.append(event)
+        left = isinstance(event, TrialPaused) and not event.resident
+        self.ended = self.ended or left or isinstance(event, (TrialFinished, TrialErrored))
 
     def take(self) -> list[Event]:
         """Everything queued, in order."""

@@ -9,7 +9,6 @@ from typing import Any
 from tune_plugins.core.events import StartTrial
 from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.leases import StopRule
-from tune_plugins.core.trial import Trial
 from tune_plugins.driver.plan import Plan
 from tune_plugins.driver.resources import Shape
 from tune_plugins.errors import ArgumentError, TuneError
@@ -38,7 +37,7 @@ class JobMaker:
     def __call__(self, command: StartTrial, shape: Shape) -> Job:
         """The job of one attempt at a trial."""
         trial = self._experiment.trials[command.trial_id]
-        name, dirname = self._names(trial)
+        name, dirname = self.name(trial.id)
         return Job(
             trial_id=trial.id,
             name=name,
@@ -57,8 +56,9 @@ class JobMaker:
             log_files=self._log_files(dirname),
         )
 
-    def _names(self, trial: Trial) -> tuple[str, str]:
-        """Its name for people, and that of its folder; those that the user's functions make are recorded."""
+    def name(self, trial_id: str) -> tuple[str, str]:
+        """A trial's name for people, and that of its folder; those that the user's functions make are recorded."""
+        trial = self._experiment.trials[trial_id]
         name_of, dirname_of = self._tune.trial_name_creator, self._tune.trial_dirname_creator
         dirname = f"trial_{trial.id}"
         if name_of is None and dirname_of is None:

@@ -55,6 +55,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}
     ) as store:
         experiment = Experiment(plan.searcher, scheduler, rules, stopper, plan.suggestions)
+        make_job = JobMaker(plan, experiment, store, directory, stop)
         runtime = place.open(
             Task(
                 rules=rules,
@@ -62,7 +63,8 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
                 seed=plan.seed,
                 results_matter=plan.searcher.reads_results or scheduler.reads_results,
                 fresh=not plan.tune.reuse_actors,
-                make_job=JobMaker(plan, experiment, store, directory, stop),
+                make_job=make_job,
+                name_trial=make_job.name,
             )
         )
         Runner(experiment, runtime, store, [*displays, *plan.run.callbacks], info).run()

@@ -40,6 +40,7 @@ _HOOK_OF_STATUS: dict[str, str] = {
     TrialStatus.PENDING: "on_trial_recover",  # pending again, since it failed
 }
 _AT_ONCE = ErrorInfo("WorkerLostError", "ended at once on request")
+_NAME_OF_SIGNAL: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _STEP_S = 0.1
 _COMMIT_S = 0.1
 
@@ -138,7 +139,7 @@ class Runner:
         """Take events in and carry out what follows from them."""
         now = self.runtime.time()
         if self._signals and not self.experiment.stop_reason:
-            how = "Ctrl-C" if self._signals[0] == signal.SIGINT else "SIGTERM"
+            how = _NAME_OF_SIGNAL[self._signals[0]]
             events.append(StopRequested(now, f"interrupted by {how}"))
             self.hooks.call("on_trial_output", None, [f"{how}: trials stop at their next report, within seconds"])
         if not events:
@@ -239,10 +240,13 @@ class Runner:
             return {}
 
         def note(number: int, frame: FrameType | None) -> None:
-            if number == signal.SIGINT and self.runtime.in_user_code:
+            if self.runtime.in_user_code:
+                self.runtime.interrupted_by = _NAME_OF_SIGNAL[number]
+                if number == signal.SIGTERM:
+                    self._signals.append(number)  # for the exit code
                 raise KeyboardInterrupt  # a debugger, or the training itself, may want to catch it
             self._signals.append(number)
-            if len(self._signals) > (1 if self._closing else 2):
+            if len(self._signals) > (1 if self._closing or not self.runtime.waits else 2):
                 raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
             self.runtime.wake()
 

@@ -28,7 +28,8 @@ class Runtime(ABC):
 
     Attributes:
         in_user_code: user code runs in the caller's thread now. Ctrl-C is raised there then;
-            else it asks for a clean stop.
+            else it asks for a clean stop. The same holds for SIGTERM.
+        interrupted_by: what was raised there last, in words.
         waits: things go on between two calls of `poll`; False: after nothing twice it never returns anything.
         virtual: no time goes by. What a verdict rests on need not be on disk before the verdict is given: a run that
             is interrupted is made again in less time than it would take to flush it.
@@ -36,6 +37,7 @@ class Runtime(ABC):
     """
 
     in_user_code = False
+    interrupted_by = "Ctrl-C"
     waits = True
     virtual = False
 
@@ -87,6 +89,7 @@ class Task:
         results_matter: the searcher or the scheduler looks at results, so that the order in which trials end matters.
         fresh: a new process for each trial.
         make_job: completes a `StartTrial` to what the process of the trial needs to know.
+        name_trial: names a trial and its folder as the user's functions want; part of `make_job`.
     """
 
     rules: Rules
@@ -95,6 +98,7 @@ class Task:
     results_matter: bool
     fresh: bool
     make_job: Callable[[StartTrial, Shape], Job]
+    name_trial: Callable[[str], object]
 
 
 class Place(ABC):

@@ -6,6 +6,7 @@ import heapq
 import math
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -32,6 +33,7 @@ from tune_plugins.core.events import (
     WorkerLost,
 )
 from tune_plugins.core.leases import StopRule, end_of, reached
+from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import CheckpointRecord, Lease
 from tune_plugins.driver.runtime import RESIDENTS, Place, Runtime, Task
 from tune_plugins.errors import Mistakes
@@ -157,6 +159,7 @@ class _Run:
     results: list[dict[str, Any]] = field(default_factory=list)
     version: int = 0
     saved_at: int = -1
+    last: dict[str, Any] = field(default_factory=dict)
 
 
 class TemporaryFolder:
@@ -195,7 +198,13 @@ class SimulatedPlace(Place):
     def open(self, task: Task) -> SimulatedRuntime:
         """The runtime of one run."""
         return SimulatedRuntime(
-            self._training, self._cluster, seed=task.seed, stop=task.stop, time_budget_s=task.rules.time_budget_s
+            self._training,
+            self._cluster,
+            seed=task.seed,
+            stop=task.stop,
+            time_budget_s=task.rules.time_budget_s,
+            score_attribute=task.rules.score_attribute,
+            on_start=task.name_trial,
         )
 
 
@@ -208,6 +217,8 @@ class SimulatedRuntime(Runtime):
         seed: of stragglers and crashes.
         stop: thresholds of the user.
         time_budget_s: a Tick comes at this virtual time.
+        score_attribute: metric that is noted with a checkpoint as its score.
+        on_start: called with the id of each trial that starts.
     """
 
     waits = False
@@ -221,14 +232,18 @@ class SimulatedRuntime(Runtime):
         seed: int = 0,
         stop: Sequence[StopRule] = (),
         time_budget_s: float | None = None,
+        score_attribute: str | None = None,
+        on_start: Callable[[str], object] = lambda trial_id: None,
     ) -> None:
         super().__init__()
+        self._score_attribute, self._on_start = score_attribute, on_start
         self.training, self.cluster, self.seed, self.stop = training, cluster, seed, tuple(stop)
         self.now = 0.0
         self._order = count()
         self._heap: list[tuple[float, int, Event, _Run | None, int]] = []
         self._runs: dict[str, _Run] = {}
         self._checkpoints: dict[tuple[str, str], tuple[Any, float]] = {}
+        self._saves: Counter[tuple[str, int]] = Counter()  # by trial and iteration, to which an exploit may lead back
         self._push(SlotsChanged(0.0, cluster.workers))
         if time_budget_s is not None:
             self._push(Tick(time_budget_s))
@@ -288,6 +303,7 @@ class SimulatedRuntime(Runtime):
 
     def _start(self, command: StartTrial) -> None:
         trial_id, checkpoint = command.trial_id, command.checkpoint
+        self._on_start(trial_id)
         if checkpoint is None:
             state, elapsed = self.training.start(int(trial_id), command.config, command.seed), 0.0
         else:
@@ -351,6 +367,8 @@ class SimulatedRuntime(Runtime):
                 waits = True
                 break
         run.state, run.clock, run.elapsed, run.iteration = state, clock, elapsed, iteration
+        if results:
+            run.last = results[-1]
         if waits:
             if lease.save:
                 self._save(run)
@@ -359,16 +377,20 @@ class SimulatedRuntime(Runtime):
 
     def _save(self, run: _Run) -> CheckpointRecord:
         run.clock += self.cluster.checkpoint_s
-        name = base = f"checkpoint_{run.iteration:06d}"
-        number = 0
-        while (run.trial_id, name) in self._checkpoints:  # an exploit led back to an earlier iteration
-            number += 1
-            name = f"{base}_{number}"
-        record = CheckpointRecord(name, run.iteration, None, trial_id=run.trial_id)
+        # Counted, not looked up among those that are there: when one is deleted depends on the clock of the wall.
+        number = self._saves[run.trial_id, run.iteration]
+        self._saves[run.trial_id, run.iteration] += 1
+        name = f"checkpoint_{run.iteration:06d}" + (f"_{number}" if number else "")
+        record = CheckpointRecord(name, run.iteration, None, self._score(run), trial_id=run.trial_id)
         self._checkpoints[run.trial_id, record.id] = (run.state, run.elapsed)
         run.saved_at = run.iteration
         self._push(CheckpointSaved(run.clock, run.trial_id, record))
         return record
+
+    def _score(self, run: _Run) -> float | None:
+        """What retention ranks the checkpoint by."""
+        value = None if self._score_attribute is None else lookup(run.last, self._score_attribute)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     def _grant(self, command: GrantLease) -> None:
         run = self._runs[command.trial_id]

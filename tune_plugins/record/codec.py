@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from tune_plugins.core import events as event_module
 from tune_plugins.core.ends import EndCause, ErrorInfo
@@ -29,12 +29,15 @@ _IN_COLUMNS = frozenset({"time", "trial_id"})
 _DATA_FIELDS = {kind: tuple(f.name for f in fields(kind) if f.name not in _IN_COLUMNS) for kind in KINDS.values()}
 
 
-def _fields_of(type_name: str) -> dict[type[Event], frozenset[str]]:
-    """The fields of each kind of event whose type is named so."""
-    return {kind: frozenset(f.name for f in fields(kind) if str(f.type) == type_name) for kind in KINDS.values()}
+def _fields_of(wanted: type) -> dict[type[Event], frozenset[str]]:
+    """The fields of each kind of event that are of this type."""
+    return {
+        kind: frozenset(name for name, found in get_type_hints(kind).items() if found is wanted)
+        for kind in KINDS.values()
+    }
 
 
-_CHECKPOINTS, _ERRORS, _CAUSES = _fields_of("CheckpointRecord"), _fields_of("ErrorInfo"), _fields_of("EndCause")
+_CHECKPOINTS, _ERRORS, _CAUSES = _fields_of(CheckpointRecord), _fields_of(ErrorInfo), _fields_of(EndCause)
 _WITH_TRIAL = frozenset(kind for kind in KINDS.values() if any(f.name == "trial_id" for f in fields(kind)))
 
 _INT64 = 2**63

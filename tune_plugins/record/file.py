@@ -162,11 +162,11 @@ def _prepare(connection: sqlite3.Connection, file: Path, readonly: bool) -> sqli
         if version != FORMAT_VERSION:
             remedy = "Install a newer tune-plugins: pip install -U tune-plugins"
             if version < FORMAT_VERSION:
-                remedy = "Open it with the version that wrote it; formats do not change any more from release 1.0 on."
+                remedy = "Open it with the version that wrote it."
             raise StorageError(
                 f"{file} has format {version}; this version of tune-plugins reads format {FORMAT_VERSION}. {remedy}"
             )
-        if not {"meta", "events", "results", "trials", "configs", "decisions", "checkpoints"} <= names:
+        if not {"meta", "events", "results", "trials", "configs", "decisions", "exploits", "checkpoints"} <= names:
             raise StorageError(f"{file} lacks tables of the record, so it is damaged. Take it from a backup.")
         if not readonly:
             connection.execute("PRAGMA journal_mode = WAL")

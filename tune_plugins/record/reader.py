@@ -247,10 +247,6 @@ class RecordReader:
         with self._lock, self._errors("read"):
             return self._connection.execute(sql, values).fetchall()
 
-    def _one(self, sql: str) -> int:
-        value: int = self._connection.execute(sql).fetchone()[0]
-        return value
-
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
         try:

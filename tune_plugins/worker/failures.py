@@ -21,7 +21,10 @@ def errored(trial_id: str, error: BaseException, *, fatal: bool = False) -> Tria
 
 def as_data(error: BaseException) -> ErrorInfo:
     """Type, message and traceback of an error, without the frames of this engine."""
-    frames = error.__traceback__
+    try:
+        frames = error.__traceback__
+    except Exception:  # a property of the user's
+        frames = None
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
         frames = frames.tb_next
     kind = type(error)

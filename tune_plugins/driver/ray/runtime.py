@@ -16,8 +16,7 @@ from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     Command,
     Event,
-    ExploitTrial,
-    GrantLease,
+    Instruction,
     PauseTrial,
     ResultsReported,
     SlotsChanged,
@@ -102,7 +101,7 @@ class RayRuntime(Runtime):
     """Performs the commands of `tune_plugins.core.events` and reports what happens.
 
     Args:
-        cluster: from `ray_cluster.join_or_start`.
+        cluster: from `tune_plugins.driver.ray.cluster.join_or_start`.
         trainable: the user's function, by cloudpickle.
         parameters: large arguments of it: references of objects in the object store.
         shape: what a trial takes, given its config.
@@ -199,7 +198,7 @@ class RayRuntime(Runtime):
                 data = _pack_job(self._make_job(command, shape))
                 self._jobs[command.trial_id] = _Packed(next(self._numbers), data, shape)
                 self._waiting.append(command.trial_id)
-            elif isinstance(command, (GrantLease, StopTrial, PauseTrial, ExploitTrial)):
+            elif isinstance(command, Instruction):
                 self._instruct(command)
         self._place()
 
