@@ -46,7 +46,7 @@ def run(
     class Reports:
         """Takes down the results in the place of a record."""
 
-        def commit(self, events: Sequence[Any], records: Sequence[Any]) -> None:
+        def commit(self, events: Sequence[Any], records: Sequence[Any], behind: Sequence[int]) -> None:
             for event in events:
                 if isinstance(event, ResultsReported):
                     reports.extend((result["timestamp"], result["loss"]) for result in event.results)

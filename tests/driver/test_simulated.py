@@ -11,6 +11,7 @@ import pytest
 
 import tune_plugins as tune
 from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.core.events import ResultsReported
 from tune_plugins.core.experiment import Experiment, Rules
 from tune_plugins.core.scheduler import Decision, TrialScheduler
 from tune_plugins.core.searcher import Searcher
@@ -224,10 +225,8 @@ def test_nobody_is_left_waiting_unnoticed(scheduler: TrialScheduler | None) -> N
         Runner(experiment, runtime, Unrecorded()).run()
 
 
-def test_decisions_do_not_depend_on_when_checkpoints_are_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That is when the driver commits, which depends on the clock of the wall."""
+def test_the_record_does_not_depend_on_when_the_driver_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That depends on the clock of the wall; states are deleted then, and several events may be committed together."""
 
     class Steps:
         def start(self, index: int, config: dict[str, Any], seed: int) -> int:
@@ -264,8 +263,14 @@ def test_decisions_do_not_depend_on_when_checkpoints_are_deleted(
             cluster=tune.SimulatedCluster(workers=6, straggler_probability=0.5, straggler_factor=9.7),
         )
         with ExperimentStore.open(tmp_path / name.replace(" ", "-")) as store:
-            logs.append(list(store.events()))
+            logs.append((list(store.events()), store.decisions(), store.configs(), store.exploits()))
     assert logs[0] == logs[1]
+    events, decisions, _, _ = logs[0]
+    assert decisions
+    for decision in decisions:
+        led = events[decision.seq - 1]
+        if decision.action == "EXPLOIT":
+            assert isinstance(led, ResultsReported) and led.waiting and led.trial_id == decision.trial_id
 
 
 def test_the_best_are_kept(tmp_path: Path) -> None:

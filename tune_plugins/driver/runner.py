@@ -48,14 +48,17 @@ _COMMIT_S = 0.1
 class Record(Protocol):
     """Where a run is recorded; see `tune_plugins.record.store.ExperimentStore`."""
 
-    def commit(self, events: Sequence[Event], records: Sequence[RecordCommand]) -> object:
-        """Make it durable: what happened, and what is to be noted of it, each in order."""
+    def commit(self, events: Sequence[Event], records: Sequence[RecordCommand], behind: Sequence[int]) -> object:
+        """Make it durable: what happened, and what is to be noted of it, each in order.
+
+        `behind`: for each of `records`, how many of `events` had come when it was made.
+        """
 
 
 class Unrecorded:
     """Keeps nothing; for runs of which only the decisions are of interest."""
 
-    def commit(self, events: Sequence[Event], records: Sequence[RecordCommand]) -> None:
+    def commit(self, events: Sequence[Event], records: Sequence[RecordCommand], behind: Sequence[int]) -> None:
         """Nothing."""
 
 
@@ -87,6 +90,7 @@ class Runner:
         self._last_step = self._last_commit = 0.0
         self._unwritten: list[Event] = []
         self._unwritten_records: list[RecordCommand] = []
+        self._behind: list[int] = []  # for each of these, how many of the unwritten events had come
         self._untold: list[Event | Command] = []  # both of these, in order
 
     def run(self) -> str:
@@ -162,6 +166,7 @@ class Runner:
             commands += answer
             records = [c for c in answer if isinstance(c, RecordCommand)]
             self._unwritten_records += records
+            self._behind += [len(self._unwritten)] * len(records)
             self._untold += records
         return commands
 
@@ -187,9 +192,9 @@ class Runner:
         self._last_commit = time.monotonic()
         if not events and not records:
             return
-        self.record.commit(events, records)
+        self.record.commit(events, records, self._behind)
         happened, self._untold = self._untold, []
-        self._unwritten, self._unwritten_records = [], []
+        self._unwritten, self._unwritten_records, self._behind = [], [], []
         for command in records:
             if isinstance(command, DeleteCheckpoint):
                 self.runtime.delete_checkpoint(command.trial_id, command.checkpoint)

@@ -92,12 +92,16 @@ class ExperimentStore(RecordReader):
         folder = Path(os.path.abspath(directory))
         return cls(folder, connect(folder, readonly), readonly)
 
-    def commit(self, events: Sequence[Event], records: Sequence[Command] = ()) -> int:
+    def commit(
+        self, events: Sequence[Event], records: Sequence[Command] = (), behind: Sequence[int] | None = None
+    ) -> int:
         """Write all of it in one transaction; when this returns it is on disk.
 
         Args:
             events: what happened, in order.
             records: RecordTrial, RecordStatus, RecordDecision, RecordExploit and DeleteCheckpoint commands, in order.
+            behind: for each of `records`, how many of `events` had come when it was made; None: all of them. A record
+                so belongs to the event that led to it, however many are committed together.
 
         Returns:
             The sequence number of the last event recorded so far.
@@ -134,21 +138,22 @@ class ExperimentStore(RecordReader):
                 if checkpoints:
                     many("INSERT OR REPLACE INTO checkpoints VALUES (?,?,?,?,?,?,?,?,0)", checkpoints)
                 if records:
-                    self._write_records(connection, records, seq)
+                    seqs = [seq] * len(records) if behind is None else [self._seq + count for count in behind]
+                    self._write_records(connection, records, seqs)
                 for trial_id, names in self._names.items():
                     connection.execute("UPDATE trials SET name = ?, dirname = ? WHERE trial_id = ?", (*names, trial_id))
             self._seq, self._result_id = seq, result_id
             self._forget_written_names()
             return seq
 
-    def _write_records(self, connection: sqlite3.Connection, records: Sequence[Command], seq: int) -> None:
+    def _write_records(self, connection: sqlite3.Connection, records: Sequence[Command], seqs: Sequence[int]) -> None:
         trials: list[tuple[Any, ...]] = []
         configs: list[tuple[Any, ...]] = []
         decisions: list[tuple[Any, ...]] = []
         exploits: list[tuple[Any, ...]] = []
         deleted: list[tuple[str, str]] = []
         statuses: dict[str, list[Any]] = {}
-        for record in records:
+        for seq, record in zip(seqs, records, strict=True):
             if isinstance(record, RecordDecision):
                 reason = storable(record.reason)
                 decisions.append((seq, record.trial_id, record.iteration, record.action, reason, record.time))
