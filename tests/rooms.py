@@ -85,7 +85,7 @@ ROOMS = (
     Room(
         "results",
         "what came out of an experiment",
-        ("errors", "core", "schedulers", "record", "driver"),
+        ("errors", "space", "core", "schedulers", "record", "driver"),
         ("pandas",),
     ),
     Room(

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import lookup
-from tune_plugins.core.scores import SCOPES, best_index, finite, flatten, number, scope_score
+from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import Mistakes, TrialError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
+from tune_plugins.space.nested import flatten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -337,7 +338,7 @@ class ResultGrid:
                     **flatten(chosen[result.trial_id]),
                     "trial_id": result.trial_id,
                     "status": str(result.status),
-                    **flatten(result.config, "config/"),
+                    **{f"config/{name}": value for name, value in flatten(result.config).items()},
                 }
                 for result in self._all
             ]

@@ -63,7 +63,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.leases import reached
 from tune_plugins.core.lineage import Lineage
-from tune_plugins.core.metrics import flat_names, lookup
+from tune_plugins.core.metrics import lookup
 from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
@@ -72,6 +72,7 @@ from tune_plugins.core.stopper import Stopper
 from tune_plugins.core.transitions import TRANSITIONS
 from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Trial, TrialStatus
 from tune_plugins.errors import IllegalEventError, Mistakes, TuneError
+from tune_plugins.space.nested import flatten
 
 S = TrialStatus
 
@@ -310,7 +311,7 @@ class Experiment:
         mistakes = Mistakes("Tuner")
         for name, argument in self._required.items():
             if lookup(result, name, _MISSING) is _MISSING:
-                reported = ", ".join(sorted(flat_names(result))) or "nothing"
+                reported = ", ".join(sorted(flatten(result))) or "nothing"
                 mistakes.add(
                     f"{argument}: expected the name of a reported metric, got {name!r}; trial {trial.id} reported: "
                     f"{reported}. Use one of these names (the first report must have it; later ones may leave it out)."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -20,12 +19,3 @@ def lookup(result: dict[str, Any], name: str, default: Any = None) -> Any:
             return default
         value = value[part]
     return value
-
-
-def flat_names(result: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    """Names of all metrics of a result, nested ones joined by ``/``."""
-    for name, value in result.items():
-        if isinstance(value, Mapping):
-            yield from flat_names(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 SCOPES = ("last", "all", "avg", "last-5-avg", "last-10-avg")
@@ -49,18 +49,3 @@ def best_index(scores: Sequence[float | None], mode: str) -> int | None:
     """Index of the best score, the first of equals; None if there is none."""
     ranked = [(score if mode == "min" else -score, i) for i, score in enumerate(scores) if score is not None]
     return min(ranked)[1] if ranked else None
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, keys joined by ``/``.
-
-    >>> flatten({"eval": {"loss": 0.5}}, "config/")
-    {'config/eval/loss': 0.5}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}/"))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

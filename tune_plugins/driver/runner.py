@@ -173,7 +173,7 @@ class Runner:
     def _carry_out(self, commands: list[Command]) -> None:
         """Start trials at once; give verdicts only when what they rest on is durable.
 
-        Where nobody waits for a verdict, one commit serves all turns of `_COMMIT_S` seconds.
+        Where nobody waits for a verdict, or time is virtual, one commit serves all turns of `_COMMIT_S` seconds.
         """
         starts = [c for c in commands if isinstance(c, StartTrial)]
         verdicts = [c for c in commands if not isinstance(c, (StartTrial, RecordCommand))]
