@@ -51,7 +51,9 @@ class Callback:
     """Base class; override what you need. Hooks run in the driver, after the results are durable.
 
     An exception in a hook is logged once as a warning and never harms the run.
-    `trials` is a live mapping from trial id to `Trial`; read it, do not change it.
+    `trials` is a live mapping from trial id to `Trial`; read it, do not change it. Several events may be made durable
+    together, so a trial may have gone further than the event that a hook tells of, in a simulation to its end; a
+    `result` is that of its moment.
     """
 
     def setup(self, run: RunInfo) -> None:

@@ -64,7 +64,7 @@ def simulate(
     (5, 9.0)
     """
     from tune_plugins.display import displays
-    from tune_plugins.driver.run import carry_out
+    from tune_plugins.driver.launch import carry_out
     from tune_plugins.results import ResultGrid
 
     tune, run = tune_config or TuneConfig(), run_config or RunConfig()

@@ -61,8 +61,8 @@ class Tuner:
             TuneError: the run could not go on; says why and where the results are.
         """
         from tune_plugins.display import displays
+        from tune_plugins.driver.launch import carry_out
         from tune_plugins.driver.plan import experiment_directory
-        from tune_plugins.driver.run import carry_out
         from tune_plugins.results import ResultGrid
 
         plan, place = self._check()

@@ -285,3 +285,41 @@ def test_fail_fast_raises_what_the_trial_raised(fit: Any, runtime: str) -> None:
     with pytest.raises(tune.TrialError, match="code 7: wrong data") as caught:
         fit(failing, runtime=runtime, fail_fast="raise")
     assert caught.value.type_name.endswith("Demanding")
+
+
+class Broken(ASHAScheduler):
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Any:
+        raise ZeroDivisionError("by zero")
+
+
+def _broken(trial_id: str, result: dict[str, Any]) -> bool:
+    raise ZeroDivisionError("by zero")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"scheduler": Broken(max_t=8)}, "Broken"), ({"stop": _broken}, "FunctionStopper")],
+    ids=["scheduler", "stopper"],
+)
+def test_an_error_of_the_users_scheduler_ends_the_run_and_names_it(
+    run: Run, options: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    """It passes through the training where that shares the thread, and must not be taken for an error of it."""
+    with pytest.raises(tune.TuneError, match=rf"ZeroDivisionError in the scheduler, .*{named}.*by zero"):
+        run(**options)
+    assert all(result.cause is not EndCause.FAILED for result in ResultGrid(tmp_path / "run"))
+
+
+def test_a_training_that_swallows_the_drivers_error_does_not_hide_it(fit: Any) -> None:
+    entered: list[int] = []
+
+    def stubborn(config: dict[str, Any]) -> None:
+        for step in range(3):
+            try:
+                tune.report(loss=1.0)
+            except Exception:
+                entered.append(step)
+
+    with pytest.raises(tune.TuneError, match="ZeroDivisionError"):
+        fit(stubborn, runtime="inline", scheduler=Broken(max_t=8), metric="loss", mode="min", num_samples=3)
+    assert entered == [0, 1, 2], "of one trial: no other is begun"

@@ -78,6 +78,7 @@ class InlineRuntime(Runtime):
         self._mail: _InlineMail | None = None
         self._announced = False
         self._last_events: list[Event] = []
+        self._trouble: Exception | None = None
 
     def attach(self, turn: Callable[[list[Event]], None]) -> None:
         """`turn` shows events to the core and has its commands performed before it returns."""
@@ -113,13 +114,20 @@ class InlineRuntime(Runtime):
             os.environ.clear()
             os.environ.update(environ)
             random.setstate(state)
+        if self._trouble is not None:  # the driver's, which went through the training and is no error of it
+            raise self._trouble
         return mail.take()
 
     def _leave_user_code(self, events: list[Event]) -> None:
         """Out of a report: what the driver and its callbacks do now is not the training's."""
+        if self._trouble is not None:  # user code has swallowed it and reports again
+            raise self._trouble
         self.in_user_code = False
         try:
             self._turn(events)
+        except Exception as error:
+            self._trouble = error
+            raise
         finally:
             self.in_user_code = True
 

@@ -226,9 +226,11 @@ class Runner:
                 self._trouble = "ended by a wrong argument"
             raise
         except Exception as error:
+            core = self.experiment
+            tools = [type(tool).__name__ for tool in (core.scheduler, core.searcher, core.stopper) if tool is not None]
             raise TuneError(
-                f"{type(error).__name__} in the scheduler, searcher or stopper of this run, while it handled "
-                f"{type(event).__name__} of trial {getattr(event, 'trial_id', '')!r}: {error}. "
+                f"{type(error).__name__} in the scheduler, searcher or stopper of this run ({', '.join(tools)}), while "
+                f"it handled {type(event).__name__} of trial {getattr(event, 'trial_id', '')!r}: {error}. "
                 f"All results up to here are in {self.info.path}."
             ) from error
 
