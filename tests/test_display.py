@@ -49,7 +49,7 @@ class Clock:
         return self.now
 
 
-class Watched(dict):
+class Watched(list):
     """Trials that count how often all of them are read."""
 
     scans = 0
@@ -57,16 +57,6 @@ class Watched(dict):
     def __iter__(self):
         self.scans += 1
         return super().__iter__()
-
-    def values(self):
-        self.scans += 1
-        return super().values()
-
-    def items(self):
-        self.scans += 1
-        return super().items()
-
-    keys = __iter__
 
 
 class Stage:
@@ -86,36 +76,36 @@ class Stage:
         kind = LiveDisplay if live else PlainDisplay
         self.display = kind(console, verbose, clock=self.clock, wall=self.clock)
         self.trials = Watched()
-        self.display.setup(run)
+        self.display.setup(run=run)
 
     def start(self, number, config=None):
         config = {"depth": number, "net": {"eta": 0.5 / (number + 1)}} if config is None else config
         trial = Trial(f"{number:05d}", number, config, status=TrialStatus.RUNNING, started_at=self.clock.now)
-        self.trials[trial.id] = trial
-        self.display.on_trial_start(self.trials, trial)
+        self.trials.append(trial)
+        self.display.on_trial_start(0, self.trials, trial)
         return trial
 
     def report(self, trial, value, iteration=1, name="eval-logloss"):
         trial.iteration = iteration
         trial.last_result = {name: value, "training_iteration": iteration, "time_total_s": 2.0 * iteration}
-        self.display.on_trial_result(self.trials, trial, trial.last_result)
+        self.display.on_trial_result(0, self.trials, trial, trial.last_result)
 
     def finish(self, trial, value=None, iteration=1, reason="the trial function returned"):
         if value is not None:
             self.report(trial, value, iteration)
         trial.status, trial.reason, trial.ended_at = TrialStatus.TERMINATED, reason, self.clock.now
-        self.display.on_trial_complete(self.trials, trial)
+        self.display.on_trial_complete(0, self.trials, trial)
 
     def fail(self, trial, error):
         trial.status, trial.ended_at = TrialStatus.ERROR, self.clock.now
-        self.display.on_trial_error(self.trials, trial, ErrorInfo(*error.split(": ", 1)))
+        self.display.on_trial_error(0, self.trials, trial, error=ErrorInfo(*error.split(": ", 1)))
 
     def step(self, seconds=0.1, notes=()):
         self.clock.now += seconds
-        self.display.on_step(self.trials, notes)
+        self.display.on_step_end(0, self.trials, notes=notes)
 
     def end(self, reason=""):
-        self.display.on_experiment_end(self.trials, reason)
+        self.display.on_experiment_end(self.trials, reason=reason)
 
     @property
     def text(self):
@@ -261,10 +251,10 @@ def test_mode_max_and_nested_metric():
         name: Trial(name, i, {}, status=TrialStatus.RUNNING, last_result={"eval": {"auc": auc}})
         for i, (name, auc) in enumerate([("a", 0.6), ("b", 0.8), ("c", None), ("d", "0.9")])
     }
-    progress.rescan(trials)
+    progress.rescan(list(trials.values()))
     assert progress.best is trials["b"]
     trials["b"].status = TrialStatus.TERMINATED
-    progress.update(trials)
+    progress.update(list(trials.values()))
     assert progress.best is trials["b"]
 
 
@@ -310,11 +300,11 @@ def test_a_resumed_run_starts_from_what_there_is():
     for number in range(4):
         trial = Trial(f"{number:05d}", number, {}, status=TrialStatus.TERMINATED)
         trial.last_result = {"eval-logloss": 0.1 * number}
-        stage.trials[trial.id] = trial
+        stage.trials.append(trial)
     stage.step()
     progress = stage.display.progress
     assert progress.finished == 4
-    assert progress.best is stage.trials["00000"]
+    assert progress.best is stage.trials[0]
     assert progress.seconds_left(100.0) is None  # none of them tells how long one takes today
 
 
@@ -399,11 +389,11 @@ def test_the_rest_is_counted():
     stage = Stage(live=True, run=RunInfo(total_trials=10_000, slots=2))
     for number in range(10_000):
         trial = Trial(f"{number:05d}", number, {})
-        stage.trials[trial.id] = trial
+        stage.trials.append(trial)
     for number in range(10):
-        trial = stage.trials[f"{number:05d}"]
+        trial = stage.trials[number]
         trial.status = TrialStatus.RUNNING
-        stage.display.on_trial_start(stage.trials, trial)
+        stage.display.on_trial_start(0, stage.trials, trial)
     stage.step()
     assert stage.rows(rows=30)[-1] == "... 9,990 more trials"
     assert "9,990 pending" in "\n".join(stage.rows())
@@ -475,7 +465,7 @@ def test_with_20000_trials_a_step_reads_only_what_changed():
     assert progress.reads - reads == 20
     assert stage.display.drawn - drawn == 10
     assert len(stage.rows(rows=24)) <= 24
-    assert progress.best is stage.trials["19999"]
+    assert progress.best is stage.trials[19999]
     stage.end()
     assert "20,002 trials" in stage.text
 
@@ -526,7 +516,7 @@ def test_plain_output_to_a_file_that_only_takes_ascii():
     stage = Stage(live=False, file=io.TextIOWrapper(raw, encoding="ascii", write_through=True))
     stage.start(0, {"größe": "λ" * 300})
     stage.step()
-    stage.report(stage.trials["00000"], 0.5)
+    stage.report(stage.trials[0], 0.5)
     stage.end()
     assert not stage.display.broken
     assert b"best eval-logloss 0.5000" in raw.getvalue()
@@ -552,21 +542,21 @@ def test_verbose_2_tells_each_finished_trial_with_its_reason(live):
 def test_output_of_trials_is_prefixed_and_limited(live):
     stage = Stage(live=live)
     trial = stage.start(0)
-    stage.display.on_trial_output(trial, ["[b]hello[/b]", "\x1b[31mred"])
-    stage.display.on_trial_output(None, ["from nobody"])
+    stage.display.on_trial_output(0, stage.trials, trial, ["[b]hello[/b]", "\x1b[31mred"])
+    stage.display.on_trial_output(0, stage.trials, None, ["from nobody"])
     stage.step(0.01)
     text = stage.fresh()
     assert "(00000) [b]hello[/b]\n" in text
     assert "(00000) red\n" in text
     assert "from nobody\n" in text
     for _ in range(10):
-        stage.display.on_trial_output(trial, ["spam"] * 100)
+        stage.display.on_trial_output(0, stage.trials, trial, ["spam"] * 100)
     stage.step(0.01)
     assert stage.fresh().count("spam") == 47
     stage.step(2.0)
     text = stage.fresh()
     assert "... 953 lines of trial output not shown; RunConfig(log_to_file=True) keeps them all" in text
-    stage.display.on_trial_output(trial, ["again"])
+    stage.display.on_trial_output(0, stage.trials, trial, ["again"])
     stage.step(0.01)
     text = stage.fresh()
     assert "again" in text
@@ -575,7 +565,7 @@ def test_output_of_trials_is_prefixed_and_limited(live):
 
 def test_what_was_left_out_is_told_at_the_end_too(live):
     stage = Stage(live=live)
-    stage.display.on_trial_output(stage.start(0), ["spam"] * 51)
+    stage.display.on_trial_output(0, stage.trials, stage.start(0), ["spam"] * 51)
     stage.end()
     assert "... 1 line of trial output not shown" in stage.text
 
@@ -606,7 +596,7 @@ def test_a_retry_is_told(live):
     for number in range(5):
         trial = stage.start(number)
         trial.status = TrialStatus.PENDING
-        stage.display.on_trial_recover(stage.trials, trial, ErrorInfo("OSError", "disk full"))
+        stage.display.on_trial_recover(0, stage.trials, trial, error=ErrorInfo("OSError", "disk full"))
     stage.step()
     assert stage.text.count("failed and will be tried again: OSError: disk full") == 3
     assert stage.display.progress.waiting == 5
@@ -699,11 +689,11 @@ def test_a_pipe_whose_reader_has_gone_does_not_end_the_run():
         from tune_plugins.callbacks import RunInfo
         from tune_plugins.display import make_display
         display = make_display(1)
-        display.setup(RunInfo(name="x" * 100))
+        display.setup(run=RunInfo(name="x" * 100))
         for _ in range(100):
-            display.on_trial_output(None, ["y"])
-            display.on_step({}, ())
-        display.on_experiment_end({}, "")
+            display.on_trial_output(0, [], None, ["y"])
+            display.on_step_end(0, [])
+        display.on_experiment_end([])
         import sys
         print("the run went on", file=sys.stderr)
     """)
@@ -731,13 +721,13 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 display = make_display(1)
 assert type(display).__name__ == "LiveDisplay"
 out, err = sys.stdout, sys.stderr
-display.setup(RunInfo(name="a run", metric="loss", mode="min", total_trials=1, slots=1))
+display.setup(run=RunInfo(name="a run", metric="loss", mode="min", total_trials=1, slots=1))
 trial = Trial("00000", 0, {"lr": 0.1}, status=TrialStatus.RUNNING)
-trials = {"00000": trial}
-display.on_trial_start(trials, trial)
+trials = [trial]
+display.on_trial_start(0, trials, trial)
 logging.info("a log record")
 print("a print")
-display.on_step(trials, ["rung 1: cut 0.5 of 2 results"])
+display.on_step_end(0, trials, notes=["rung 1: cut 0.5 of 2 results"])
 {ending}
 assert (sys.stdout, sys.stderr) == (out, err)
 assert logging.getLogger().handlers[0].stream is err
@@ -764,7 +754,7 @@ def in_a_terminal(ending):
 
 
 def test_in_a_real_terminal_prints_and_logs_do_not_meet_the_table():
-    written, status = in_a_terminal('trial.status = TrialStatus.TERMINATED; display.on_experiment_end(trials, "")')
+    written, status = in_a_terminal("trial.status = TrialStatus.TERMINATED; display.on_experiment_end(trials)")
     assert status == 0, written
     # Each time the table was erased before and drawn again after the line.
     for expected in ("a log record", "a print"):

@@ -12,6 +12,7 @@ from tune_plugins._lazy import on_first_use
 from tune_plugins._version import __version__
 
 if TYPE_CHECKING:
+    from tune_plugins.callbacks import Callback
     from tune_plugins.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
     from tune_plugins.driver.ray.cluster import shutdown
     from tune_plugins.driver.resources import PlacementGroupFactory
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tune_plugins.tuner import Tuner
 
 _HOMES = {
+    "callbacks": ["Callback"],
     "config": ["CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"],
     "driver.ray.cluster": ["shutdown"],
     "driver.resources": ["PlacementGroupFactory"],
@@ -75,6 +77,7 @@ _MODULES = ("callbacks", "schedulers", "search", "stoppers", "testing")
 
 __all__ = [
     "ArgumentError",
+    "Callback",
     "Checkpoint",
     "CheckpointConfig",
     "Curve",

@@ -1,14 +1,17 @@
-"""Hooks that a user or a display can attach to a run."""
+"""Hooks that a user, a logger or a display can attach to a run, in the form of Ray Tune's callbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_plugins.core.ends import ErrorInfo
     from tune_plugins.core.trial import CheckpointRecord, Trial
+
+__all__ = ["Callback", "RunInfo"]
 
 
 @dataclass
@@ -50,38 +53,205 @@ class RunInfo:
 class Callback:
     """Base class; override what you need. Hooks run in the driver, after the results are durable.
 
-    An exception in a hook is logged once as a warning and never harms the run.
-    `trials` is a live mapping from trial id to `Trial`; read it, do not change it. Several events may be made durable
-    together, so a trial may have gone further than the event that a hook tells of, in a simulation to its end; a
-    `result` is that of its moment.
+    Arguments are passed by name; those that a hook does not take are left out. A hook that asks for others is refused
+    before the run. An exception in a hook is logged once as a warning and never harms the run.
+
+    `trials` is the list of all trials so far, in order of creation; read them, do not change them. Several events may
+    be made durable together, so a trial may have gone further than the event that a hook tells of, in a simulation to
+    its end; a `result` is that of its moment. `iteration` counts the steps of the loop; a step takes about a tenth of
+    a second and may tell of many events.
+
+    >>> class Best(Callback):
+    ...     def on_trial_complete(self, iteration, trials, trial, **info):
+    ...         print(trial, trial.last_result.get("loss"))
     """
 
-    def setup(self, run: RunInfo) -> None:
-        """Called once before the first trial starts."""
+    def setup(
+        self,
+        stop: Any = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        **info: Any,
+    ) -> None:
+        """Called once before the first trial starts.
 
-    def on_trial_start(self, trials: Mapping[str, Trial], trial: Trial) -> None:
+        Args:
+            stop: `RunConfig.stop`.
+            num_samples: `TuneConfig.num_samples`.
+            total_num_samples: number of trials to come, with all points of the grid; None where unknown.
+            info: ``run``, a `RunInfo`.
+        """
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """A step of the loop begins."""
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """A step of the loop is over; `info`: ``notes``, lines of the scheduler, e.g. rung cut-offs."""
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial function was entered (again)."""
 
-    def on_trial_result(self, trials: Mapping[str, Trial], trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_restore(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The trial goes on from a checkpoint, its own or, in an exploit, another trial's."""
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The trial has saved a checkpoint; `on_checkpoint` follows."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
         """Called for each reported result, in order."""
 
-    def on_trial_complete(self, trials: Mapping[str, Trial], trial: Trial) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""
 
-    def on_trial_error(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
-        """The trial failed for good; `error` is type, message and traceback."""
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The trial failed and will be tried again; `info`: ``error``, as below."""
 
-    def on_trial_recover(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
-        """The trial failed with `error` and will be tried again."""
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The trial failed for good; `info`: ``error``, with `type`, `message` and `traceback`."""
 
-    def on_checkpoint(self, trials: Mapping[str, Trial], trial: Trial, checkpoint: CheckpointRecord) -> None:
-        """A checkpoint of the trial is complete."""
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: CheckpointRecord, **info: Any
+    ) -> None:
+        """A checkpoint of the trial is complete; ``checkpoint.path`` is its folder."""
 
-    def on_trial_output(self, trial: Trial | None, lines: Sequence[str]) -> None:
-        """Lines that a trial printed (only without `log_to_file`)."""
+    def on_trial_output(
+        self, iteration: int, trials: list[Trial], trial: Trial | None, lines: Sequence[str], **info: Any
+    ) -> None:
+        """Lines that a trial printed (only without `log_to_file`), or that the run has to say (None)."""
 
-    def on_step(self, trials: Mapping[str, Trial], notes: Sequence[str]) -> None:
-        """Called about ten times a second. `notes`: lines of the scheduler, e.g. rung cut-offs."""
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Called once; `info`: ``reason``, empty where all trials came to their end."""
 
-    def on_experiment_end(self, trials: Mapping[str, Trial], reason: str) -> None:
-        """Called once; `reason` is empty where all trials came to their end."""
+    def get_state(self) -> dict[str, Any] | None:
+        """What the callback needs to go on when the experiment is continued: plain values, kept in the record.
+
+        Asked about every ten seconds and at the end. None: nothing.
+        """
+        return None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """What `get_state` gave last; called before `setup` where an experiment is continued."""
+
+
+HOOKS: Mapping[str, Callable[..., Any]] = {
+    name: hook for name, hook in vars(Callback).items() if inspect.isfunction(hook)
+}
+"""All methods of a callback by name."""
+
+
+class Hook:
+    """One hook of one callback, called with what it takes.
+
+    Args:
+        callback: has the method.
+        name: of the method.
+    """
+
+    def __init__(self, callback: Any, name: str) -> None:
+        self.owner = f"{type(callback).__name__}.{name}"
+        self._method: Callable[..., Any] = getattr(callback, name)
+        parameters = _parameters(self._method)
+        self._takes = None if parameters is None or _takes_any(parameters) else frozenset(p.name for p in parameters)
+
+    def __call__(self, **arguments: Any) -> Any:
+        if self._takes is not None and not self._takes.issuperset(arguments):
+            arguments = {name: value for name, value in arguments.items() if name in self._takes}
+        return self._method(**arguments)
+
+
+def hooks_of(callback: Any) -> Iterator[str]:
+    """Names of the hooks that a callback has of its own; it need not derive from `Callback`."""
+    for name, nothing in HOOKS.items():
+        method = getattr(callback, name, nothing)
+        if getattr(method, "__func__", method) is not nothing:
+            yield name
+
+
+def callback_mistakes(where: str, callback: Any) -> list[str]:
+    """What is wrong with a callback, in words: it is none, or a hook could not be called.
+
+    Args:
+        where: where the user gave it, e.g. ``"callbacks[0]"``.
+        callback: anything.
+    """
+    if isinstance(callback, type) and (issubclass(callback, Callback) or _has_hooks(callback)):
+        return [f"{where}: expected an object, got the class {callback.__name__}. Write {callback.__name__}()."]
+    if not isinstance(callback, Callback) and not _has_hooks(type(callback)):
+        return [
+            f"{where}: expected a tune_plugins.Callback, got {callback!r}. "
+            "Framework callbacks (Lightning, Keras, XGBoost) belong into the training function."
+        ]
+    found = []
+    for name in hooks_of(callback):
+        if mistake := _signature_mistake(callback, name):
+            found.append(f"{where}: {mistake}")
+    for name in dir(type(callback)):
+        if name.startswith("on_") and name not in HOOKS and (near := get_close_matches(name, HOOKS, 1, 0.9)):
+            found.append(
+                f"{where}: expected a hook, got {type(callback).__name__}.{name}, which nobody would call. "
+                f"Did you mean {near[0]}?"
+            )
+    return found
+
+
+def _has_hooks(kind: type) -> bool:
+    # Names such as `setup` and `on_step_end` are those of other frameworks' callbacks as well.
+    return any(name.startswith(("on_trial_", "on_experiment_")) and hasattr(kind, name) for name in HOOKS)
+
+
+def _signature_mistake(callback: Any, name: str) -> str:
+    method, expected = getattr(callback, name), _form(name)
+    owner = f"{type(callback).__name__}.{name}"
+    if not callable(method):
+        return f"expected a method {expected}, got {owner} = {method!r}."
+    if inspect.iscoroutinefunction(method):
+        return f"expected def {expected}, got {owner}, which is async: nobody would wait for it. Leave out async."
+    parameters = _parameters(method)
+    if parameters is None:
+        return ""  # made in C, or a mock: nothing is known of it
+    given = {*inspect.signature(HOOKS[name]).parameters, *_INFO.get(name, ())}
+    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
+    by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unknown = [p for p in by_name if p.default is p.empty and p.name not in given]
+    if unknown or (by_position and not _takes_any(parameters)):
+        return (
+            f"expected def {expected}, got def {name}{_with_self(method)} in {type(callback).__name__}. Arguments are "
+            "passed by name: use these names; what you do not need goes into **info."
+        )
+    return ""
+
+
+_INFO = {
+    "setup": ("run",),
+    "on_step_end": ("notes",),
+    "on_trial_recover": ("error",),
+    "on_trial_error": ("error",),
+    "on_experiment_end": ("reason",),
+}
+"""What comes with ``**info``, by hook."""
+
+
+def _parameters(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
+def _takes_any(parameters: Sequence[inspect.Parameter]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _form(name: str) -> str:
+    parts = []
+    for parameter in inspect.signature(HOOKS[name]).parameters.values():
+        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+        parts.append(("**" if parameter.kind is parameter.VAR_KEYWORD else "") + parameter.name + default)
+    return f"{name}({', '.join(parts)})"
+
+
+def _with_self(method: Callable[..., Any]) -> str:
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(method).parameters.values()]
+    return str(inspect.Signature(plain)).replace("(", "(self, " if plain else "(self", 1)

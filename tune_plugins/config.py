@@ -9,12 +9,12 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.errors import Mistakes
 from tune_plugins.record.names import check_name
 from tune_plugins.stoppers import stop_mistakes
 
 if TYPE_CHECKING:
-    from tune_plugins.callbacks import Callback
     from tune_plugins.core.trial import Trial
     from tune_plugins.schedulers import TrialScheduler
     from tune_plugins.search import Searcher
@@ -97,7 +97,8 @@ class TuneConfig:
         reuse_actors: True (default): warm workers; False: a fresh process for each trial.
         seed: one seed for everything random; None: drawn, and recorded.
         trial_name_creator: called with the `Trial`, returns its name for people.
-        trial_dirname_creator: called with the `Trial`, returns the name of its folder.
+        trial_dirname_creator: called with the `Trial`, returns the name of its folder; what does not fit into one
+            becomes ``_``, and a name that another trial has gets the id added.
     """
 
     metric: str | None = None
@@ -165,7 +166,7 @@ class RunConfig:
             ``(trial_id, result) -> bool``; a `Stopper`; or a list of these, of which any one is enough.
         checkpoint_config: see `CheckpointConfig`.
         failure_config: see `FailureConfig`.
-        callbacks: see `tune_plugins.callbacks.Callback`.
+        callbacks: see `tune_plugins.Callback`.
         verbose: 0: silent; 1: progress and the final summary; 2: each finished trial as well.
         progress_reporter: shows progress in place of the built-in display.
         log_to_file: True: what trials print goes to ``stdout`` and ``stderr`` in the trial's folder; a name: both
@@ -210,14 +211,12 @@ class RunConfig:
             if len(names) > 2 or not all(isinstance(n, str) and check_name("log_to_file", n) is None for n in names):
                 found.append(f"log_to_file: expected True, False, a file name or a pair of them, got {logs!r}.")
         if not isinstance(self.callbacks, Sequence) or isinstance(self.callbacks, str):
-            found.append(f"callbacks: expected a list of tune_plugins.callbacks.Callback, got {self.callbacks!r}.")
-            return found
-        for number, callback in enumerate(self.callbacks):
-            if not hasattr(callback, "on_trial_result"):
-                found.append(
-                    f"callbacks[{number}]: expected a tune_plugins.callbacks.Callback, got {callback!r}. "
-                    "Framework callbacks (Lightning, Keras, XGBoost) belong into the training function."
-                )
+            found.append(f"callbacks: expected a list of tune_plugins.Callback, got {self.callbacks!r}.")
+        else:
+            for number, callback in enumerate(self.callbacks):
+                found += callback_mistakes(f"callbacks[{number}]", callback)
+        if self.progress_reporter is not None:
+            found += callback_mistakes("progress_reporter", self.progress_reporter)
         return found
 
     def storage_path_mistake(self) -> str | None:

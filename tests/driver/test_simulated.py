@@ -44,23 +44,23 @@ class Noting(Callback):
         self.calls: list[tuple[str, str]] = []
         self.run: RunInfo | None = None
 
-    def setup(self, run: RunInfo) -> None:
+    def setup(self, *args: Any, run: RunInfo, **info: Any) -> None:
         self.run = run
 
-    def on_trial_start(self, trials: Any, trial: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.calls.append(("start", trial.id))
 
-    def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         self.calls.append(("result", trial.id))
 
-    def on_trial_complete(self, trials: Any, trial: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         assert trial.status is TrialStatus.TERMINATED
         self.calls.append(("complete", trial.id))
 
-    def on_checkpoint(self, trials: Any, trial: Any, checkpoint: Any) -> None:
+    def on_checkpoint(self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any) -> None:
         self.calls.append(("checkpoint", trial.id))
 
-    def on_experiment_end(self, trials: Any, reason: str) -> None:
+    def on_experiment_end(self, trials: Any, *, reason: str, **info: Any) -> None:
         self.calls.append(("end", reason))
 
 
@@ -79,7 +79,7 @@ def test_hooks_are_called() -> None:
 
 def test_a_hook_that_raises_is_told_once_and_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Callback):
-        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             raise ValueError("no")
 
     assert len(simulate(callbacks=[Broken()])) == 4
@@ -116,7 +116,7 @@ def test_times_in_the_display_are_virtual() -> None:
     seen = []
 
     class Looking(Callback):
-        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             seen.append(display.time_of_trials() - (trial.started_at or 0.0))
 
     simulate(lambda config: Curve([config["x"]] * 50, 60.0), progress_reporter=display, callbacks=[Looking()])

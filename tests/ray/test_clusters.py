@@ -94,12 +94,12 @@ def train(config):
 
 class Seen(tune.callbacks.Callback):
     lines = 0
-    def on_trial_result(self, trials, trial, result):
+    def on_trial_result(self, iteration, trials, trial, result, **info):
         if result["step"] == 4:
             open(os.path.join(PATH[0], "trial_" + trial.id, "seen"), "w").close()
-    def setup(self, run):
+    def setup(self, run, **info):
         PATH.append(run.path)
-    def on_trial_output(self, trial, lines):
+    def on_trial_output(self, iteration, trials, trial, lines, **info):
         self.lines += len(lines)
 
 PATH = []

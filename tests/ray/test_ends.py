@@ -24,7 +24,7 @@ def train(config):
 
 class Told(tune.callbacks.Callback):
     started = 0
-    def on_trial_output(self, trial, lines):
+    def on_trial_output(self, iteration, trials, trial, lines, **info):
         self.started += 1
         if self.started == 2:
             print("both are busy", flush=True)
@@ -123,10 +123,10 @@ def train(config):
             print("pid", os.getpid(), flush=True)
 
 class Acknowledge(tune.callbacks.Callback):
-    def on_trial_result(self, trials, trial, result):
+    def on_trial_result(self, iteration, trials, trial, result, **info):
         if result["step"] % 100 == 0:
             print("acknowledged", trial.id, result["step"], flush=True)
-    def on_trial_output(self, trial, lines):
+    def on_trial_output(self, iteration, trials, trial, lines, **info):
         for line in lines:
             print(line, flush=True)
 

@@ -76,19 +76,19 @@ class Listener(Callback):
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def setup(self, run: Any) -> None:
+    def setup(self, *args: Any, run: Any, **info: Any) -> None:
         self.calls.append(("setup", run.total_trials))
 
-    def on_trial_start(self, trials: Any, trial: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.calls.append(("start", trial.id))
 
-    def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         self.calls.append(("result", trial.id, result["training_iteration"]))
 
-    def on_trial_complete(self, trials: Any, trial: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.calls.append(("complete", trial.id, trial.cause))
 
-    def on_experiment_end(self, trials: Any, reason: str) -> None:
+    def on_experiment_end(self, trials: Any, *, reason: str, **info: Any) -> None:
         self.calls.append(("end", reason))
 
 
@@ -109,7 +109,7 @@ def test_a_callback_that_raises_harms_nothing(run: Run, caplog: pytest.LogCaptur
     """Optuna's 2017: a logger that cannot be reached ends the study."""
 
     class Unreachable(Callback):
-        def on_trial_complete(self, trials: Any, trial: Any) -> None:
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             raise ConnectionError("no route to host")
 
     results = run(callbacks=[Unreachable()])
@@ -148,7 +148,7 @@ def test_causes_of_ends(run: Run, how: str) -> None:
 @pytest.mark.parametrize("run", ["ray", "inline"], indirect=True)  # tests/driver/test_simulated.py has the third one
 def test_ctrl_c_is_the_users(run: Run) -> None:
     class Impatient(Callback):
-        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             if result["training_iteration"] == 3 and trial.id == "00001":
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -241,7 +241,7 @@ def test_errors_arrive_as_type_message_and_traceback(fit: Any, runtime: str, nam
     told: list[ErrorInfo] = []
 
     class Notifier(Callback):
-        def on_trial_error(self, trials: Any, trial: Any, error: ErrorInfo) -> None:
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, *, error: ErrorInfo, **info: Any) -> None:
             told.append(error)
 
     def failing(config: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ class _Lines(tune.callbacks.Callback):
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {}
 
-    def on_trial_output(self, trial: Any, lines: Any) -> None:
+    def on_trial_output(self, iteration: int, trials: Any, trial: Any, lines: Any, **info: Any) -> None:
         self.lines.setdefault(trial.id, []).extend(lines)
 
 
@@ -102,22 +102,22 @@ def test_callbacks_are_told_what_happens_in_order(fit: Any) -> None:
     calls: list[tuple[Any, ...]] = []
 
     class Listener(tune.callbacks.Callback):
-        def setup(self, run: Any) -> None:
+        def setup(self, *args: Any, run: Any, **info: Any) -> None:
             calls.append(("setup", run.metric, run.mode, run.total_trials, run.slots))
 
-        def on_trial_start(self, trials: Any, trial: Any) -> None:
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             calls.append(("start", trial.id))
 
-        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             calls.append(("result", trial.id, result["loss"]))
 
-        def on_trial_complete(self, trials: Any, trial: Any) -> None:
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             calls.append(("complete", trial.id))
 
-        def on_trial_error(self, trials: Any, trial: Any, error: Any) -> None:
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, *, error: Any, **info: Any) -> None:
             calls.append(("error", trial.id, error.type == "ValueError" and error.message in error.traceback))
 
-        def on_experiment_end(self, trials: Any, reason: str) -> None:
+        def on_experiment_end(self, trials: Any, *, reason: str, **info: Any) -> None:
             calls.append(("end", len(trials), reason))
 
     def train(config: dict[str, Any]) -> None:
@@ -150,7 +150,7 @@ def test_callbacks_are_told_what_happens_in_order(fit: Any) -> None:
 
 def test_a_callback_that_raises_is_reported_once_and_harms_nothing(fit: Any, caplog: pytest.LogCaptureFixture) -> None:
     class Faulty(tune.callbacks.Callback):
-        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             raise ZeroDivisionError("in a callback")
 
     grid = fit(lambda config: {"x": 1}, num_samples=5, callbacks=[Faulty()])
@@ -163,7 +163,7 @@ def test_a_callback_need_not_derive_from_ours(fit: Any) -> None:
     class Foreign:
         seen = 0
 
-        def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             self.seen += 1
 
     foreign = Foreign()

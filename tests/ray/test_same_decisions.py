@@ -73,10 +73,10 @@ class TurnTaker(Callback):
     def __init__(self, order: list[tuple[str, int]], folder: Path) -> None:
         self.order, self.folder, self.seen, self.done = order, folder, set[tuple[str, int]](), 0
 
-    def on_trial_result(self, trials: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         self._see(trial.id, int(result["training_iteration"]))
 
-    def on_trial_complete(self, trials: Any, trial: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._see(trial.id, 0)
 
     def _see(self, trial_id: str, iteration: int) -> None:

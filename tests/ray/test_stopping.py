@@ -150,7 +150,7 @@ def test_trials_under_fifo_never_wait(fit: Any, tmp_path: Path) -> None:
         def __init__(self) -> None:
             self.came: list[bool] = []
 
-        def on_trial_start(self, trials: Any, trial: Any) -> None:
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             limit = time.monotonic() + 300
             while not (came := (tmp_path / trial.id).exists()) and time.monotonic() < limit:
                 time.sleep(0.005)

@@ -153,7 +153,7 @@ class _Seen(tune.callbacks.Callback):
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def on_checkpoint(self, trials: Any, trial: Any, checkpoint: Any) -> None:
+    def on_checkpoint(self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any) -> None:
         if checkpoint.iteration == 3:
             self.file.touch()
 
@@ -171,7 +171,7 @@ def test_a_lost_worker_is_replaced_and_its_trial_goes_on(fit: Any, tmp_path: Pat
     recovered: list[str] = []
 
     class Recovered(_Seen):
-        def on_trial_recover(self, trials: Any, trial: Any, error: Any) -> None:
+        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, *, error: Any, **info: Any) -> None:
             assert error.type == "WorkerLostError"
             recovered.append(trial.id)
 
@@ -241,7 +241,7 @@ def test_a_stop_reaches_trials_in_line_behind_a_long_one(fit: Any, tmp_path: Pat
         return {"x": config["x"]}
 
     class Stop(tune.callbacks.Callback):
-        def on_trial_start(self, trials: Any, trial: Any) -> None:
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             if trial.index == 61:
                 signal.raise_signal(signal.SIGINT)
 

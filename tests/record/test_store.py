@@ -43,7 +43,7 @@ from tune_plugins.core.events import (
     WorkerLost,
 )
 from tune_plugins.core.trial import FREE, CheckpointRecord, TrialStatus
-from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.errors import TuneError
 from tune_plugins.record.codec import KINDS
 from tune_plugins.record.file import FORMAT_VERSION
 from tune_plugins.record.store import FILE_NAME, ExperimentStore, StorageError
@@ -218,12 +218,11 @@ def test_checkpoints_move_with_the_folder(store: ExperimentStore, tmp_path: Path
 
 def test_text_that_utf_8_cannot_hold_is_kept_as_escapes(store: ExperimentStore) -> None:
     odd, kept = "name of a file: \udcff", "name of a file: \\udcff"
-    store.set_names({"a": (odd, "a")})
     error = ErrorInfo(odd, odd, odd)
     store.commit(
         [TrialErrored(1.0, "a", error), ResultsReported.dummy(trial="a", text=odd)],
         [
-            RecordTrial("a", 0, {"file": odd}, 0, 0.0),
+            RecordTrial("a", 0, {"file": odd}, 0, 0.0, odd, "a"),
             RecordDecision("a", 1, "STOP", odd, 1.0),
             RecordStatus("a", "ERROR", odd, 1.0, EndCause.FAILED, error),
         ],
@@ -236,17 +235,9 @@ def test_text_that_utf_8_cannot_hold_is_kept_as_escapes(store: ExperimentStore) 
 
 
 def test_names(store: ExperimentStore) -> None:
-    store.set_names({"b": ("lr=1 (größer)", "lr_1"), "later": ("Later", "x")})
-    store.commit([], [RecordTrial(t, i, {}, 0, 0.0) for i, t in enumerate("ab")])
+    store.commit([], [RecordTrial("a", 0, {}, 0, 0.0), RecordTrial("b", 1, {}, 0, 0.0, "lr=1 (größer)", "lr_1")])
+    store.commit([], [RecordTrial("a", 0, {"new": 1}, 0, 0.0)])
     assert [(t.name, t.dirname) for t in store.trials()] == [("", "trial_a"), ("lr=1 (größer)", "lr_1")]
-    store.set_names({"a": ("A", "renamed")})
-    store.commit([])
-    store.commit([], [RecordTrial("later", 2, {}, 0, 0.0), RecordTrial("a", 0, {"new": 1}, 0, 0.0)])
-    assert [t.dirname for t in store.trials()] == ["renamed", "lr_1", "x"]
-    assert [t.name for t in store.trials()] == ["A", "lr=1 (größer)", "Later"]
-    with pytest.raises(ArgumentError) as caught:
-        store.set_names({"a": ("A", "../../x"), "b": ("B", "a/b")})
-    assert len(caught.value.mistakes) == 2
 
 
 class Planted:

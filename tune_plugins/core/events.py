@@ -212,12 +212,17 @@ class RecordCommand(Command):
 
 @dataclass(frozen=True, slots=True)
 class RecordTrial(RecordCommand):
-    """A trial was created, or has another config since an exploit."""
+    """A trial was created, or has another config since an exploit.
+
+    `name`, `dirname`: of the trial and its folder, where the user's functions make them.
+    """
 
     index: int
     config: dict[str, Any]
     seed: int
     time: float
+    name: str = ""
+    dirname: str = ""
 
 
 @dataclass(frozen=True, slots=True)

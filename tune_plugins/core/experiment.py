@@ -70,7 +70,7 @@ from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialSc
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.core.stopper import Stopper
 from tune_plugins.core.transitions import TRANSITIONS
-from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Trial, TrialStatus
+from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Names, Trial, TrialStatus
 from tune_plugins.errors import IllegalEventError, Mistakes, TuneError
 from tune_plugins.space.nested import flatten
 
@@ -86,6 +86,7 @@ class Rules:
         required: names beside the metric that the first result must have, with the argument that each stands in.
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
+        names: how trials are called.
     """
 
     metric: str | None = None
@@ -100,6 +101,7 @@ class Rules:
     score_attribute: str | None = None
     score_order: str = "max"
     max_resident_trials: int | None = None
+    names: Names = field(default_factory=Names)
 
 
 @dataclass
@@ -132,6 +134,7 @@ class Experiment:
         self._residents = Residents(rules.max_resident_trials)
         self._lineage = Lineage(Retention(rules.num_to_keep, rules.score_attribute, rules.score_order))
         self._unseen: dict[str, list[dict[str, Any]]] = {}
+        self._dirnames: set[str] = set()  # of those that the user's function makes, in lower case
         self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
         self._stop: End | None = None
         self._searching = True
@@ -385,8 +388,8 @@ class Experiment:
         if failed:
             self.scheduler.on_trial_error(trial)
         else:
-            self.scheduler.on_trial_complete(trial, trial.last_result)
-        self.searcher.on_trial_complete(trial.id, trial.last_result, error=failed)
+            self.scheduler.on_trial_complete(trial, trial.last_result or None)
+        self.searcher.on_trial_complete(trial.id, trial.last_result or None, error=failed)
         trial.lease = FREE
         self._resources.pop(trial.id, None)
         commands += self._lineage.ended(trial)
@@ -611,9 +614,14 @@ class Experiment:
             config = suggested
         config = self.scheduler.initial_config(index, config)
         # The seed of a trial is a function of run seed and index, whatever order trials start in.
-        trial = Trial(trial_id, index, config, seed=(self.rules.seed * 1_000_003 + index * 7919) % 2**32)
+        seed = (self.rules.seed * 1_000_003 + index * 7919) % 2**32
+        trial = Trial(trial_id, index, config, seed=seed, names=self.rules.names)
+        trial.names.give(trial, self._dirnames)
+        if trial.custom_dirname:
+            self._dirnames.add(trial.custom_dirname.lower())
         self.trials[trial_id] = self._pending[trial_id] = trial
-        commands.append(RecordTrial(trial_id, index, config, trial.seed, time))
+        names = (trial.custom_name, trial.custom_dirname)
+        commands.append(RecordTrial(trial_id, index, config, trial.seed, time, *names))
         self.scheduler.on_trial_add(trial)
         return trial
 

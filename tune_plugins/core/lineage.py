@@ -70,7 +70,7 @@ class Lineage:
             The checkpoint that was adopted in vain, or None.
         """
         ancestry = trial.ancestry
-        if ancestry is None or ancestry.adopted is None or trial.last_result is None:
+        if ancestry is None or ancestry.adopted is None or not trial.last_result:
             return None
         if trial.results_count != ancestry.results_before:
             return None

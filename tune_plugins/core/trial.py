@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from tune_plugins.core.ends import EndCause
+from tune_plugins.core.metrics import lookup
+from tune_plugins.core.names import as_file_name, ask, tag
 
 
 class TrialStatus(StrEnum):
@@ -99,18 +102,65 @@ class Ancestry:
     results_before: int
 
 
-@dataclass(slots=True)
-class Trial:
-    """One configuration and what became of it. Written by the core only; schedulers read it.
+@dataclass(frozen=True)
+class Names:
+    """How the trials of a run and their folders are called.
 
     Attributes:
-        id: short, unique within the experiment, sorts in order of creation.
+        trainable: name of what is trained.
+        parameters: hyper-parameters whose values the search space leaves open, nested ones joined by ``/``.
+        directory: folder of the experiment; empty where there is none.
+        name_creator: makes the name of a trial for people; None: ``<trainable>_<id>``.
+        dirname_creator: makes the name of its folder; None: ``trial_<id>``.
+    """
+
+    trainable: str = "trial"
+    parameters: tuple[str, ...] = ()
+    directory: str = ""
+    name_creator: Callable[[Trial], object] | None = None
+    dirname_creator: Callable[[Trial], object] | None = None
+
+    def give(self, trial: Trial, taken: Collection[str]) -> None:
+        """Name a new trial and its folder.
+
+        What does not fit into the name of a folder becomes ``_``. If the folder of another trial has the name,
+        the id is added: trials must not write into each other's files.
+
+        Args:
+            trial: everything but its names is known.
+            taken: names of the folders of all others, in lower case: some file systems do not tell cases apart.
+
+        Raises:
+            TuneError: a function of the user's raised.
+        """
+        if self.name_creator is not None:
+            trial.custom_name = str(ask("trial_name_creator", self.name_creator, trial))
+        if self.dirname_creator is not None:
+            name = as_file_name(str(ask("trial_dirname_creator", self.dirname_creator, trial)))
+            while name.lower() in taken:
+                name = f"{name}_{trial.id}"
+            trial.custom_dirname = name
+
+
+_UNNAMED = Names()
+NO_RESULT: dict[str, Any] = {}
+"""The last result of a trial that has none yet; never changed in place."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """One configuration and what became of it. Written by the core only; schedulers and callbacks read it.
+
+    ``str(trial)`` is its name, in characters that fit into the name of a file.
+
+    Attributes:
+        id: short, unique within the experiment, sorts in order of creation; also `trial_id`.
         index: number of the trial, from 0.
         config: hyper-parameters of the trial, resolved.
         status: see `TrialStatus`.
         iteration: `training_iteration` of the newest result, 0 before the first.
         last_result: newest result, a flat or nested dict with `training_iteration`,
-            `time_total_s` (seconds) and `timestamp` (seconds since the epoch).
+            `time_total_s` (seconds) and `timestamp` (seconds since the epoch); empty before the first.
         results_count: number of results reported.
         checkpoints: those that exist, oldest first.
         failures: number of failed attempts so far.
@@ -122,6 +172,9 @@ class Trial:
         resources: what it takes instead of what the trainable asks for; None: nothing else.
         started_at, ended_at: wall clock, seconds since the epoch.
         history: the last few events, for error messages.
+        names: how the trials of this run are called.
+        custom_name, custom_dirname: what `TuneConfig.trial_name_creator` and `trial_dirname_creator` have made; empty
+            without these.
     """
 
     id: str
@@ -130,7 +183,7 @@ class Trial:
     seed: int = 0
     status: TrialStatus = TrialStatus.PENDING
     iteration: int = 0
-    last_result: dict[str, Any] | None = None
+    last_result: dict[str, Any] = field(default_factory=lambda: NO_RESULT)
     results_count: int = 0
     checkpoints: list[CheckpointRecord] = field(default_factory=list)
     failures: int = 0
@@ -144,6 +197,54 @@ class Trial:
     started_at: float | None = None
     ended_at: float | None = None
     history: list[str] | tuple[str, ...] = field(default_factory=list)
+    names: Names = field(default=_UNNAMED, repr=False)
+    custom_name: str = field(default="", repr=False)
+    custom_dirname: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return as_file_name(self.name)
+
+    @property
+    def trial_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def trainable_name(self) -> str:
+        """Name of what is trained."""
+        return self.names.trainable
+
+    @property
+    def name(self) -> str:
+        """Name for people; any text."""
+        return self.custom_name or f"{self.names.trainable}_{self.id}"
+
+    @property
+    def dirname(self) -> str:
+        """Name of its folder in that of the experiment."""
+        return self.custom_dirname or f"trial_{self.id}"
+
+    @property
+    def path(self) -> str:
+        """Its folder; empty where there is none. It need not exist."""
+        return f"{self.names.directory}/{self.dirname}" if self.names.directory else ""
+
+    @property
+    def evaluated_params(self) -> dict[str, Any]:
+        """Values of the hyper-parameters that the search space leaves open, nested ones joined by ``/``."""
+        config, absent = self.config, object()
+        found = {name: lookup(config, name, absent) for name in self.names.parameters}
+        return {name: value for name, value in found.items() if value is not absent}
+
+    @property
+    def experiment_tag(self) -> str:
+        """Number and hyper-parameters of the trial in one word, e.g. ``3_lr=0.01,depth=4``."""
+        return tag(self.index, self.evaluated_params)
+
+    @property
+    def checkpoint(self) -> CheckpointRecord | None:
+        """What it would go on from in a new process; None: from its beginning. `path` is the folder."""
+        return self.resume_point()
 
     @property
     def newest_checkpoint(self) -> CheckpointRecord | None:

@@ -6,7 +6,7 @@ import heapq
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -30,6 +30,7 @@ Key = tuple[int, float, str]
 
 @dataclass(slots=True)
 class _Known:
+    trial: Trial
     status: TrialStatus
     key: Key | None  # its place in the ranking; None while the trial holds a slot
     config: dict[str, Any] | None = None  # as last noted; an exploit gives the trial another one
@@ -57,7 +58,6 @@ class Progress:
         self.created = 0
         self.reads = 0
         self.metric = run.metric
-        self._trials: Mapping[str, Trial] = {}
         self._known: dict[str, _Known] = {}
         self._ranking: list[Key] = []
         self._busy_s = 0.0
@@ -67,18 +67,17 @@ class Progress:
 
     # ------------------------------------------------------------------ taking in
 
-    def update(self, trials: Mapping[str, Trial], passed: float = 0.0) -> None:
+    def update(self, trials: Sequence[Trial], passed: float = 0.0) -> None:
         """Take in what changed; `passed` seconds went by since the last update."""
-        self._trials = trials
         self._busy_s += max(passed, 0.0) * len(self.active)
         touched, self.touched = {**self.active, **self.touched}, {}
         for trial in touched.values():
             self._place(trial)
         self.created = len(trials)
 
-    def rescan(self, trials: Mapping[str, Trial], at_start: bool = False) -> None:
+    def rescan(self, trials: Sequence[Trial], at_start: bool = False) -> None:
         """Read all trials, for what no hook has told."""
-        for trial in trials.values():
+        for trial in trials:
             if trial.id in self._known or trial.status is not TrialStatus.PENDING:
                 self._place(trial)
         self.update(trials)
@@ -89,7 +88,7 @@ class Progress:
         self.reads += 1
         known = self._known.get(trial.id)
         if known is None:
-            known = self._known[trial.id] = _Known(trial.status, None)
+            known = self._known[trial.id] = _Known(trial, trial.status, None)
         else:
             self.counts[known.status] -= 1
             if known.key is not None:
@@ -116,7 +115,7 @@ class Progress:
         return (0, value if self.run.mode == "min" else -value, trial.id)
 
     def _first_metric(self, trial: Trial) -> str | None:
-        numbers = (name for name, value in leaves(trial.last_result or {}) if not math.isnan(to_float(value)))
+        numbers = (name for name, value in leaves(trial.last_result) if not math.isnan(to_float(value)))
         return next((name for name in numbers if name not in _OWN_METRICS), None)
 
     def _note_config(self, trial: Trial) -> None:
@@ -146,7 +145,7 @@ class Progress:
         keys = [self._key(trial) for trial in self.active.values()] if self.run.metric else []
         keys += self._ranking[:1]
         rank, _, trial_id = min(keys, default=(1, 0.0, ""))
-        return None if rank else self._trials.get(trial_id)
+        return None if rank else self._known[trial_id].trial
 
     def rows(self, limit: int) -> list[Trial]:
         """At most `limit` trials to show: running ones by id, then the best of the others.
@@ -159,9 +158,7 @@ class Progress:
 
     def _others(self) -> Iterator[Trial]:
         for _, _, trial_id in self._ranking:
-            trial = self._trials.get(trial_id)
-            if trial is not None:
-                yield trial
+            yield self._known[trial_id].trial
 
     @property
     def finished(self) -> int:

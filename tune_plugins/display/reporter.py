@@ -7,7 +7,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from rich.text import Text
@@ -132,7 +132,7 @@ class Reporter(Callback):
         except Exception:
             _log.debug("the terminal could not be restored", exc_info=True)
 
-    def _update(self, trials: Mapping[str, Trial]) -> float:
+    def _update(self, trials: list[Trial]) -> float:
         now = self.clock()
         if not self._resumed:
             self._resumed = True
@@ -144,67 +144,84 @@ class Reporter(Callback):
     # ------------------------------------------------------------------ hooks
 
     @guarded
-    def setup(self, run: RunInfo) -> None:
+    def setup(
+        self,
+        stop: Any = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        *,
+        run: RunInfo | None = None,
+        **info: Any,
+    ) -> None:
         """Called once before the first trial starts."""
+        run = run or RunInfo()
         self.run, self.progress = run, Progress(run)
         self.began = self._seen_at = self.clock()
         self.begin()
 
-    def on_trial_result(self, trials: Mapping[str, Trial], trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
         """Only notes that the trial changed: called for each of maybe 30,000 results a second."""
         self.progress.touched[trial.id] = trial
         self._newest = result
 
     @guarded
-    def on_trial_start(self, trials: Mapping[str, Trial], trial: Trial) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial function was entered (again)."""
         self.progress.touched[trial.id] = trial
 
     @guarded
-    def on_trial_complete(self, trials: Mapping[str, Trial], trial: Trial) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error."""
         self.progress.touched[trial.id] = trial
         if self.verbose >= 2:
             self.outbox.finished(trial, self.progress.metric, self.progress.value(trial))
 
     @guarded
-    def on_trial_error(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, *, error: ErrorInfo, **info: Any
+    ) -> None:
         """The trial failed for good: shown at once."""
         self.progress.touched[trial.id] = trial
         if self.outbox.failed(trial, error, self.run.path):
             self.write(self.outbox.take(self.clock()))
 
     @guarded
-    def on_trial_recover(self, trials: Mapping[str, Trial], trial: Trial, error: ErrorInfo) -> None:
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, *, error: ErrorInfo, **info: Any
+    ) -> None:
         """The trial failed and will be tried again: shown at once."""
         self.progress.touched[trial.id] = trial
         if self.outbox.recovered(trial, error):
             self.write(self.outbox.take(self.clock()))
 
     @guarded
-    def on_trial_output(self, trial: Trial | None, lines: Sequence[str]) -> None:
+    def on_trial_output(
+        self, iteration: int, trials: list[Trial], trial: Trial | None, lines: Sequence[str], **info: Any
+    ) -> None:
         """Lines that a trial printed: written with the next step."""
         self.outbox.output(trial, lines, self.clock())
 
     @guarded
-    def on_step(self, trials: Mapping[str, Trial], notes: Sequence[str]) -> None:
+    def on_step_end(self, iteration: int, trials: list[Trial], *, notes: Sequence[str] = (), **info: Any) -> None:
         """Called about ten times a second."""
         self.notes = notes
         now = self._update(trials)
         self.write(self.outbox.take(now))
         self.step(now)
 
-    def on_experiment_end(self, trials: Mapping[str, Trial], reason: str) -> None:
+    def on_experiment_end(self, trials: list[Trial], *, reason: str = "", **info: Any) -> None:
         """The final summary; tried even where the display failed before."""
         self.broken = False
         self._end(trials, reason)
 
     @guarded
-    def _end(self, trials: Mapping[str, Trial], reason: str) -> None:
+    def _end(self, trials: list[Trial], reason: str) -> None:
         self._update(trials)
         self.progress.rescan(trials)
         self.write(self.outbox.take(self.clock(), last=True))
         self.end()
-        statuses = Counter(trial.status for trial in trials.values())
+        statuses = Counter(trial.status for trial in trials)
         retold = self.outbox.retold()
         self.write([*([retold] if retold else []), *summary(self.progress, reason, self.elapsed, statuses)])

@@ -90,7 +90,7 @@ def _parameter_titles(names: Sequence[str]) -> dict[str, str]:
 
 def _time(trial: Trial, now: float) -> str:
     """Training time as the trial reported it, else the time since it started."""
-    reported = to_float((trial.last_result or {}).get("time_total_s"))
+    reported = to_float(trial.last_result.get("time_total_s"))
     if reported == reported:
         return duration(reported)
     if trial.started_at is None:

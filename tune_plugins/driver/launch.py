@@ -31,7 +31,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
     """
     scheduler = plan.scheduler
     scheduler.cluster_resources, scheduler.trial_resources = dict(place.cluster), dict(place.resources)
-    rules = rules_for(plan, place.residents(plan.tune.max_resident_trials))
+    rules = rules_for(plan, place.residents(plan.tune.max_resident_trials), directory)
     thresholds, stopper = split_stop(plan.run.stop)
     stop = stop_rules(thresholds, rules)
     info = RunInfo(
@@ -55,7 +55,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}
     ) as store:
         experiment = Experiment(plan.searcher, scheduler, rules, stopper, plan.suggestions)
-        make_job = JobMaker(plan, experiment, store, directory, stop)
+        make_job = JobMaker(plan, experiment, directory, stop)
         runtime = place.open(
             Task(
                 rules=rules,
@@ -64,10 +64,10 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
                 results_matter=plan.searcher.reads_results or scheduler.reads_results,
                 fresh=not plan.tune.reuse_actors,
                 make_job=make_job,
-                name_trial=make_job.name,
             )
         )
-        Runner(experiment, runtime, store, [*displays, *plan.run.callbacks], info).run()
+        callbacks = [*displays, *plan.run.callbacks]
+        Runner(experiment, runtime, store, callbacks, info, plan.run.stop, plan.tune.num_samples).run()
 
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:

@@ -14,6 +14,7 @@ from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
 from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
+from tune_plugins.core.trial import Names
 from tune_plugins.errors import Mistakes
 from tune_plugins.record.file import FILE_NAME
 from tune_plugins.record.names import check_name
@@ -70,7 +71,7 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     return scheduler, searcher
 
 
-def rules_for(plan: Plan, residents: int) -> Rules:
+def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = "") -> Rules:
     """Set the scheduler, the searcher and the stoppers up for a run, and state its rules."""
     tune, run, scheduler, searcher, seed = plan.tune, plan.run, plan.scheduler, plan.searcher, plan.seed
     metric, mode = tune.metric or scheduler.metric, tune.mode or scheduler.mode
@@ -95,6 +96,13 @@ def rules_for(plan: Plan, residents: int) -> Rules:
         score_attribute=keep.checkpoint_score_attribute,
         score_order=keep.checkpoint_score_order,
         max_resident_trials=residents,
+        names=Names(
+            plan.name,
+            tuple(plan.space.parameters),
+            os.fspath(directory),
+            tune.trial_name_creator,
+            tune.trial_dirname_creator,
+        ),
     )
 
 

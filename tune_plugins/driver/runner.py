@@ -8,16 +8,18 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from types import FrameType
 from typing import Any, Protocol
 
-from tune_plugins.callbacks import Callback, RunInfo
+from tune_plugins.callbacks import HOOKS, Callback, Hook, RunInfo, hooks_of
 from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
     DeleteCheckpoint,
     Event,
+    ExploitDone,
     RecordCommand,
     RecordStatus,
     ResultsReported,
@@ -42,6 +44,7 @@ _HOOK_OF_STATUS: dict[str, str] = {
 _AT_ONCE = ErrorInfo("WorkerLostError", "ended at once on request")
 _NAME_OF_SIGNAL: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _STEP_S = 0.1
+_KEEP_STATES_S = 10.0
 _COMMIT_S = 0.1
 
 
@@ -54,11 +57,17 @@ class Record(Protocol):
         `behind`: for each of `records`, how many of `events` had come when it was made.
         """
 
+    def set_meta(self, meta: Mapping[str, Any]) -> None:
+        """Add facts about the run."""
+
 
 class Unrecorded:
     """Keeps nothing; for runs of which only the decisions are of interest."""
 
     def commit(self, events: Sequence[Event], records: Sequence[RecordCommand], behind: Sequence[int]) -> None:
+        """Nothing."""
+
+    def set_meta(self, meta: Mapping[str, Any]) -> None:
         """Nothing."""
 
 
@@ -71,6 +80,7 @@ class Runner:
         record: durable; results are in it before a verdict on them is given, unless the clock is virtual.
         callbacks: hooks, called when things are durable.
         info: handed to the hooks.
+        stop, num_samples: as the user gave them, for the hooks.
     """
 
     def __init__(
@@ -80,14 +90,18 @@ class Runner:
         record: Record,
         callbacks: Sequence[Callback] = (),
         info: RunInfo | None = None,
+        stop: Any = None,
+        num_samples: int | None = None,
     ) -> None:
         self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
+        self.stop, self.num_samples = stop, num_samples
         self.hooks = Hooks(callbacks, experiment.trials)
         self._asked_in_vain = False
         self._trouble = "ended by an error"
         self._signals: list[int] = []
         self._closing = False
         self._last_step = self._last_commit = 0.0
+        self._last_kept = time.monotonic()
         self._unwritten: list[Event] = []
         self._unwritten_records: list[RecordCommand] = []
         self._behind: list[int] = []  # for each of these, how many of the unwritten events had come
@@ -105,7 +119,11 @@ class Runner:
             SystemExit: after SIGTERM, once everything has come to a clean stop.
         """
         self.runtime.attach(self.turn)
-        self.hooks.call("setup", self.info)
+        info = self.info
+        self.hooks.call(
+            "setup", stop=self.stop, num_samples=self.num_samples, total_num_samples=info.total_trials, run=info
+        )
+        self.hooks.step("on_step_begin")
         before = self._catch_signals()
         reason = ""
         try:
@@ -134,7 +152,9 @@ class Runner:
                 # None stands for a handler that Python did not set and cannot set again.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             self._pass_on_output()
-            self.hooks.call("on_experiment_end", self.experiment.trials, reason)
+            self._end_step()
+            self._keep_states()
+            self.hooks.end(reason)
         if signal.SIGTERM in self._signals:
             raise SystemExit(128 + signal.SIGTERM)
         return reason
@@ -145,7 +165,7 @@ class Runner:
         if self._signals and not self.experiment.stop_reason:
             how = _NAME_OF_SIGNAL[self._signals[0]]
             events.append(StopRequested(now, f"interrupted by {how}"))
-            self.hooks.call("on_trial_output", None, [f"{how}: trials stop at their next report, within seconds"])
+            self.hooks.output("", [f"{how}: trials stop at their next report, within seconds"])
         if not events:
             events.append(Tick(now))
         self._carry_out(self._take_in(events))
@@ -153,7 +173,19 @@ class Runner:
         step = time.monotonic()
         if step - self._last_step >= _STEP_S:
             self._last_step = step
-            self.hooks.call("on_step", self.experiment.trials, self.experiment.scheduler.notes())
+            self._end_step()
+            self.hooks.iteration += 1
+            self.hooks.step("on_step_begin")
+            if step - self._last_kept >= _KEEP_STATES_S:
+                self._last_kept = step
+                self._keep_states()
+
+    def _end_step(self) -> None:
+        self.hooks.step("on_step_end", notes=self.experiment.scheduler.notes())
+
+    def _keep_states(self) -> None:
+        if states := self.hooks.states():
+            self.record.set_meta({"callbacks": states})
 
     def _take_in(self, events: list[Event]) -> list[Command]:
         """Show events to the core; both they and what they led to are noted for the record."""
@@ -165,6 +197,7 @@ class Runner:
             answer = self.handle(event)
             commands += answer
             records = [c for c in answer if isinstance(c, RecordCommand)]
+            self._untold += [c for c in answer if isinstance(c, StartTrial)]
             self._unwritten_records += records
             self._behind += [len(self._unwritten)] * len(records)
             self._untold += records
@@ -237,7 +270,7 @@ class Runner:
     def _pass_on_output(self) -> None:
         output, self.runtime.output = self.runtime.output, []
         for item in output:
-            self.hooks.call("on_trial_output", self.experiment.trials.get(item.trial_id), item.lines)
+            self.hooks.output(item.trial_id, item.lines)
 
     # --------------------------------------------------------------------------------- signals
 
@@ -274,46 +307,85 @@ class Runner:
 
 
 class Hooks:
-    """Calls the callbacks; one that raises is reported once and harms nothing."""
+    """Calls the callbacks; one that raises is reported once and harms nothing.
+
+    Attributes:
+        iteration: number of the step that is going on, from 0.
+        trials: all of them, in order of creation.
+    """
 
     def __init__(self, callbacks: Sequence[Callback], trials: Mapping[str, Trial]) -> None:
-        self._callbacks, self._trials = callbacks, trials
-        self._reported: set[tuple[int, str]] = set()
-        # A callback need not derive from `Callback`: hooks that it lacks are not called.
-        self._listening = {
-            name: [c for c in callbacks if getattr(type(c), name, no_hook) is not no_hook]
-            for name, no_hook in vars(Callback).items()
-            if not name.startswith("_")
-        }
+        self.iteration = 0
+        self.trials: list[Trial] = []
+        self._by_id = trials
+        self._reported: set[str] = set()
+        self._restoring: set[str] = set()
+        self._listening: dict[str, list[Hook]] = {name: [] for name in HOOKS}
+        for callback in callbacks:
+            for name in hooks_of(callback):
+                self._listening[name].append(Hook(callback, name))
 
-    def call(self, name: str, *arguments: Any) -> None:
+    def call(self, name: str, **arguments: Any) -> None:
         """Call one hook of all callbacks that have it."""
-        for callback in self._listening[name]:
-            try:
-                getattr(callback, name)(*arguments)
-            except Exception:
-                if (id(callback), name) not in self._reported:
-                    self._reported.add((id(callback), name))
-                    logger.warning(
-                        "%s.%s raised; the run goes on without it (said once)", type(callback).__name__, name,
-                        exc_info=True,
-                    )  # fmt: skip
+        for hook in self._listening[name]:
+            self._answer(hook, arguments)
+
+    def states(self) -> list[tuple[str, Any]]:
+        """Class and state of each callback that keeps one."""
+        answers = [(hook.owner.rpartition(".")[0], self._answer(hook, {})) for hook in self._listening["get_state"]]
+        return [(owner, state) for owner, state in answers if state is not None]
+
+    def step(self, name: str, **info: Any) -> None:
+        """A step begins or ends."""
+        if self._listening[name]:
+            self.call(name, iteration=self.iteration, trials=self._all(), **info)
 
     def tell(self, happened: Sequence[Event | Command]) -> None:
         """Call the hooks for events and what followed from each, in order."""
-        if not self._callbacks:
-            return
-        trials = self._trials
-        for item in happened:
+        for item in happened if any(self._listening.values()) else ():
             if isinstance(item, ResultsReported):
                 if self._listening["on_trial_result"]:
-                    trial = trials[item.trial_id]
                     for result in item.results:
-                        self.call("on_trial_result", trials, trial, result)
+                        self._tell("on_trial_result", item.trial_id, result=result)
+            elif isinstance(item, StartTrial):
+                if item.checkpoint is not None:
+                    self._restoring.add(item.trial_id)
             elif isinstance(item, TrialStarted):
-                self.call("on_trial_start", trials, trials[item.trial_id])
+                if item.trial_id in self._restoring:
+                    self._restoring.remove(item.trial_id)
+                    self._tell("on_trial_restore", item.trial_id)
+                self._tell("on_trial_start", item.trial_id)
+            elif isinstance(item, ExploitDone):
+                self._tell("on_trial_restore", item.trial_id)
             elif isinstance(item, CheckpointSaved):
-                self.call("on_checkpoint", trials, trials[item.trial_id], item.checkpoint)
-            elif isinstance(item, RecordStatus) and (hook := _HOOK_OF_STATUS.get(item.status)) is not None:
-                error = () if item.error is None else (item.error,)
-                self.call(hook, trials, trials[item.trial_id], *error)
+                self._tell("on_trial_save", item.trial_id)
+                self._tell("on_checkpoint", item.trial_id, checkpoint=item.checkpoint)
+            elif isinstance(item, RecordStatus) and (name := _HOOK_OF_STATUS.get(item.status)) is not None:
+                error = {} if item.error is None else {"error": item.error}
+                self._tell(name, item.trial_id, **error)
+
+    def output(self, trial_id: str, lines: Sequence[str]) -> None:
+        """Pass on what a trial, or the run itself (no id), has to say."""
+        trial = self._by_id.get(trial_id)
+        self.call("on_trial_output", iteration=self.iteration, trials=self._all(), trial=trial, lines=lines)
+
+    def end(self, reason: str) -> None:
+        """The run is over."""
+        self.call("on_experiment_end", trials=self._all(), reason=reason)
+
+    def _tell(self, name: str, trial_id: str, **more: Any) -> None:
+        trials = self._all()
+        self.call(name, iteration=self.iteration, trials=trials, trial=self._by_id[trial_id], **more)
+
+    def _all(self) -> list[Trial]:
+        if len(self.trials) < len(self._by_id):
+            self.trials += islice(self._by_id.values(), len(self.trials), None)
+        return self.trials
+
+    def _answer(self, hook: Hook, arguments: dict[str, Any]) -> Any:
+        try:
+            return hook(**arguments)
+        except Exception:
+            if hook.owner not in self._reported:
+                self._reported.add(hook.owner)
+                logger.warning("%s raised; the run goes on without it (said once)", hook.owner, exc_info=True)

@@ -89,7 +89,6 @@ class Task:
         results_matter: the searcher or the scheduler looks at results, so that the order in which trials end matters.
         fresh: a new process for each trial.
         make_job: completes a `StartTrial` to what the process of the trial needs to know.
-        name_trial: names a trial and its folder as the user's functions want; part of `make_job`.
     """
 
     rules: Rules
@@ -98,7 +97,6 @@ class Task:
     results_matter: bool
     fresh: bool
     make_job: Callable[[StartTrial, Shape], Job]
-    name_trial: Callable[[str], object]
 
 
 class Place(ABC):

@@ -204,7 +204,6 @@ class SimulatedPlace(Place):
             stop=task.stop,
             time_budget_s=task.rules.time_budget_s,
             score_attribute=task.rules.score_attribute,
-            on_start=task.name_trial,
         )
 
 
@@ -218,7 +217,6 @@ class SimulatedRuntime(Runtime):
         stop: thresholds of the user.
         time_budget_s: a Tick comes at this virtual time.
         score_attribute: metric that is noted with a checkpoint as its score.
-        on_start: called with the id of each trial that starts.
     """
 
     waits = False
@@ -233,10 +231,9 @@ class SimulatedRuntime(Runtime):
         stop: Sequence[StopRule] = (),
         time_budget_s: float | None = None,
         score_attribute: str | None = None,
-        on_start: Callable[[str], object] = lambda trial_id: None,
     ) -> None:
         super().__init__()
-        self._score_attribute, self._on_start = score_attribute, on_start
+        self._score_attribute = score_attribute
         self.training, self.cluster, self.seed, self.stop = training, cluster, seed, tuple(stop)
         self.now = 0.0
         self._order = count()
@@ -303,7 +300,6 @@ class SimulatedRuntime(Runtime):
 
     def _start(self, command: StartTrial) -> None:
         trial_id, checkpoint = command.trial_id, command.checkpoint
-        self._on_start(trial_id)
         if checkpoint is None:
             state, elapsed = self.training.start(int(trial_id), command.config, command.seed), 0.0
         else:

@@ -25,10 +25,9 @@ from tune_plugins.core.events import (
     ResultsReported,
 )
 from tune_plugins.core.trial import TrialStatus
-from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.errors import TuneError
 from tune_plugins.record.codec import EventRow, ResultRow, event_row, result_rows, results_event_row
 from tune_plugins.record.file import FILE_NAME, StorageError, connect, create_file
-from tune_plugins.record.names import check_name
 from tune_plugins.record.reader import (
     RecordedCheckpoint,
     RecordedConfig,
@@ -63,7 +62,6 @@ class ExperimentStore(RecordReader):
 
     def __init__(self, directory: Path, connection: sqlite3.Connection, readonly: bool) -> None:
         super().__init__(directory, connection, readonly)
-        self._names: dict[str, tuple[str, str]] = {}  # by trial: its name for people, and that of its folder
         self._seq: int = self._all("SELECT coalesce(max(seq), 0) FROM events")[0][0]
         self._result_id: int = self._all("SELECT coalesce(max(id), 0) FROM results")[0][0]
 
@@ -111,7 +109,7 @@ class ExperimentStore(RecordReader):
                 commit may be tried again.
         """
         with self._lock:
-            if not events and not records and not self._names:
+            if not events and not records:
                 return self._seq
             seq, result_id = self._seq, self._result_id
             event_rows: list[EventRow] = []
@@ -140,10 +138,7 @@ class ExperimentStore(RecordReader):
                 if records:
                     seqs = [seq] * len(records) if behind is None else [self._seq + count for count in behind]
                     self._write_records(connection, records, seqs)
-                for trial_id, names in self._names.items():
-                    connection.execute("UPDATE trials SET name = ?, dirname = ? WHERE trial_id = ?", (*names, trial_id))
             self._seq, self._result_id = seq, result_id
-            self._forget_written_names()
             return seq
 
     def _write_records(self, connection: sqlite3.Connection, records: Sequence[Command], seqs: Sequence[int]) -> None:
@@ -169,7 +164,7 @@ class ExperimentStore(RecordReader):
                 row[7:] = ended, record.trial_id
             elif isinstance(record, RecordTrial):
                 config = dumps(record.config)
-                names = self._names.get(record.trial_id, ("", f"trial_{record.trial_id}"))
+                names = storable(record.name), record.dirname or f"trial_{record.trial_id}"
                 trials.append((record.trial_id, record.index, *names, config, record.seed, record.time))
                 configs.append((seq, record.trial_id, config, record.seed, record.time))
             elif isinstance(record, RecordExploit):
@@ -209,30 +204,6 @@ class ExperimentStore(RecordReader):
             )
         if deleted:
             many("UPDATE checkpoints SET deleted = 1 WHERE trial_id = ? AND id = ?", deleted)
-
-    def set_names(self, names: Mapping[str, tuple[str, str]]) -> None:
-        """Name trials for people, and their folders (default ``trial_<id>``); written with the next `commit`.
-
-        Args:
-            names: by id of the trial: its name, any text; and the name of its folder.
-
-        Raises:
-            ArgumentError: a name of a folder that may not become part of a path.
-        """
-        mistakes = [m for _, dirname in names.values() if (m := check_name("dirname", dirname))]
-        if mistakes:
-            raise ArgumentError("ExperimentStore.set_names", mistakes)
-        with self._lock:
-            self._names.update({trial_id: (storable(name), dirname) for trial_id, (name, dirname) in names.items()})
-
-    def _forget_written_names(self) -> None:
-        if self._names:
-            known = set()
-            for trial_id in self._names:
-                if self._connection.execute("SELECT 1 FROM trials WHERE trial_id = ?", (trial_id,)).fetchone():
-                    known.add(trial_id)
-            for trial_id in known:
-                del self._names[trial_id]
 
     def set_meta(self, meta: Mapping[str, Any]) -> None:
         """Add facts about the experiment; keys that exist are replaced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tune_plugins.driver.jobs import ask
+from tune_plugins.core.names import ask
 from tune_plugins.driver.ray.cluster import join_or_start, nodes
 from tune_plugins.driver.ray.pickling import in_object_store, pickled
 from tune_plugins.driver.ray.runtime import RayRuntime
