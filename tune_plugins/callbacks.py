@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -206,7 +207,8 @@ def _signature_mistake(callback: Any, name: str) -> str:
     owner = f"{type(callback).__name__}.{name}"
     if not callable(method):
         return f"expected a method {expected}, got {owner} = {method!r}."
-    if inspect.iscoroutinefunction(method):
+    function = getattr(method, "__func__", method)
+    if type(function) is FunctionType and inspect.iscoroutinefunction(function):  # a mock says that it is both
         return f"expected def {expected}, got {owner}, which is async: nobody would wait for it. Leave out async."
     parameters = _parameters(method)
     if parameters is None:

@@ -8,7 +8,7 @@ import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rich.text import Text
 
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _log = logging.getLogger(__name__)
-_P = ParamSpec("_P")
-_R = TypeVar("_R", bound="Reporter")
+_H = TypeVar("_H", bound=Callable[..., None])
 
 
-def guarded(hook: Callable[Concatenate[_R, _P], None]) -> Callable[Concatenate[_R, _P], None]:
+def guarded(hook: _H) -> _H:
     """The hook, made harmless: the first exception in it switches the display off and is logged."""
 
-    def harmless(self: _R, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def harmless(self: Reporter, *args: Any, **kwargs: Any) -> None:
         if self.broken:
             return
         try:
@@ -45,7 +44,7 @@ def guarded(hook: Callable[Concatenate[_R, _P], None]) -> Callable[Concatenate[_
             self.give_up(reader_gone=True)
 
     functools.update_wrapper(harmless, hook)
-    return harmless
+    return cast(_H, harmless)
 
 
 class Reporter(Callback):
