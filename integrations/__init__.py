@@ -3,3 +3,26 @@
 An adapter plugs into the framework's own callback mechanism, so that a training script gains
 tuning by one added argument and still runs alone, without a tuning run around it.
 """
+
+from typing import TYPE_CHECKING
+
+from tune_plugins._imports import unknown_name
+
+__all__: list[str] = []
+
+
+def _hint(name: str) -> str:
+    """What somebody may have meant who asks for a framework, or for the callback of an unnamed one."""
+    import pkgutil
+
+    frameworks = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    if name in frameworks:
+        return f"Import it first: import {__name__}.{name}"
+    there = f"There are {', '.join(frameworks[:-1])} and {frameworks[-1]}"
+    if name.islower():
+        return f"{there}."
+    return f"{there}, each with its own: from {__name__}.{frameworks[-1]} import {name}"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = unknown_name(__name__, _hint)

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from tune_plugins import session as tune_session
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, MissingDependencyError, Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 from tune_plugins.record.checkpoint import Checkpoint

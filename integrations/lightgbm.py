@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from tune_plugins import session as tune_session
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.errors import Mistakes, TrialRestarted, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._boosting import (
     Course,

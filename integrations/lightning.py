@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins import session as tune_session
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, MissingDependencyError, Mistakes
 from tune_plugins.integrations._metrics import Metrics, check_metrics
 

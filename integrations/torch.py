@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from weakref import WeakKeyDictionary, ref
 
 from tune_plugins import session as tune_session
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, Mistakes, TrialUnwound, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 

@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from tune_plugins import session as tune_session
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._boosting import callers, refuse_second_reporter
 from tune_plugins.integrations._metrics import Metrics, check_metrics, plain, select_metrics

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_plugins import session as tune_session
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.errors import Mistakes, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._boosting import (
     Course,

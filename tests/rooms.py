@@ -35,9 +35,8 @@ class Room:
 ROOMS = (
     Room("_version", "the version"),
     Room("errors", "everything that is raised"),
-    Room("_optional", "the import of optional packages", ("errors",)),
-    Room("_lazy", "names that are imported on first use"),
-    Room("space", "domains, sampling, grids, nested configs, values as JSON", ("errors", "_lazy")),
+    Room("_imports", "optional packages, names that are loaded on first use, names that are not there", ("errors",)),
+    Room("space", "domains, sampling, grids, nested configs, values as JSON", ("errors", "_imports")),
     Room(
         "core",
         "the pure core: one state machine without Ray, clock, files or threads; the contracts of scheduler, searcher "
@@ -47,11 +46,13 @@ ROOMS = (
     Room(
         "schedulers",
         "one module an algorithm",
-        ("errors", "_optional", "space", "core"),
+        ("errors", "_imports", "space", "core"),
         ("numpy", "sortedcontainers"),
     ),
-    Room("search", "one module a search method", ("errors", "space", "core")),
-    Room("stoppers", "stop rules, and what `RunConfig.stop` says", ("errors", "core"), ("sortedcontainers",)),
+    Room("search", "one module a search method", ("errors", "_imports", "space", "core")),
+    Room(
+        "stoppers", "stop rules, and what `RunConfig.stop` says", ("errors", "_imports", "core"), ("sortedcontainers",)
+    ),
     Room("record", "the durable record and checkpoints", ("errors", "space", "core")),
     Room(
         "session",
@@ -97,13 +98,13 @@ ROOMS = (
     Room(
         "testing",
         "contract suites that any implementation can run, also one outside this project",
-        ("errors", "space", "core", "schedulers", "search", "record", "session", "driver"),
+        ("errors", "_imports", "space", "core", "schedulers", "search", "record", "session", "driver"),
         ("hypothesis", "numpy", "pytest", "torch"),
     ),
     Room(
         "integrations",
         "adapters, one module a framework, in the folder `integrations/`",
-        ("errors", "_optional", "space", "record", "session"),
+        ("errors", "_imports", "space", "record", "session"),
         ("keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
     ),
 )

@@ -8,119 +8,68 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tune_plugins._lazy import on_first_use
-from tune_plugins._version import __version__
+from tune_plugins._version import __version__ as __version__
 
+# Every name twice: for type checkers, which read; and for Python, which is not to load any of it yet.
+# isort: off
 if TYPE_CHECKING:
-    from tune_plugins.callbacks import Callback
-    from tune_plugins.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
-    from tune_plugins.driver.ray.cluster import shutdown
-    from tune_plugins.driver.resources import PlacementGroupFactory
-    from tune_plugins.driver.simulated import Curve, SimulatedCluster
-    from tune_plugins.driver.trial_function import with_parameters, with_resources
-    from tune_plugins.errors import ArgumentError, MissingDependencyError, TrialError, TrialStopped, TuneError
-    from tune_plugins.record.checkpoint import Checkpoint
-    from tune_plugins.results import Result, ResultGrid
-    from tune_plugins.session import get_checkpoint, get_context, report
-    from tune_plugins.simulation import simulate
-    from tune_plugins.space import (
-        choice,
-        grid_search,
-        lograndint,
-        loguniform,
-        normal,
-        qlograndint,
-        qloguniform,
-        qrandint,
-        qrandn,
-        quniform,
-        randint,
-        randn,
-        sample_from,
-        uniform,
+    from tune_plugins import (
+        callbacks as callbacks,
+        errors as errors,
+        integrations as integrations,
+        schedulers as schedulers,
+        search as search,
+        space as space,
+        stoppers as stoppers,
+        testing as testing,
     )
-    from tune_plugins.trainable import Trainable
-    from tune_plugins.tuner import Tuner
+    from tune_plugins.callbacks import Callback as Callback
+    from tune_plugins.config import (
+        CheckpointConfig as CheckpointConfig,
+        FailureConfig as FailureConfig,
+        RunConfig as RunConfig,
+        TuneConfig as TuneConfig,
+    )
+    from tune_plugins.driver.ray.cluster import shutdown as shutdown
+    from tune_plugins.driver.resources import PlacementGroupFactory as PlacementGroupFactory
+    from tune_plugins.driver.simulated import Curve as Curve, SimulatedCluster as SimulatedCluster
+    from tune_plugins.driver.trial_function import with_parameters as with_parameters, with_resources as with_resources
+    from tune_plugins.errors import (
+        ArgumentError as ArgumentError,
+        MissingDependencyError as MissingDependencyError,
+        TrialError as TrialError,
+        TrialStopped as TrialStopped,
+        TuneError as TuneError,
+    )
+    from tune_plugins.record.checkpoint import Checkpoint as Checkpoint
+    from tune_plugins.results import Result as Result, ResultGrid as ResultGrid
+    from tune_plugins.session import get_checkpoint as get_checkpoint, get_context as get_context, report as report
+    from tune_plugins.simulation import simulate as simulate
+    from tune_plugins.space.functions import *  # noqa: F403
+    from tune_plugins.trainable import Trainable as Trainable
+    from tune_plugins.tuner import Tuner as Tuner
+else:
+    # isort: on
+    from tune_plugins._imports import on_first_use
+    from tune_plugins.space import FUNCTIONS
 
-_HOMES = {
-    "callbacks": ["Callback"],
-    "config": ["CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"],
-    "driver.ray.cluster": ["shutdown"],
-    "driver.resources": ["PlacementGroupFactory"],
-    "driver.simulated": ["Curve", "SimulatedCluster"],
-    "driver.trial_function": ["with_parameters", "with_resources"],
-    "errors": ["ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"],
-    "record.checkpoint": ["Checkpoint"],
-    "results": ["Result", "ResultGrid"],
-    "session": ["get_checkpoint", "get_context", "report"],
-    "simulation": ["simulate"],
-    "space": [
-        "choice",
-        "grid_search",
-        "lograndint",
-        "loguniform",
-        "normal",
-        "qlograndint",
-        "qloguniform",
-        "qrandint",
-        "qrandn",
-        "quniform",
-        "randint",
-        "randn",
-        "sample_from",
-        "uniform",
-    ],
-    "trainable": ["Trainable"],
-    "tuner": ["Tuner"],
-}
-_MODULES = ("callbacks", "schedulers", "search", "stoppers", "testing")
-
-__all__ = [
-    "ArgumentError",
-    "Callback",
-    "Checkpoint",
-    "CheckpointConfig",
-    "Curve",
-    "FailureConfig",
-    "MissingDependencyError",
-    "PlacementGroupFactory",
-    "Result",
-    "ResultGrid",
-    "RunConfig",
-    "SimulatedCluster",
-    "Trainable",
-    "TrialError",
-    "TrialStopped",
-    "TuneConfig",
-    "TuneError",
-    "Tuner",
-    "__version__",
-    "choice",
-    "get_checkpoint",
-    "get_context",
-    "grid_search",
-    "lograndint",
-    "loguniform",
-    "normal",
-    "qlograndint",
-    "qloguniform",
-    "qrandint",
-    "qrandn",
-    "quniform",
-    "randint",
-    "randn",
-    "report",
-    "sample_from",
-    "shutdown",
-    "simulate",
-    "uniform",
-    "with_parameters",
-    "with_resources",
-]
-
-
-__getattr__ = on_first_use(__name__, _HOMES, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    __all__, __getattr__, __dir__ = on_first_use(
+        __name__,
+        {
+            "callbacks": ("Callback",),
+            "config": ("CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"),
+            "driver.ray.cluster": ("shutdown",),
+            "driver.resources": ("PlacementGroupFactory",),
+            "driver.simulated": ("Curve", "SimulatedCluster"),
+            "driver.trial_function": ("with_parameters", "with_resources"),
+            "errors": ("ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"),
+            "record.checkpoint": ("Checkpoint",),
+            "results": ("Result", "ResultGrid"),
+            "session": ("get_checkpoint", "get_context", "report"),
+            "simulation": ("simulate",),
+            "space.functions": FUNCTIONS,
+            "trainable": ("Trainable",),
+            "tuner": ("Tuner",),
+        },
+        modules=("callbacks", "errors", "integrations", "schedulers", "search", "space", "stoppers", "testing"),
+    )

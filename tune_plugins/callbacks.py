@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["Callback", "RunInfo"]
+
 if TYPE_CHECKING:
     from tune_plugins.core.trial import CheckpointRecord, Trial
 

@@ -26,6 +26,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+__all__ = [
+    "ArgumentError",
+    "IllegalEventError",
+    "MissingDependencyError",
+    "Mistakes",
+    "TrialError",
+    "TrialEvicted",
+    "TrialRestarted",
+    "TrialStopped",
+    "TrialUnwound",
+    "TuneError",
+    "WarmRestartNeeded",
+    "WorkerLostError",
+]
+
 
 class TuneError(Exception):
     """Base class of all errors of tune-plugins."""

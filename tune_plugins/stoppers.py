@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sortedcontainers import SortedList
 
+from tune_plugins._imports import unknown_name
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.stopper import Stopper
 from tune_plugins.errors import Mistakes
@@ -31,6 +32,9 @@ __all__ = [
     "TimeoutStopper",
     "TrialPlateauStopper",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = unknown_name(__name__)
 
 
 class NoopStopper(Stopper):

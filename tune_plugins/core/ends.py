@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+__all__ = ["End", "EndCause", "ErrorInfo"]
+
 
 class EndCause(StrEnum):
     """Why a trial has ended, and who ended it."""

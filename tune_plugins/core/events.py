@@ -12,6 +12,35 @@ from typing import Any
 from tune_plugins.core.ends import RETURNED, EndCause, ErrorInfo
 from tune_plugins.core.trial import CheckpointRecord, Lease
 
+__all__ = [
+    "CheckpointSaved",
+    "Command",
+    "DeleteCheckpoint",
+    "Event",
+    "ExploitDone",
+    "ExploitTrial",
+    "Finish",
+    "GrantLease",
+    "Instruction",
+    "PauseTrial",
+    "RecordCommand",
+    "RecordDecision",
+    "RecordExploit",
+    "RecordStatus",
+    "RecordTrial",
+    "ResultsReported",
+    "SlotsChanged",
+    "StartTrial",
+    "StopRequested",
+    "StopTrial",
+    "Tick",
+    "TrialErrored",
+    "TrialFinished",
+    "TrialPaused",
+    "TrialStarted",
+    "WorkerLost",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

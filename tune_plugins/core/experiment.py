@@ -74,6 +74,8 @@ from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Na
 from tune_plugins.errors import IllegalEventError, Mistakes, TuneError
 from tune_plugins.space.nested import flatten
 
+__all__ = ["Experiment", "Rules"]
+
 S = TrialStatus
 
 

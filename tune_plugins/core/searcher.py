@@ -9,6 +9,8 @@ from typing import Any
 
 from tune_plugins.space import Space
 
+__all__ = ["Searcher", "Signal"]
+
 
 class Signal(Enum):
     """What a searcher says when it has no configuration to suggest."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["Stopper"]
+
 
 class Stopper:
     """Base class: `__call__` ends one trial, `stop_all` the whole experiment. Every report is a milestone.

@@ -11,6 +11,8 @@ from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.names import as_file_name, ask, tag
 
+__all__ = ["Ancestry", "CheckpointRecord", "Lease", "Milestone", "Trial", "TrialStatus"]
+
 
 class TrialStatus(StrEnum):
     """Where a trial stands; the legal moves are `tune_plugins.core.transitions.TRANSITIONS`."""

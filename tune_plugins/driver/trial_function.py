@@ -11,6 +11,8 @@ from typing import Any
 from tune_plugins.driver.resources import Resources, shape_of
 from tune_plugins.trainable import Trainable
 
+__all__ = ["TrialFunction", "as_trial_function", "with_parameters", "with_resources"]
+
 
 @dataclass(frozen=True)
 class TrialFunction:

@@ -24,6 +24,15 @@ from tune_plugins.record.codec import (
 from tune_plugins.record.file import FILE_NAME, StorageError
 from tune_plugins.space.jsonable import loads
 
+__all__ = [
+    "RecordReader",
+    "RecordedCheckpoint",
+    "RecordedConfig",
+    "RecordedDecision",
+    "RecordedExploit",
+    "RecordedTrial",
+]
+
 _CHUNK = 1000  # rows fetched at a time, so that a long read never blocks commits for long
 
 

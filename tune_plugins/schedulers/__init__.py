@@ -1,6 +1,11 @@
-"""Schedulers: which trials go on, which stop."""
+"""Schedulers: which trials go on, which stop; and what one needs to write another."""
 
+from typing import TYPE_CHECKING
+
+from tune_plugins._imports import unknown_name
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
+from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.schedulers.asha import ASHAScheduler, AsyncHyperBandScheduler
 from tune_plugins.schedulers.hyperband import HyperBandForBOHB, HyperBandScheduler
 from tune_plugins.schedulers.median_stopping import MedianStoppingRule
@@ -18,10 +23,13 @@ __all__ = [
     "AsyncHyperBandScheduler",
     "Decision",
     "DistributeResources",
+    "EndCause",
     "FIFOScheduler",
     "HyperBandForBOHB",
     "HyperBandScheduler",
+    "Lease",
     "MedianStoppingRule",
+    "Milestone",
     "MultiObjectiveASHA",
     "PBTSchedule",
     "PercentileStopping",
@@ -29,5 +37,10 @@ __all__ = [
     "PopulationBasedTrainingReplay",
     "ResourceChangingScheduler",
     "ScheduleStep",
+    "Trial",
     "TrialScheduler",
+    "TrialStatus",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = unknown_name(__name__)

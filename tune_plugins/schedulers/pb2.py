@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from tune_plugins._optional import require
+from tune_plugins._imports import require
 from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers.explore import specs
 from tune_plugins.schedulers.pbt import Member, PopulationBasedTraining

@@ -1,6 +1,12 @@
 """Search algorithms: what configuration to try next."""
 
+from typing import TYPE_CHECKING
+
+from tune_plugins._imports import unknown_name
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.search.basic_variant import BasicVariantGenerator
 
 __all__ = ["BasicVariantGenerator", "Searcher", "Signal"]
+
+if not TYPE_CHECKING:
+    __getattr__ = unknown_name(__name__)

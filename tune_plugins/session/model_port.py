@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from tune_plugins.errors import WarmRestartNeeded
 
+__all__ = ["ModelPort", "config_changes", "exploit_in_place"]
+
 
 class ModelPort(Protocol):
     """A running training as the engine sees it. All methods are called in the thread of `Session.report`."""

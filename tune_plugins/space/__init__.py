@@ -4,39 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tune_plugins._lazy import on_first_use
-
-if TYPE_CHECKING:
-    from tune_plugins.space.domains import Categorical, Domain, Float, Function, Integer, Normal
-    from tune_plugins.space.functions import (
-        choice,
-        grid_search,
-        lograndint,
-        loguniform,
-        normal,
-        qlograndint,
-        qloguniform,
-        qrandint,
-        qrandn,
-        quniform,
-        randint,
-        randn,
-        sample_from,
-        uniform,
-    )
-    from tune_plugins.space.nested import flatten, unflatten
-    from tune_plugins.space.variants import Space
-
-__all__ = [
-    "Categorical",
-    "Domain",
-    "Float",
-    "Function",
-    "Integer",
-    "Normal",
-    "Space",
+FUNCTIONS = (
     "choice",
-    "flatten",
     "grid_search",
     "lograndint",
     "loguniform",
@@ -49,36 +18,34 @@ __all__ = [
     "randint",
     "randn",
     "sample_from",
-    "unflatten",
     "uniform",
-]
-
-# A worker copies configs, and should not pay for the domains that they were drawn from.
-__getattr__ = on_first_use(
-    __name__,
-    {
-        "domains": ["Categorical", "Domain", "Float", "Function", "Integer", "Normal"],
-        "functions": [
-            "choice",
-            "grid_search",
-            "lograndint",
-            "loguniform",
-            "normal",
-            "qlograndint",
-            "qloguniform",
-            "qrandint",
-            "qrandn",
-            "quniform",
-            "randint",
-            "randn",
-            "sample_from",
-            "uniform",
-        ],
-        "nested": ["flatten", "unflatten"],
-        "variants": ["Space"],
-    },
 )
+"""Those that people write a search space with; they are names of `tune_plugins` itself as well."""
 
+# isort: off
+if TYPE_CHECKING:
+    from tune_plugins.space.domains import (
+        Categorical as Categorical,
+        Domain as Domain,
+        Float as Float,
+        Function as Function,
+        Integer as Integer,
+        Normal as Normal,
+    )
+    from tune_plugins.space.functions import *  # noqa: F403
+    from tune_plugins.space.nested import flatten as flatten, unflatten as unflatten
+    from tune_plugins.space.variants import Space as Space
+else:
+    # isort: on
+    from tune_plugins._imports import on_first_use
 
-def __dir__() -> list[str]:
-    return __all__
+    # A worker copies configs, and should not pay for the domains that they were drawn from.
+    __all__, __getattr__, __dir__ = on_first_use(
+        __name__,
+        {
+            "domains": ("Categorical", "Domain", "Float", "Function", "Integer", "Normal"),
+            "functions": FUNCTIONS,
+            "nested": ("flatten", "unflatten"),
+            "variants": ("Space",),
+        },
+    )

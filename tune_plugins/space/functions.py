@@ -7,6 +7,23 @@ from typing import Any
 
 from tune_plugins.space.domains import Categorical, Float, Function, Integer, Normal
 
+__all__ = [
+    "choice",
+    "grid_search",
+    "lograndint",
+    "loguniform",
+    "normal",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "sample_from",
+    "uniform",
+]
+
 
 def uniform(lower: float, upper: float) -> Float:
     """A float between `lower` and `upper`, all equally likely.
