@@ -65,7 +65,7 @@ ROOMS = (
         "the process that runs trials, up to its end of the wire",
         ("errors", "space", "core", "record", "session", "trainable"),
     ),
-    Room("callbacks", "hooks around a run", ("core",)),
+    Room("callbacks", "hooks around a run", ("_imports", "core")),
     Room(
         "config",
         "what a user sets",

@@ -9,12 +9,14 @@ from difflib import get_close_matches
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Callback", "RunInfo"]
+from tune_plugins._imports import unknown_name
+from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
 
-if TYPE_CHECKING:
-    from tune_plugins.core.trial import CheckpointRecord, Trial
+__all__ = ["Callback", "CheckpointRecord", "EndCause", "ErrorInfo", "RunInfo", "Trial", "TrialStatus"]
 
-__all__ = ["Callback", "RunInfo"]
+if not TYPE_CHECKING:
+    __getattr__ = unknown_name(__name__)
 
 
 @dataclass
