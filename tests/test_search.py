@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 
 from tune_plugins import space as sp
 from tune_plugins.errors import ArgumentError
@@ -131,8 +132,8 @@ def test_all_mistakes_of_points_at_once() -> None:
 
 
 def test_setup_lists_the_mistakes_of_the_space() -> None:
-    with pytest.raises(ArgumentError, match="lr: uniform"):
-        ready(BasicVariantGenerator(), {"lr": sp.uniform(1, 0)})
+    (mistake,) = mistakes_of(ready, BasicVariantGenerator(), {"lr": {"grid_search": []}})
+    assert mistake.startswith("lr: ")
 
 
 def test_all_mistakes_of_the_arguments_at_once() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 
 from tune_plugins import space as sp
 from tune_plugins.errors import ArgumentError
@@ -342,8 +343,6 @@ def test_a_cycle_names_its_parameters() -> None:
         (lambda config: config.lr, ["b: ", "AttributeError", "'lr'"]),
         (lambda config: sp.uniform(config["a"], 0), ["b()", "lower < upper"]),
         (lambda config: sp.grid_search([1]), ["b: ", "grid_search"]),
-        (lambda config, more: 1, ["b: ", "more arguments"]),
-        (7, ["b: ", "expected a function"]),
     ],
 )
 def test_failing_functions_are_named(function: Any, parts: list[str]) -> None:
@@ -355,48 +354,188 @@ def test_failing_functions_are_named(function: Any, parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "part"),
+    ("function", "arguments", "part"),
     [
-        (sp.uniform(1, 0), "uniform(1.0, 0.0): expected lower < upper"),
-        (sp.uniform(1, 1), "lower < upper"),
-        (sp.uniform("a", None), "got lower='a' and upper=None"),  # type: ignore[arg-type]
-        (sp.uniform(0, math.inf), "got upper=inf"),
-        (sp.uniform(math.nan, 1), "finite"),
-        (sp.loguniform(0, 1), "lower > 0"),
-        (sp.quniform(0, 1, 0), "positive number as q"),
-        (sp.quniform(0, 1, -1), "positive number as q"),
-        (sp.quniform(0, 1, 2), "within the range of 1.0, got 2.0"),
-        (sp.randint(5, 5), "randint(5, 5): expected lower < upper"),
-        (sp.randint(0, 2.5), "whole numbers as bounds, got upper=2.5"),  # type: ignore[arg-type]
-        (sp.randint(True, 3), "got lower=True"),
-        (sp.lograndint(0, 5), "lower > 0"),
-        (sp.qrandint(0, 5, 0), "positive number as q"),
-        (sp.qrandint(0, 5, 0.5), "whole number as q"),  # type: ignore[arg-type]
-        (sp.qrandint(0, 5, 6), "within the range of 5"),
-        (sp.randn(0, 0), "positive number as sd"),
-        (sp.randn(math.inf, 1), "as mean"),
-        (sp.qrandn(0, 1, -1), "positive number as q"),
-        (sp.choice([]), "at least one option"),
-        (sp.choice("abc"), "list of options, got str"),
-        (sp.choice({"a", "b"}), "sorted"),
-        (sp.choice(3), "list of options, got int"),  # type: ignore[arg-type]
-        (sp.grid_search([]), "at least one option"),
-        (sp.grid_search(3), "list of options, got int"),  # type: ignore[arg-type]
-        ({"grid_search": "abc"}, "list of options, got str"),
+        (
+            sp.uniform,
+            (
+                1,
+                0,
+            ),
+            "uniform(1.0, 0.0): expected lower < upper",
+        ),
+        (
+            sp.uniform,
+            (
+                1,
+                1,
+            ),
+            "lower < upper",
+        ),
+        (
+            sp.uniform,
+            (
+                "a",
+                None,
+            ),
+            "got lower='a' and upper=None",
+        ),
+        (
+            sp.uniform,
+            (
+                0,
+                math.inf,
+            ),
+            "got upper=inf",
+        ),
+        (
+            sp.uniform,
+            (
+                math.nan,
+                1,
+            ),
+            "finite",
+        ),
+        (
+            sp.loguniform,
+            (
+                0,
+                1,
+            ),
+            "lower > 0",
+        ),
+        (
+            sp.quniform,
+            (
+                0,
+                1,
+                0,
+            ),
+            "positive number as q",
+        ),
+        (
+            sp.quniform,
+            (
+                0,
+                1,
+                -1,
+            ),
+            "positive number as q",
+        ),
+        (
+            sp.quniform,
+            (
+                0,
+                1,
+                2,
+            ),
+            "within the range of 1.0, got 2.0",
+        ),
+        (
+            sp.randint,
+            (
+                5,
+                5,
+            ),
+            "randint(5, 5): expected lower < upper",
+        ),
+        (
+            sp.randint,
+            (
+                0,
+                2.5,
+            ),
+            "whole numbers as bounds, got upper=2.5",
+        ),
+        (
+            sp.randint,
+            (
+                True,
+                3,
+            ),
+            "got lower=True",
+        ),
+        (
+            sp.lograndint,
+            (
+                0,
+                5,
+            ),
+            "lower > 0",
+        ),
+        (
+            sp.qrandint,
+            (
+                0,
+                5,
+                0,
+            ),
+            "positive number as q",
+        ),
+        (
+            sp.qrandint,
+            (
+                0,
+                5,
+                0.5,
+            ),
+            "whole number as q",
+        ),
+        (
+            sp.qrandint,
+            (
+                0,
+                5,
+                6,
+            ),
+            "within the range of 5",
+        ),
+        (
+            sp.randn,
+            (
+                0,
+                0,
+            ),
+            "positive number as sd",
+        ),
+        (
+            sp.randn,
+            (
+                math.inf,
+                1,
+            ),
+            "as mean",
+        ),
+        (
+            sp.qrandn,
+            (
+                0,
+                1,
+                -1,
+            ),
+            "positive number as q",
+        ),
+        (sp.choice, ([],), "at least one option"),
+        (sp.choice, ("abc",), "list of options, got str"),
+        (sp.choice, ({"a", "b"},), "sorted"),
+        (sp.choice, (3,), "list of options, got int"),
+        (sp.grid_search, ([],), "at least one option"),
+        (sp.grid_search, (3,), "list of options, got int"),
+        (sp.sample_from, (lambda config, more: 1,), "more arguments"),
+        (sp.sample_from, (7,), "expected a function"),
     ],
 )
-def test_a_wrong_domain_is_told_with_its_name(domain: Any, part: str) -> None:
-    (mistake,) = Space({"model": {"lr": domain}}).mistakes()
-    assert mistake.startswith("model/lr: ")
+def test_a_wrong_domain_is_told_where_it_is_made(function: Any, arguments: tuple[Any, ...], part: str) -> None:
+    (mistake,) = mistakes_of(function, *arguments)
     assert part in mistake
 
 
-def test_all_mistakes_at_once() -> None:
+def test_all_mistakes_of_a_space_at_once() -> None:
     space = Space(
         {
-            "a": sp.uniform(1, 0),
-            "b": {"c": [sp.loguniform(-1, 1)]},
-            "d": sp.choice([{"e": sp.randint(3, 1)}, {"f": sp.grid_search([1])}]),
+            "a": {"grid_search": "abc"},
+            "b": {"c": [sp.Float(-1, 1, log=True)]},
+            "d": sp.choice([{"e": sp.Integer(3, 1)}, {"f": sp.grid_search([1])}]),
             "ok": sp.uniform(0, 1),
             "g/h": sp.uniform(0, 1),
             "g": {"h": sp.uniform(0, 1)},

@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins._imports import unknown_name
+from tune_plugins.arguments import shown_signature
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
 
@@ -207,7 +208,7 @@ def _has_hooks(kind: type) -> bool:
 
 
 def _signature_mistake(callback: Any, name: str) -> str:
-    method, expected = getattr(callback, name), _form(name)
+    method, expected = getattr(callback, name), f"{name}{shown_signature(HOOKS[name])}"
     owner = f"{type(callback).__name__}.{name}"
     if not callable(method):
         return f"expected a method {expected}, got {owner} = {method!r}."
@@ -223,8 +224,9 @@ def _signature_mistake(callback: Any, name: str) -> str:
     unknown = [p for p in by_name if p.default is p.empty and p.name not in given]
     if unknown or (by_position and not _takes_any(parameters)):
         return (
-            f"expected def {expected}, got def {name}{_with_self(method)} in {type(callback).__name__}. Arguments are "
-            "passed by name: use these names; what you do not need goes into **info."
+            f"expected def {expected}, got def {name}{shown_signature(method, bound=True)} in "
+            f"{type(callback).__name__}. Arguments are passed by name: use these names; what you do not need goes into "
+            "**info."
         )
     return ""
 
@@ -248,16 +250,3 @@ def _parameters(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
 
 def _takes_any(parameters: Sequence[inspect.Parameter]) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _form(name: str) -> str:
-    parts = []
-    for parameter in inspect.signature(HOOKS[name]).parameters.values():
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-        parts.append(("**" if parameter.kind is parameter.VAR_KEYWORD else "") + parameter.name + default)
-    return f"{name}({', '.join(parts)})"
-
-
-def _with_self(method: Callable[..., Any]) -> str:
-    plain = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(method).parameters.values()]
-    return str(inspect.Signature(plain)).replace("(", "(self, " if plain else "(self", 1)

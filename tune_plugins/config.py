@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
-from tune_plugins.errors import Mistakes
+from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.record.names import check_name
 from tune_plugins.stoppers import stop_mistakes
 
 if TYPE_CHECKING:
     from tune_plugins.core.trial import Trial
-    from tune_plugins.schedulers import TrialScheduler
     from tune_plugins.search import Searcher
 
 
@@ -47,16 +46,17 @@ class CheckpointConfig:
     checkpoint_at_end: bool | None = None
 
     def __post_init__(self) -> None:
-        mistakes = Mistakes("CheckpointConfig")
-        if self.num_to_keep is not None and not _is_int(self.num_to_keep, 1):
-            mistakes.add(f"num_to_keep: expected None or a whole number of at least 1, got {self.num_to_keep!r}.")
-        if self.checkpoint_score_order not in ("min", "max"):
-            mistakes.add(f"checkpoint_score_order: expected 'min' or 'max', got {self.checkpoint_score_order!r}.")
-        if not _is_int(self.checkpoint_frequency, 0):
-            mistakes.add(
-                f"checkpoint_frequency: expected a whole number of at least 0, got {self.checkpoint_frequency!r}."
-            )
-        mistakes.raise_if_any()
+        Mistakes("CheckpointConfig", self.mistakes()).raise_if_any()
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with this object, in words."""
+        found = Mistakes("CheckpointConfig")
+        found.whole("num_to_keep", self.num_to_keep, least=1, none=True, remedy="None keeps all.")
+        found.metric("checkpoint_score_attribute", self.checkpoint_score_attribute, none=True)
+        found.mode("checkpoint_score_order", self.checkpoint_score_order)
+        found.whole("checkpoint_frequency", self.checkpoint_frequency, least=0, remedy="0: when somebody needs one.")
+        found.one_of("checkpoint_at_end", self.checkpoint_at_end, (True, False), none=True)
+        return found.found
 
 
 @dataclass
@@ -72,12 +72,14 @@ class FailureConfig:
     fail_fast: bool | str = False
 
     def __post_init__(self) -> None:
-        mistakes = Mistakes("FailureConfig")
-        if not _is_int(self.max_failures, -1):
-            mistakes.add(f"max_failures: expected -1, 0 or a positive whole number, got {self.max_failures!r}.")
-        if self.fail_fast not in (True, False, "raise"):
-            mistakes.add(f"fail_fast: expected True, False or 'raise', got {self.fail_fast!r}.")
-        mistakes.raise_if_any()
+        Mistakes("FailureConfig", self.mistakes()).raise_if_any()
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with this object, in words."""
+        found = Mistakes("FailureConfig")
+        found.whole("max_failures", self.max_failures, least=-1, remedy="-1: without limit.")
+        found.one_of("fail_fast", self.fail_fast, (True, False, "raise"))
+        return found.found
 
 
 @dataclass
@@ -114,44 +116,41 @@ class TuneConfig:
     trial_name_creator: Callable[[Trial], str] | None = None
     trial_dirname_creator: Callable[[Trial], str] | None = None
 
+    def __post_init__(self) -> None:
+        Mistakes("TuneConfig", self.mistakes()).raise_if_any()
+
     def mistakes(self) -> list[str]:
-        """Everything that is wrong with this object by itself, in words."""
-        found: list[str] = []
-        if self.mode is not None and self.mode not in ("min", "max"):
-            found.append(f"mode: expected 'min' or 'max', got {self.mode!r}. Use 'min' for a loss, 'max' for a score.")
-        if self.metric is not None and (not isinstance(self.metric, str) or not self.metric):
-            found.append(f"metric: expected the name of a reported metric, got {self.metric!r}. Leave it out for none.")
-        if not isinstance(self.reuse_actors, bool):
-            found.append(f"reuse_actors: expected True or False, got {self.reuse_actors!r}.")
+        """Everything that is wrong with this object by itself, in words; asked again when a run begins."""
+        found = Mistakes("TuneConfig")
+        found.metric("metric", self.metric, none=True, remedy="Leave it out for none.")
+        if found.mode("mode", self.mode, none=True) and self.metric is not None and self.mode is None:
+            found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
+        if self.search_alg is not None and not callable(getattr(self.search_alg, "suggest", None)):
+            found.add(f"search_alg: expected a tune_plugins.search.Searcher, got {self.search_alg!r}.")
+        if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):
+            found.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {self.scheduler!r}.")
+        found.whole("num_samples", self.num_samples, least=1, remedy="Give the number of configurations to try.")
+        found.whole(
+            "max_concurrent_trials",
+            self.max_concurrent_trials,
+            least=1,
+            none=True,
+            remedy="Leave it out to use the whole cluster.",
+        )
+        found.number(
+            "time_budget_s",
+            self.time_budget_s,
+            above=0,
+            none=True,
+            what="a number of seconds",
+            remedy="Leave it out for no limit.",
+        )
+        found.whole("max_resident_trials", self.max_resident_trials, least=0, none=True)
+        found.flag("reuse_actors", self.reuse_actors)
+        found.whole("seed", self.seed, least=0, none=True)
         for name in ("trial_name_creator", "trial_dirname_creator"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                found.append(
-                    f"{name}: expected a function of the trial that returns a name, got {getattr(self, name)!r}."
-                )
-        if self.metric is not None and self.mode is None:
-            found.append(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
-        if not _is_int(self.num_samples, 1):
-            found.append(
-                f"num_samples: expected a whole number of at least 1, got {self.num_samples!r}. "
-                "Give the number of configurations to try."
-            )
-        if self.max_concurrent_trials is not None and not _is_int(self.max_concurrent_trials, 1):
-            found.append(
-                f"max_concurrent_trials: expected None or a whole number of at least 1, "
-                f"got {self.max_concurrent_trials!r}. Leave it out to use the whole cluster."
-            )
-        if self.time_budget_s is not None and not _is_positive(self.time_budget_s):
-            found.append(
-                f"time_budget_s: expected None or a positive number of seconds, got {self.time_budget_s!r}. "
-                "Leave it out for no limit."
-            )
-        if self.max_resident_trials is not None and not _is_int(self.max_resident_trials, 0):
-            found.append(
-                f"max_resident_trials: expected None or a whole number of at least 0, got {self.max_resident_trials!r}."
-            )
-        if self.seed is not None and not _is_int(self.seed, 0):
-            found.append(f"seed: expected None or a whole number of at least 0, got {self.seed!r}.")
-        return found
+            found.function(name, getattr(self, name), "of the trial that returns a name", arguments=1, none=True)
+        return found.found
 
 
 @dataclass
@@ -186,38 +185,35 @@ class RunConfig:
     log_to_file: bool | str | tuple[str, str] = False
     runtime: str = "ray"
 
+    def __post_init__(self) -> None:
+        Mistakes("RunConfig", self.mistakes()).raise_if_any()
+
     def mistakes(self) -> list[str]:
-        """Everything that is wrong with this object by itself, in words."""
-        found: list[str] = []
-        if self.name is not None:
-            wrong = check_name("name", self.name) if isinstance(self.name, str) else f"name: got {self.name!r}."
-            if wrong:
-                found.append(wrong)
+        """Everything that is wrong with this object by itself, in words; asked again when a run begins."""
+        found = Mistakes("RunConfig")
+        if self.name is not None and (wrong := check_name("name", self.name)):
+            found.add(wrong)
         if (mistake := self.storage_path_mistake()) is not None:
-            found.append(mistake)
+            found.add(mistake)
         for name, kind in (("checkpoint_config", CheckpointConfig), ("failure_config", FailureConfig)):
-            if not isinstance(getattr(self, name), kind):
-                found.append(
-                    f"{name}: expected a {kind.__name__}, got {getattr(self, name)!r}. Leave it out for defaults."
-                )
-        found += stop_mistakes(self.stop)
-        if not _is_int(self.verbose, 0):
-            found.append(f"verbose: expected 0, 1 or 2, got {self.verbose!r}.")
-        if self.runtime not in ("ray", "inline"):
-            found.append(f"runtime: expected 'ray' or 'inline', got {self.runtime!r}. Use 'inline' to debug.")
+            given = getattr(self, name)
+            if found.check(isinstance(given, kind), name, f"a {kind.__name__}", given, "Leave it out for defaults."):
+                found.found += given.mistakes()
+        found.found += stop_mistakes(self.stop)
+        found.whole("verbose", self.verbose, least=0, remedy="0: silent; 1: progress; 2: each trial as well.")
+        found.one_of("runtime", self.runtime, ("ray", "inline"), remedy="Use 'inline' to debug.")
         logs = self.log_to_file
-        if not isinstance(logs, bool):
-            names = logs if isinstance(logs, tuple) else (logs,)
-            if len(names) > 2 or not all(isinstance(n, str) and check_name("log_to_file", n) is None for n in names):
-                found.append(f"log_to_file: expected True, False, a file name or a pair of them, got {logs!r}.")
+        names = logs if isinstance(logs, tuple) else (logs,)
+        right = isinstance(logs, bool) or (len(names) <= 2 and not any(check_name("", name) for name in names))
+        found.check(right, "log_to_file", "True, False, a file name or a pair of them", logs)
         if not isinstance(self.callbacks, Sequence) or isinstance(self.callbacks, str):
-            found.append(f"callbacks: expected a list of tune_plugins.Callback, got {self.callbacks!r}.")
+            found.add(f"callbacks: expected a list of tune_plugins.Callback, got {self.callbacks!r}.")
         else:
             for number, callback in enumerate(self.callbacks):
-                found += callback_mistakes(f"callbacks[{number}]", callback)
+                found.found += callback_mistakes(f"callbacks[{number}]", callback)
         if self.progress_reporter is not None:
-            found += callback_mistakes("progress_reporter", self.progress_reporter)
-        return found
+            found.found += callback_mistakes("progress_reporter", self.progress_reporter)
+        return found.found
 
     def storage_path_mistake(self) -> str | None:
         """What is wrong with `storage_path` by itself, in words."""
@@ -234,11 +230,3 @@ class RunConfig:
     def storage_dir(self) -> Path:
         """`storage_path` with ``~`` expanded, absolute."""
         return Path(os.path.expanduser(self.storage_path or default_storage_path())).absolute()
-
-
-def _is_int(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
-from tune_plugins.errors import Mistakes, TrialError, TuneError
+from tune_plugins.errors import TrialError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 from tune_plugins.space.nested import flatten
@@ -391,10 +392,10 @@ def _check_metric(where: str, metric: str | None, mode: str | None, scope: str =
     mistakes = Mistakes(where)
     if metric is None:
         mistakes.add("metric: expected the name of a reported metric, got None. The experiment has none; give metric=.")
-    if mode not in ("min", "max"):
-        mistakes.add(f"mode: expected 'min' or 'max', got {mode!r}. Use 'min' for a loss, 'max' for a score.")
-    if scope not in SCOPES:
-        mistakes.add(f"scope: expected one of {', '.join(map(repr, SCOPES))}, got {scope!r}.")
+    else:
+        mistakes.metric("metric", metric)
+    mistakes.mode("mode", mode)
+    mistakes.one_of("scope", scope, SCOPES)
     mistakes.raise_if_any()
     return str(metric), str(mode)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.driver.plan import Plan, check_run, draw_seed, experiment_directory, storage_mistakes
 from tune_plugins.driver.simulated import (
@@ -16,7 +17,6 @@ from tune_plugins.driver.simulated import (
     SimulatedTraining,
     TemporaryFolder,
 )
-from tune_plugins.errors import Mistakes
 from tune_plugins.space import Space
 
 if TYPE_CHECKING:

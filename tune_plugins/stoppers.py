@@ -12,15 +12,14 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from sortedcontainers import SortedList
 
 from tune_plugins._imports import unknown_name
+from tune_plugins.arguments import Mistakes, is_finite, is_number
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.stopper import Stopper
-from tune_plugins.errors import Mistakes
 
 __all__ = [
     "CombinedStopper",
@@ -50,8 +49,7 @@ class FunctionStopper(Stopper):
 
     def __init__(self, function: Callable[[str, dict[str, Any]], bool]) -> None:
         mistakes = Mistakes("FunctionStopper")
-        if not callable(function):
-            mistakes.add(f"function: expected a callable (trial_id, result) -> bool, got {function!r}.")
+        mistakes.function("function", function, "(trial_id, result) -> bool", arguments=2)
         mistakes.raise_if_any()
         self.function = function
 
@@ -77,7 +75,7 @@ class MaximumIterationStopper(Stopper):
 
     def __init__(self, max_iter: int) -> None:
         mistakes = Mistakes("MaximumIterationStopper")
-        _check_whole(mistakes, "max_iter", max_iter, 1)
+        mistakes.whole("max_iter", max_iter, least=1)
         mistakes.raise_if_any()
         self.max_iter = max_iter
 
@@ -101,8 +99,8 @@ class TimeoutStopper(Stopper):
     def __init__(self, timeout: float | timedelta) -> None:
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         mistakes = Mistakes("TimeoutStopper")
-        if not _is_number(seconds) or not 0 < seconds < math.inf:
-            mistakes.add(f"timeout: expected a positive number of seconds or a timedelta, got {timeout!r}.")
+        right = is_finite(seconds) and seconds > 0
+        mistakes.check(right, "timeout", "a positive number of seconds or a timedelta", timeout)
         mistakes.raise_if_any()
         self.timeout = float(seconds)
         self._began: float | None = None
@@ -155,14 +153,12 @@ class TrialPlateauStopper(Stopper):
         mode: str | None = None,
     ) -> None:
         mistakes = Mistakes("TrialPlateauStopper")
-        _check_metric(mistakes, metric)
-        _check_std(mistakes, std)
-        _check_whole(mistakes, "num_results", num_results, 2)
-        _check_whole(mistakes, "grace_period", grace_period, 0)
-        if metric_threshold is not None and not _is_number(metric_threshold):
-            mistakes.add(f"metric_threshold: expected None or a number, got {metric_threshold!r}.")
-        if mode not in (None, "min", "max"):
-            mistakes.add(f"mode: expected 'min' or 'max', got {mode!r}.")
+        mistakes.metric("metric", metric)
+        mistakes.number("std", std, least=0, remedy="It is in units of the metric.")
+        mistakes.whole("num_results", num_results, least=2)
+        mistakes.whole("grace_period", grace_period, least=0)
+        mistakes.number("metric_threshold", metric_threshold, none=True)
+        mistakes.mode("mode", mode, none=True)
         mistakes.raise_if_any()
         self.metric, self.std, self.num_results, self.grace_period = metric, std, num_results, grace_period
         self.metric_threshold, self.mode = metric_threshold, mode
@@ -225,12 +221,11 @@ class ExperimentPlateauStopper(Stopper):
 
     def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0) -> None:
         mistakes = Mistakes("ExperimentPlateauStopper")
-        _check_metric(mistakes, metric)
-        _check_std(mistakes, std)
-        _check_whole(mistakes, "top", top, 2)
-        _check_whole(mistakes, "patience", patience, 0)
-        if mode not in ("min", "max"):
-            mistakes.add(f"mode: expected 'min' or 'max', got {mode!r}.")
+        mistakes.metric("metric", metric)
+        mistakes.number("std", std, least=0, remedy="It is in units of the metric.")
+        mistakes.whole("top", top, least=2)
+        mistakes.whole("patience", patience, least=0)
+        mistakes.mode("mode", mode)
         mistakes.raise_if_any()
         self.metric, self.std, self.top, self.mode, self.patience = metric, std, top, mode, patience
         self._reset()
@@ -318,7 +313,7 @@ def stop_mistakes(stop: Any) -> list[str]:
     for part in _parts(stop):
         if isinstance(part, Mapping):
             for key, value in part.items():
-                if not isinstance(key, str) or not _is_number(value) or math.isnan(value):
+                if not isinstance(key, str) or not is_number(value) or math.isnan(value):
                     found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
                 elif key not in _COUNTED and thresholds.setdefault(key, value) != value:
                     found.append(f"stop: two thresholds for {key!r}, {thresholds[key]!r} and {value!r}. Leave one out.")
@@ -376,29 +371,10 @@ _MISSING = object()
 _COUNTED = ("training_iteration", "time_total_s")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _finite(value: Any) -> float:
     """`value` as a finite float, or NaN."""
     try:
-        number = float(value) if isinstance(value, Real) else math.nan
+        number = float(value) if is_number(value) else math.nan
     except OverflowError:
         return math.nan
     return number if math.isfinite(number) else math.nan
-
-
-def _check_metric(mistakes: Mistakes, metric: object) -> None:
-    if not isinstance(metric, str) or not metric:
-        mistakes.add(f"metric: expected the name of a reported metric, got {metric!r}.")
-
-
-def _check_std(mistakes: Mistakes, std: object) -> None:
-    if not _is_number(std) or not std >= 0:  # type: ignore[operator]
-        mistakes.add(f"std: expected a number of at least 0, got {std!r}. It is in units of the metric.")
-
-
-def _check_whole(mistakes: Mistakes, name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        mistakes.add(f"{name}: expected a whole number of at least {least}, got {value!r}.")

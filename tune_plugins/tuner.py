@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.driver.trial_function import TrialFunction, as_trial_function
-from tune_plugins.errors import Mistakes, TuneError
+from tune_plugins.errors import TuneError
 
 if TYPE_CHECKING:
+    from tune_plugins.core.scheduler import TrialScheduler
+    from tune_plugins.core.searcher import Searcher
     from tune_plugins.driver.plan import Plan
     from tune_plugins.driver.runtime import Place
     from tune_plugins.results import ResultGrid
+    from tune_plugins.space import Space
     from tune_plugins.trainable import Trainable
 
 
@@ -25,6 +29,9 @@ class Tuner:
         param_space: hyper-parameters: values, domains such as `uniform`, grids, nested dicts of these.
         tune_config: see `TuneConfig`.
         run_config: see `RunConfig`.
+
+    Raises:
+        ArgumentError: lists everything that is wrong with the arguments by themselves.
 
     >>> import tune_plugins as tune
     >>> def train(config):
@@ -49,15 +56,19 @@ class Tuner:
     ) -> None:
         self._trainable = as_trial_function(trainable)
         self._param_space = param_space
-        self._tune_config = tune_config or TuneConfig()
-        self._run_config = run_config or RunConfig()
+        self._tune_config = TuneConfig() if tune_config is None else tune_config
+        self._run_config = RunConfig() if run_config is None else run_config
         self._results: ResultGrid | None = None
+        mistakes = Mistakes("Tuner")
+        self._look_at_arguments(mistakes)
+        mistakes.raise_if_any()
 
     def fit(self) -> ResultGrid:
         """Run all trials; returns when the last one has ended, or after Ctrl-C.
 
         Raises:
-            ArgumentError: lists everything that is wrong with the arguments, before anything starts.
+            ArgumentError: lists everything that is wrong, before anything starts: resources that the cluster lacks, a
+                storage that cannot be written, a trainable that cannot be sent to another process.
             TuneError: the run could not go on; says why and where the results are.
         """
         from tune_plugins.display import displays
@@ -88,27 +99,33 @@ class Tuner:
 
     # ---------------------------------------------------------------------------------- checks
 
+    def _look_at_arguments(self, mistakes: Mistakes) -> tuple[Space, TrialScheduler, Searcher] | None:
+        """Everything that is wrong with the arguments by themselves; the configs may have changed since."""
+        from tune_plugins.driver.plan import check_run
+        from tune_plugins.space import Space
+
+        tune, run, given = self._tune_config, self._run_config, self._param_space
+        mistakes.found += self._trainable.mistakes()
+        right = mistakes.check(
+            isinstance(given, (Mapping, type(None))), "param_space", "a dict of hyper-parameters", given
+        )
+        space = Space(given if right else None)
+        right = mistakes.check(isinstance(tune, TuneConfig), "tune_config", "a tune_plugins.TuneConfig", tune)
+        right &= mistakes.check(isinstance(run, RunConfig), "run_config", "a tune_plugins.RunConfig", run)
+        return (space, *check_run(tune, run, space, mistakes)) if right else None
+
     def _check(self) -> tuple[Plan, Place]:
         """Everything that can be wrong, all at once; starts or joins Ray."""
-        from tune_plugins.driver.plan import Plan, check_run, draw_seed, storage_mistakes
-        from tune_plugins.space import Space
+        from tune_plugins.driver.plan import Plan, draw_seed, storage_mistakes
 
         tune, run = self._tune_config, self._run_config
         mistakes = Mistakes("Tuner")
-        for name, given, kind in (("tune_config", tune, TuneConfig), ("run_config", run, RunConfig)):
-            if not isinstance(given, kind):
-                mistakes.add(f"{name}: expected a tune_plugins.{kind.__name__}, got {given!r}.")
-        mistakes.raise_if_any()  # nothing else can be looked at
-        mistakes.found += self._trainable.mistakes()
-        space = Space(self._param_space if isinstance(self._param_space, (Mapping, type(None))) else None)
-        if not isinstance(self._param_space, (Mapping, type(None))):
-            mistakes.add(f"param_space: expected a dict of hyper-parameters, got {self._param_space!r}.")
-        scheduler, searcher = check_run(tune, run, space, mistakes)
+        found = self._look_at_arguments(mistakes)
         mistakes.found += storage_mistakes(run)
-        place = _PLACES.get(run.runtime if isinstance(run.runtime, str) else "", _inline)(
-            self._trainable, tune, mistakes
-        )
+        place = _PLACES.get(run.runtime, _inline)(self._trainable, tune, mistakes)
         mistakes.raise_if_any()
+        assert found is not None
+        space, scheduler, searcher = found
         return Plan(self._trainable.name, tune, run, space, scheduler, searcher, draw_seed(tune.seed)), place
 
 

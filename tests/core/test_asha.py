@@ -10,6 +10,7 @@ import pytest
 from core_driver import CheckedExperiment, Driver, ListSearcher, Workers
 from hypothesis import given
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 
 from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.experiment import Rules
@@ -379,10 +380,10 @@ def test_all_argument_mistakes_at_once() -> None:
         "brackets": 0,
         "min_results_per_rung": 0,
     }
-    found = ASHAScheduler(**wrong).mistakes()
+    found = mistakes_of(ASHAScheduler, **wrong)
     assert len(found) == len(wrong)
     for name, value in wrong.items():
-        (mistake,) = [m for m in found if m.startswith(f"ASHAScheduler {name}: expected ")]
+        (mistake,) = [m for m in found if m.startswith(f"{name}: expected ")]
         assert f"got {value!r}" in mistake
 
 
@@ -404,8 +405,8 @@ def test_all_argument_mistakes_at_once() -> None:
 )
 def test_one_mistake(name: str, value: Any) -> None:
     arguments: dict[str, Any] = {name: value}
-    found = ASHAScheduler(**arguments).mistakes()
-    assert any(m.startswith(f"ASHAScheduler {name}: expected ") and f"got {value!r}" in m for m in found), found
+    found = mistakes_of(ASHAScheduler, **arguments)
+    assert any(m.startswith(f"{name}: expected ") and f"got {value!r}" in m for m in found), found
 
 
 def test_no_mistakes() -> None:

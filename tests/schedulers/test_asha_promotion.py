@@ -9,6 +9,7 @@ import pytest
 from halving_runs import NAN, Endless, counts, noisy, ranked, replayed, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 from work import Watched, steps_of
 
 import tune_plugins as tune
@@ -188,7 +189,7 @@ def test_cost_of_a_decision_does_not_grow_with_the_paused_trials() -> None:
 
 def test_arguments() -> None:
     assert promotion().mistakes() == []
-    (found,) = ASHAScheduler(variant="promoting").mistakes()
+    (found,) = mistakes_of(ASHAScheduler, variant="promoting")
     assert "expected 'stopping' or 'promotion', got 'promoting'" in found
 
 

@@ -127,7 +127,9 @@ def test_changes_in_words() -> None:
 
 
 def test_all_mistakes_of_mutations() -> None:
-    found = mutation_mistakes({"a": 3, "b": {"c": []}, "d": tune.uniform(2, 1), "e": lambda x, y: 1, "ok": [1]}, "m")
+    found = mutation_mistakes(
+        {"a": 3, "b": {"c": []}, "d": tune.space.Float(2, 1), "e": lambda x, y: 1, "ok": [1]}, "m"
+    )
     assert len(found) == 4
     assert found[0].startswith("m['a']: expected a domain, a list of values, a function")
     assert found[1].startswith("m['b']['c']: choice([])")

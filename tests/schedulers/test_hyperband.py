@@ -9,6 +9,7 @@ import pytest
 from halving_runs import Endless, counts, noisy, ranked, replayed, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 
 import tune_plugins as tune
 from tune_plugins.core.trial import Trial, TrialStatus
@@ -220,7 +221,7 @@ def test_bohb_sees_a_whole_rung_before_the_next_bracket() -> None:
 
 def test_arguments() -> None:
     assert HyperBandScheduler().mistakes() == []
-    found = HyperBandScheduler(max_t=0.5, reduction_factor=1, mode="least").mistakes()
+    found = mistakes_of(HyperBandScheduler, max_t=0.5, reduction_factor=1, mode="least")
     assert len(found) == 3 and all("expected" in text and "got" in text for text in found)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 from work import Watched, steps_of
 
 from tune_plugins import Curve, RunConfig, SimulatedCluster, TuneConfig, simulate, uniform
@@ -178,8 +179,8 @@ def test_second_run_starts_afresh() -> None:
 
 
 def test_every_mistake_at_once() -> None:
-    scheduler = MedianStoppingRule(grace_period=-1, min_samples_required=0, min_time_slice="x", mode="best")  # type: ignore[arg-type]
-    assert [m.split(":")[0].split()[-1] for m in scheduler.mistakes()] == [
+    found = mistakes_of(MedianStoppingRule, grace_period=-1, min_samples_required=0, min_time_slice="x", mode="best")
+    assert [m.split(":")[0] for m in found] == [
         "mode", "grace_period", "min_time_slice", "min_samples_required",
     ]  # fmt: skip
 

@@ -11,6 +11,7 @@ import pytest
 from halving_runs import NAN, Endless, replayed, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 
 import tune_plugins as tune
 from tune_plugins.schedulers import MultiObjectiveASHA
@@ -112,7 +113,7 @@ def test_laws(slots: int, trials: int, eta: float, max_t: int, seed: int, crash:
 
 def test_arguments() -> None:
     assert make().mistakes() == []
-    found = MultiObjectiveASHA(["loss"], ["least", "min"], reduction_factor=0).mistakes()
+    found = mistakes_of(MultiObjectiveASHA, ["loss"], ["least", "min"], reduction_factor=0)
     assert len(found) == 4 and all("expected" in text and "got" in text for text in found)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mistakes import mistakes_of
 from pbt_runs import Run, run
 
 from tune_plugins.core.events import ExploitTrial, StartTrial
@@ -118,8 +119,8 @@ def test_old_observations_are_forgotten() -> None:
 
 
 def test_all_mistakes_at_once() -> None:
-    assert len(PB2(hyperparam_bounds={"a": [1], "b": [2, 1], "c": {"d": "x"}, "e": [0, 1]}).mistakes()) == 3
-    assert "expected {name: [low, high]}, got None" in PB2().mistakes()[0]
+    assert len(mistakes_of(PB2, hyperparam_bounds={"a": [1], "b": [2, 1], "c": {"d": "x"}, "e": [0, 1]})) == 3
+    assert "expected {name: [low, high]}, got None" in mistakes_of(PB2)[0]
 
 
 def test_missing_scipy_is_named_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

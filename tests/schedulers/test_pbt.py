@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mistakes import mistakes_of
 from pbt_runs import Run, Walk, run
 
 import tune_plugins as tune
@@ -180,18 +181,19 @@ def test_hyper_parameters_that_the_space_leaves_out_are_drawn() -> None:
 
 
 def test_all_mistakes_at_once() -> None:
-    scheduler = PopulationBasedTraining(
+    found = mistakes_of(
+        PopulationBasedTraining,
         perturbation_interval=0,
         burn_in_period=-1,
         hyperparam_mutations={"lr": 3},
         quantile_fraction=0.7,
         resample_probability=2,
         perturbation_factors=(),
-        custom_explore_fn=4,  # type: ignore[arg-type]
+        custom_explore_fn=4,
         mode="best",
     )
-    assert len(scheduler.mistakes()) == 8
-    assert len(PopulationBasedTraining().mistakes()) == 1
+    assert len(found) == 8
+    assert len(mistakes_of(PopulationBasedTraining)) == 1
     with pytest.raises(ArgumentError, match="metric: expected the name of a metric, since PopulationBasedTraining"):
         tune.simulate(lambda c: [1.0], tune_config=tune.TuneConfig(scheduler=pbt()))
 

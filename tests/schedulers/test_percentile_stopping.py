@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from mistakes import mistakes_of
 
 from tune_plugins import SimulatedCluster, TuneConfig, choice, randint, simulate
 from tune_plugins.core.scheduler import Decision
@@ -107,7 +108,7 @@ def test_patience_forgives_single_bad_reports() -> None:
 
 
 def test_every_mistake_at_once() -> None:
-    scheduler = PercentileStopping(100, patience=0, n_startup_trials=1.5, n_warmup_steps=-1, mode="best")  # type: ignore[arg-type]
-    assert [m.split(":")[0].split()[-1] for m in scheduler.mistakes()] == [
+    found = mistakes_of(PercentileStopping, 100, patience=0, n_startup_trials=1.5, n_warmup_steps=-1, mode="best")
+    assert [m.split(":")[0] for m in found] == [
         "mode", "percentile", "patience", "n_startup_trials", "n_warmup_steps",
     ]  # fmt: skip

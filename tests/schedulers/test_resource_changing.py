@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from mistakes import mistakes_of
 from pbt_runs import Fixed, Run, Walk, run
 
 from tune_plugins.core.events import PauseTrial, ResultsReported, SlotsChanged, StartTrial, TrialPaused, TrialStarted
@@ -124,6 +125,8 @@ def test_even_shares(arguments: dict[str, Any], live: int, expected: list[dict[s
 
 
 def test_all_mistakes_at_once() -> None:
-    found = ResourceChangingScheduler(ASHAScheduler(max_t=0), 3, interval=0).mistakes()  # type: ignore[arg-type]
-    assert len(found) == 3
-    assert "expected a TrialScheduler, got 3" in ResourceChangingScheduler(3).mistakes()[0]  # type: ignore[arg-type]
+    assert len(mistakes_of(ResourceChangingScheduler, ASHAScheduler(), 3, interval=0)) == 2
+    base = ASHAScheduler()
+    base.max_t = 0
+    assert mistakes_of(ResourceChangingScheduler, base)[0].startswith("base_scheduler: max_t: ")
+    assert "expected a TrialScheduler, got 3" in mistakes_of(ResourceChangingScheduler, 3)[0]

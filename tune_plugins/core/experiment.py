@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import End, EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -71,7 +72,7 @@ from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.core.stopper import Stopper
 from tune_plugins.core.transitions import TRANSITIONS
 from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Names, Trial, TrialStatus
-from tune_plugins.errors import IllegalEventError, Mistakes, TuneError
+from tune_plugins.errors import IllegalEventError, TuneError
 from tune_plugins.space.nested import flatten
 
 __all__ = ["Experiment", "Rules"]
@@ -430,7 +431,8 @@ class Experiment:
         for result in self._unseen.pop(trial.id, ()):
             shown = self._show(trial, result)
             # A stopper may have made this report a milestone that the scheduler did not ask for.
-            decision = shown if milestone is not None and reached(milestone, result) else _CONTINUE
+            asked = self.scheduler.asked_at_every_report or (milestone is not None and reached(milestone, result))
+            decision = shown if asked else _CONTINUE
             if self.stopper is not None:
                 if self.stopper(trial.id, result):
                     decision, cause = Decision(Action.STOP, f"stopped by {self.stopper.why()}"), EndCause.STOPPER
@@ -497,11 +499,11 @@ class Experiment:
         return True
 
     def _lease(self, trial: Trial) -> Lease:
-        """What the scheduler grants, narrowed to the next report where a stopper must see each one."""
+        """What the scheduler grants, narrowed to the next report where somebody must see each one."""
         granted = self.scheduler.next_milestone(trial)
         lease = granted if isinstance(granted, Lease) else Lease(milestone=granted)
         trial.lease = lease
-        if self.stopper is not None:
+        if self.stopper is not None or self.scheduler.asked_at_every_report:
             every = Milestone("training_iteration", trial.iteration + 1)
             return Lease(milestone=every, end=lease.end, save=lease.save)
         return lease

@@ -8,13 +8,16 @@ inline and under a virtual clock. Its state is a function of the calls it got: a
 from __future__ import annotations
 
 import math
+from abc import ABCMeta
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tune_plugins.arguments import Mistakes, override_mistakes
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Lease, Milestone, Trial
+from tune_plugins.errors import ArgumentError
 
 
 class Action(StrEnum):
@@ -45,14 +48,30 @@ class Decision:
     resources: Any = None
 
 
-class TrialScheduler:
+class _Checked(ABCMeta):
+    """Tells the mistakes of an object when it has been constructed: only then all of its arguments are there."""
+
+    if not TYPE_CHECKING:  # checkers would no longer see the arguments of the class
+
+        def __call__(cls, *args, **kwargs):
+            scheduler = super().__call__(*args, **kwargs)
+            Mistakes(cls.__name__, scheduler.mistakes()).raise_if_any()
+            return scheduler
+
+
+class TrialScheduler(metaclass=_Checked):
     """Base class of schedulers; override `on_trial_result`, and `next_milestone` to make reports free.
+
+    One that derives from another scheduler and overrides `on_trial_result` alone is asked at every report, too.
 
     Args:
         metric: metric to compare trials by; None: the one of `TuneConfig`.
         mode: "min" or "max"; None: the one of `TuneConfig`.
         time_attr: what milestones are counted in: ``training_iteration``, ``time_total_s`` or any
             reported metric that only grows.
+
+    Raises:
+        ArgumentError: lists what `mistakes` finds.
     """
 
     CONTINUE = Action.CONTINUE
@@ -65,6 +84,8 @@ class TrialScheduler:
     """Whether `on_trial_result` wants to be called at all."""
     reads_every_result = True
     """Whether it wants the results before a milestone too; False: only the one that reached it, which costs less."""
+    asked_at_every_report = False
+    """Whether every report is a milestone, beside those of `next_milestone`."""
     needs_population = False
     """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
     cluster_resources: Mapping[str, float] = {"CPU": 1.0}
@@ -72,26 +93,39 @@ class TrialScheduler:
     trial_resources: Mapping[str, float] = {"CPU": 1.0}
     """What a trial takes at its start; set before a run starts."""
 
+    metric: str | None = None
+    mode: str | None = None
+    time_attr: str = "training_iteration"
+    seed: int = 0
+    _own: tuple[str | None, str | None] = (None, None)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        milestones_of_another = "next_milestone" not in own and cls.next_milestone is not TrialScheduler.next_milestone
+        if "on_trial_result" in own and milestones_of_another:
+            # The milestones are those of a scheduler that has no say in between; this one may have.
+            flags = {"reads_results": True, "reads_every_result": True, "asked_at_every_report": True}
+        else:
+            flags = {"asked_at_every_report": False} if "next_milestone" in own else {}
+        for name, value in flags.items():
+            if name not in own:
+                setattr(cls, name, value)
+
     def __init__(
         self, metric: str | None = None, mode: str | None = None, time_attr: str = "training_iteration"
     ) -> None:
         self.metric, self.mode, self.time_attr = metric, mode, time_attr
         self._own = metric, mode
-        self.seed = 0
 
     def mistakes(self) -> list[str]:
-        """Everything that is wrong with the arguments, in words; reported with all others before a run."""
-        found, name = [], type(self).__name__
-        if self.metric is not None and (not isinstance(self.metric, str) or not self.metric):
-            found.append(f"{name} metric: expected the name of a reported metric, got {self.metric!r}.")
-        if self.mode not in (None, "min", "max"):
-            found.append(f"{name} mode: expected 'min' or 'max', got {self.mode!r}.")
-        if not isinstance(self.time_attr, str) or not self.time_attr:
-            found.append(
-                f"{name} time_attr: expected 'training_iteration', 'time_total_s' or the name of a reported metric, "
-                f"got {self.time_attr!r}."
-            )
-        return found
+        """Everything that is wrong with the arguments, in words; asked at construction, and before each run."""
+        found = Mistakes(type(self).__name__)
+        found.metric("metric", self.metric, none=True)
+        found.mode("mode", self.mode, none=True)
+        named = "'training_iteration', 'time_total_s' or the name of a reported metric"
+        found.text("time_attr", self.time_attr, named)
+        return found.found + override_mistakes("scheduler", self, TrialScheduler)
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Called once before the first trial of each run; a metric or mode set in the constructor wins.
@@ -180,7 +214,11 @@ class TrialScheduler:
 
         An infinite value counts as failed also where it points to the good side: a loss of -inf is a diverged one.
         """
-        assert self.metric is not None
+        if self.metric is None:
+            raise ArgumentError(
+                type(self).__name__,
+                ["metric: expected the name of a metric, since score() compares by it, got None. Add metric=, mode=."],
+            )
         value = lookup(result, self.metric)
         try:
             number = float(value)
@@ -203,7 +241,7 @@ class FIFOScheduler(TrialScheduler):
     needs_metric = False
     reads_results = False
 
-    def next_milestone(self, trial: Trial) -> None:
+    def next_milestone(self, trial: Trial) -> Milestone | Lease | None:
         """Never."""
         return None
 

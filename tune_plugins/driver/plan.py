@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
 from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
-from tune_plugins.errors import Mistakes
 from tune_plugins.record.file import FILE_NAME
 from tune_plugins.record.names import check_name
 from tune_plugins.search import Searcher
@@ -53,11 +53,9 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     mistakes.found += tune.mistakes()
     mistakes.found += run.mistakes()
     scheduler, searcher = tune.scheduler or FIFOScheduler(), tune.search_alg or BasicVariantGenerator()
-    if not isinstance(scheduler, TrialScheduler):
-        mistakes.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {scheduler!r}.")
-    else:
-        mistakes.found += scheduler.mistakes()
+    if isinstance(scheduler, TrialScheduler):
         name = type(scheduler).__name__
+        mistakes.found += [f"{name} {mistake}" for mistake in scheduler.mistakes()]
         if scheduler.needs_metric and not (scheduler.metric or tune.metric):
             mistakes.add(
                 f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
@@ -65,8 +63,6 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
             )
         elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
             mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
-    if not callable(getattr(searcher, "suggest", None)):
-        mistakes.add(f"search_alg: expected a tune_plugins.search.Searcher, got {searcher!r}.")
     mistakes.found += space.mistakes()
     return scheduler, searcher
 

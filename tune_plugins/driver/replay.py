@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.driver.launch import carry_out
 from tune_plugins.driver.plan import Plan, check_run
 from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedPlace, TemporaryFolder
-from tune_plugins.errors import Mistakes, TuneError
+from tune_plugins.errors import TuneError
 from tune_plugins.record.reader import RecordedTrial
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.space import Space

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
+
+from tune_plugins.arguments import is_finite
 
 _ALIASES = {"cpu": "CPU", "gpu": "GPU", "CPU": "CPU", "GPU": "GPU"}
 
@@ -68,7 +68,7 @@ def shape_of(request: ResourceRequest) -> Shape:
             raise ValueError(f"resources: expected a dict such as {{'cpu': 1, 'gpu': 0.5}}, got {given!r}.")
         bundle: dict[str, float] = {}
         for name, amount in given.items():
-            if isinstance(amount, bool) or not isinstance(amount, Real) or not 0 <= float(amount) < math.inf:
+            if not is_finite(amount) or amount < 0:
                 raise ValueError(f"resources: expected a number of at least 0 for {name!r}, got {amount!r}.")
             bundle[_ALIASES.get(name, name)] = float(amount)
         bundles.append(tuple(sorted((n, a) for n, a in bundle.items() if a > 0)) or (("CPU", 0.001),))

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol, runtime_checkable
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -34,9 +35,9 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.leases import StopRule, end_of, reached
 from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scores import finite
 from tune_plugins.core.trial import CheckpointRecord, Lease
 from tune_plugins.driver.runtime import RESIDENTS, Place, Runtime, Task
-from tune_plugins.errors import Mistakes
 
 _CRASH = ErrorInfo("WorkerLostError", "simulated crash")
 _LONGEST_RUN = 1000  # steps computed ahead of the virtual clock, so that endless trainings are possible
@@ -123,16 +124,12 @@ class SimulatedCluster:
 
     def __post_init__(self) -> None:
         mistakes = Mistakes("SimulatedCluster")
-        if not isinstance(self.workers, int) or self.workers < 1:
-            mistakes.add(f"workers: expected a whole number of at least 1, got {self.workers!r}.")
+        mistakes.whole("workers", self.workers, least=1)
         for name in ("start_delay_s", "checkpoint_s"):
-            if not getattr(self, name) >= 0:
-                mistakes.add(f"{name}: expected seconds of at least 0, got {getattr(self, name)!r}.")
+            mistakes.number(name, getattr(self, name), least=0, what="a number of seconds")
         for name in ("straggler_probability", "crash_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                mistakes.add(f"{name}: expected a probability from 0 to 1, got {getattr(self, name)!r}.")
-        if not self.straggler_factor > 0:
-            mistakes.add(f"straggler_factor: expected a number above 0, got {self.straggler_factor!r}.")
+            mistakes.number(name, getattr(self, name), least=0, most=1, what="a probability")
+        mistakes.number("straggler_factor", self.straggler_factor, above=0)
         mistakes.raise_if_any()
 
 
@@ -386,7 +383,7 @@ class SimulatedRuntime(Runtime):
     def _score(self, run: _Run) -> float | None:
         """What retention ranks the checkpoint by."""
         value = None if self._score_attribute is None else lookup(run.last, self._score_attribute)
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        return finite(value)
 
     def _grant(self, command: GrantLease) -> None:
         run = self._runs[command.trial_id]

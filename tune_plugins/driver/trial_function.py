@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.driver.resources import Resources, shape_of
 from tune_plugins.trainable import Trainable
 
@@ -69,12 +70,7 @@ class TrialFunction:
                 f"trainable: expected a function that can be called with one config{extra}, got {self.name}{wrong}. "
                 "Use tune.with_parameters for more."
             )
-        if not callable(self.resources):
-            try:
-                shape_of(self.resources)
-            except ValueError as error:
-                found.append(str(error))
-        return found
+        return found + resource_mistakes(self.resources)
 
     def _mistakes_of_class(self, given: type) -> list[str]:
         name = given.__name__
@@ -115,6 +111,16 @@ class TrialFunction:
         return None
 
 
+def resource_mistakes(resources: Any) -> list[str]:
+    """What is wrong with the resources of a trial, in words; what a function returns is known when it is called."""
+    if not callable(resources):
+        try:
+            shape_of(resources)
+        except ValueError as error:
+            return [str(error)]
+    return []
+
+
 def as_trial_function(trainable: Any) -> TrialFunction:
     """Whatever the user gave, as a `TrialFunction`."""
     return trainable if isinstance(trainable, TrialFunction) else TrialFunction(trainable)
@@ -128,9 +134,13 @@ def with_resources(trainable: Any, resources: Resources) -> TrialFunction:
         resources: e.g. ``{"cpu": 2, "gpu": 0.5}`` or any custom resource; a `PlacementGroupFactory`; or a
             function of the config that returns one of these.
 
+    Raises:
+        ArgumentError: `resources` are none.
+
     >>> with_resources(print, {"cpu": 2}).resources
     {'cpu': 2}
     """
+    Mistakes("with_resources", resource_mistakes(resources)).raise_if_any()
     return replace(as_trial_function(trainable), resources=resources)
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
+from tune_plugins.arguments import Mistakes, is_finite
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
-from tune_plugins.schedulers.rungs import PromotionRung, Rung, positive
+from tune_plugins.schedulers.rungs import KEEPS, PromotionRung, Rung
 
 VARIANTS = ("stopping", "promotion")
 
@@ -88,28 +89,21 @@ class ASHAScheduler(TrialScheduler):
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
-        found = super().mistakes()
-        name = type(self).__name__
-        if not positive(self.grace_period):
-            found.append(f"{name} grace_period: expected a positive number, got {self.grace_period!r}.")
-        if not positive(self.max_t) or (positive(self.grace_period) and self.max_t < self.grace_period):
-            found.append(
-                f"{name} max_t: expected at least grace_period={self.grace_period!r}, got {self.max_t!r}. "
-                f"max_t is where a trial ends at the latest, in units of {self.time_attr}."
-            )
-        if not positive(self.reduction_factor) or self.reduction_factor <= 1:
-            found.append(
-                f"{name} reduction_factor: expected a number above 1, got {self.reduction_factor!r}. "
-                "3 or 4 keeps the best third or quarter at each rung."
-            )
-        if not isinstance(self.brackets, int) or self.brackets < 1:
-            found.append(f"{name} brackets: expected a whole number of at least 1, got {self.brackets!r}.")
-        least = self.min_results_per_rung
-        if least is not None and (not isinstance(least, int) or least < 1):
-            found.append(f"{name} min_results_per_rung: expected None or at least 1, got {least!r}.")
-        if self.variant not in VARIANTS:
-            found.append(f"{name} variant: expected 'stopping' or 'promotion', got {self.variant!r}.")
-        return found
+        found = Mistakes(type(self).__name__, super().mistakes())
+        found.number("grace_period", self.grace_period, above=0)
+        least = self.grace_period if is_finite(self.grace_period) and self.grace_period > 0 else None
+        found.number(
+            "max_t",
+            self.max_t,
+            least=least,
+            above=0 if least is None else None,
+            remedy=f"It is where a trial ends at the latest, in {self.time_attr}, and not before grace_period.",
+        )
+        found.number("reduction_factor", self.reduction_factor, above=1, remedy=KEEPS)
+        found.whole("brackets", self.brackets, least=1)
+        found.whole("min_results_per_rung", self.min_results_per_rung, least=1, none=True)
+        found.one_of("variant", self.variant, VARIANTS)
+        return found.found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Lay out the rungs of each bracket."""

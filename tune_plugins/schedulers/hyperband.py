@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
-from tune_plugins.schedulers.rungs import ceil, floor, positive
+from tune_plugins.schedulers.rungs import KEEPS, ceil, floor
 
 
 class Stage(NamedTuple):
@@ -146,19 +147,12 @@ class HyperBandScheduler(TrialScheduler):
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
-        found = super().mistakes()
-        name = type(self).__name__
-        if not positive(self.max_t) or self.max_t < 1:
-            found.append(
-                f"{name} max_t: expected a number of at least 1, the most that a trial gets in units of "
-                f"{self.time_attr}, got {self.max_t!r}."
-            )
-        if not positive(self.reduction_factor) or self.reduction_factor <= 1:
-            found.append(
-                f"{name} reduction_factor: expected a number above 1, got {self.reduction_factor!r}. "
-                "3 or 4 keeps the best third or quarter at each rung."
-            )
-        return found
+        found = Mistakes(type(self).__name__, super().mistakes())
+        found.number(
+            "max_t", self.max_t, least=1, remedy=f"It is the most that a trial gets, in units of {self.time_attr}."
+        )
+        found.number("reduction_factor", self.reduction_factor, above=1, remedy=KEEPS)
+        return found.found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Compute the sizes of the brackets."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
@@ -81,18 +82,16 @@ class MedianStoppingRule(TrialScheduler):
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
-        found = super().mistakes()
-        for name in ("grace_period", "min_time_slice"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                found.append(f"MedianStoppingRule {name}: expected a number of at least 0, got {value!r}.")
-        least = self.min_samples_required
-        if isinstance(least, bool) or not isinstance(least, int) or least < 1:
-            found.append(
-                f"MedianStoppingRule min_samples_required: expected a whole number of at least 1, got {least!r}. "
-                "It is the number of other trials that a median is taken of."
-            )
-        return found
+        found = Mistakes(type(self).__name__, super().mistakes())
+        found.number("grace_period", self.grace_period, least=0)
+        found.number("min_time_slice", self.min_time_slice, least=0)
+        found.whole(
+            "min_samples_required",
+            self.min_samples_required,
+            least=1,
+            remedy="It is the number of other trials that a median is taken of.",
+        )
+        return found.found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Start with no trials."""

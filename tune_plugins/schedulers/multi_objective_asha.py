@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision
 from tune_plugins.core.trial import Trial
@@ -82,21 +83,22 @@ class MultiObjectiveASHA(ASHAScheduler):
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
-        found = super().mistakes()
-        name = type(self).__name__
-        if len(self.metrics) < 2 or len(set(self.metrics)) < len(self.metrics):
-            found.append(
-                f"{name} metrics: expected the names of at least two different metrics, got {self.metrics!r}. "
-                "For one metric use ASHAScheduler."
-            )
+        found = Mistakes(type(self).__name__, super().mistakes())
+        found.check(
+            len(self.metrics) >= 2 and len(set(self.metrics)) == len(self.metrics),
+            "metrics",
+            "the names of at least two different metrics",
+            self.metrics,
+            "For one metric use ASHAScheduler.",
+        )
+        for mode in dict.fromkeys(self.modes):
+            found.mode("modes", mode)
         if len(self.modes) != len(self.metrics):
-            found.append(
-                f"{name} modes: expected one for all, or one for each of the {len(self.metrics)} metrics, got "
+            found.add(
+                f"modes: expected one for all, or one for each of the {len(self.metrics)} metrics, got "
                 f"{len(self.modes)}: {self.modes!r}."
             )
-        if wrong := [mode for mode in self.modes if mode not in ("min", "max")]:
-            found.append(f"{name} modes: expected 'min' or 'max', got {wrong!r}.")
-        return found
+        return found.found
 
     def _make_rung(self, level: float, bracket: int) -> ParetoRung:
         return ParetoRung(level)

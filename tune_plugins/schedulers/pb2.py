@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from tune_plugins._imports import require
+from tune_plugins.arguments import is_finite
 from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers.explore import specs
 from tune_plugins.schedulers.pbt import Member, PopulationBasedTraining
@@ -70,10 +71,10 @@ class PB2(PopulationBasedTraining):
         bounds = self.hyperparam_bounds
         if not isinstance(bounds, Mapping) or not bounds:
             return [
-                f"PB2 hyperparam_bounds: expected {{name: [low, high]}}, got {bounds!r}. "
+                f"hyperparam_bounds: expected {{name: [low, high]}}, got {bounds!r}. "
                 'Write hyperparam_bounds={"lr": [1e-4, 1e-1]}.'
             ]
-        return _bound_mistakes(bounds, "PB2 hyperparam_bounds")
+        return _bound_mistakes(bounds, "hyperparam_bounds")
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Look for scipy, so that it is not missed in the middle of a run.
@@ -289,7 +290,7 @@ def _bound_mistakes(bounds: Mapping[str, Any], where: str) -> list[str]:
         elif (
             not isinstance(pair, (list, tuple))
             or len(pair) != 2
-            or not all(isinstance(b, (int, float)) and not isinstance(b, bool) and math.isfinite(b) for b in pair)
+            or not all(map(is_finite, pair))
             or not pair[0] < pair[1]
         ):
             found.append(f"{where}[{name!r}]: expected [low, high] with low < high, got {pair!r}.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from tune_plugins.arguments import Mistakes, is_finite
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
@@ -106,51 +107,40 @@ class PopulationBasedTraining(TrialScheduler):
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
-        name = type(self).__name__
-        found = super().mistakes() + self._exploration_mistakes()
-        if not _number(self.perturbation_interval) or self.perturbation_interval <= 0:
-            found.append(
-                f"{name} perturbation_interval: expected a positive number of {self.time_attr}, "
-                f"got {self.perturbation_interval!r}."
-            )
-        if not _number(self.burn_in_period) or self.burn_in_period < 0:
-            found.append(f"{name} burn_in_period: expected a number of at least 0, got {self.burn_in_period!r}.")
-        if not _number(self.quantile_fraction) or not 0 <= self.quantile_fraction <= 0.5:
-            found.append(
-                f"{name} quantile_fraction: expected a number from 0 to 0.5, got {self.quantile_fraction!r}: "
-                "the worst and the best trials must be different ones."
-            )
-        return found
+        found = Mistakes(type(self).__name__, super().mistakes() + self._exploration_mistakes())
+        found.number(
+            "perturbation_interval", self.perturbation_interval, above=0, remedy=f"It counts {self.time_attr}."
+        )
+        found.number("burn_in_period", self.burn_in_period, least=0)
+        found.number(
+            "quantile_fraction",
+            self.quantile_fraction,
+            least=0,
+            most=0.5,
+            remedy="The worst and the best trials must be different ones.",
+        )
+        return found.found
 
     def _exploration_mistakes(self) -> list[str]:
-        name, found = type(self).__name__, []
+        found = Mistakes(type(self).__name__)
         mutations, factors = self.hyperparam_mutations, self.perturbation_factors
         if not mutations and self.custom_explore_fn is None:
-            found.append(
-                f"{name} hyperparam_mutations: expected what may change, got {mutations!r}. "
+            found.add(
+                f"hyperparam_mutations: expected what may change, got {mutations!r}. "
                 'Write hyperparam_mutations={"lr": tune.loguniform(1e-4, 1e-1)}, or give custom_explore_fn.'
             )
-        elif mutations is not None and not isinstance(mutations, Mapping):
-            found.append(f"{name} hyperparam_mutations: expected a dict, got {mutations!r}.")
-        elif mutations:
-            found += mutation_mistakes(mutations, f"{name} hyperparam_mutations")
-        if self.custom_explore_fn is not None and not callable(self.custom_explore_fn):
-            found.append(
-                f"{name} custom_explore_fn: expected a function of the config, got {self.custom_explore_fn!r}."
-            )
-        if not _number(self.resample_probability) or not 0 <= self.resample_probability <= 1:
-            found.append(
-                f"{name} resample_probability: expected a probability from 0 to 1, got {self.resample_probability!r}."
-            )
-        if (
-            not isinstance(factors, (list, tuple))
-            or not factors
-            or not all(_number(factor) and factor > 0 for factor in factors)
-        ):
-            found.append(
-                f"{name} perturbation_factors: expected positive numbers, got {factors!r}. (1.2, 0.8) is usual."
-            )
-        return found
+        elif mutations and found.check(isinstance(mutations, Mapping), "hyperparam_mutations", "a dict", mutations):
+            found.found += mutation_mistakes(mutations, "hyperparam_mutations")
+        found.function("custom_explore_fn", self.custom_explore_fn, "of the config", arguments=1, none=True)
+        found.number("resample_probability", self.resample_probability, least=0, most=1)
+        found.check(
+            isinstance(factors, (list, tuple)) and bool(factors) and all(is_finite(f) and f > 0 for f in factors),
+            "perturbation_factors",
+            "positive numbers",
+            factors,
+            "(1.2, 0.8) is usual.",
+        )
+        return found.found
 
     # ----------------------------------------------------------------------------- population
 
@@ -327,7 +317,3 @@ class PopulationBasedTraining(TrialScheduler):
                 "hand one to report() at each milestone"
             )
         return lines
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
@@ -63,21 +64,18 @@ class PercentileStopping(TrialScheduler):
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
-        found = super().mistakes()
-        if not _number(self.percentile) or not 0 < self.percentile < 100:
-            found.append(
-                f"PercentileStopping percentile: expected a number above 0 and below 100, got {self.percentile!r}. "
-                "25 stops what stays among the worst quarter."
-            )
-        for name, least in (("patience", 1), ("n_startup_trials", 1)):
-            value = getattr(self, name)
-            if not _number(value) or not isinstance(value, int) or value < least:
-                found.append(f"PercentileStopping {name}: expected a whole number of at least {least}, got {value!r}.")
-        if not _number(self.n_warmup_steps) or not 0 <= self.n_warmup_steps < math.inf:
-            found.append(
-                f"PercentileStopping n_warmup_steps: expected a number of at least 0, got {self.n_warmup_steps!r}."
-            )
-        return found
+        found = Mistakes(type(self).__name__, super().mistakes())
+        found.number(
+            "percentile",
+            self.percentile,
+            above=0,
+            below=100,
+            remedy="25 stops what stays among the worst quarter.",
+        )
+        found.whole("patience", self.patience, least=1)
+        found.whole("n_startup_trials", self.n_startup_trials, least=1)
+        found.number("n_warmup_steps", self.n_warmup_steps, least=0)
+        return found.found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Start with no trials."""
@@ -147,7 +145,3 @@ class PercentileStopping(TrialScheduler):
 
 
 _IN_A_ROW = {1: "a report", 2: "the 2nd report in a row", 3: "the 3rd report in a row"}
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

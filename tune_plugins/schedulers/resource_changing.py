@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
@@ -89,22 +90,22 @@ class ResourceChangingScheduler(TrialScheduler):
         )
         self.needs_metric = getattr(self.base, "needs_metric", False)
         self.needs_population = getattr(self.base, "needs_population", False)
+        self.asked_at_every_report = getattr(self.base, "asked_at_every_report", False)
 
     def mistakes(self) -> list[str]:
-        """Those of the base scheduler, and its own."""
-        if not isinstance(self.base, TrialScheduler):
-            return [f"ResourceChangingScheduler base_scheduler: expected a TrialScheduler, got {self.base!r}."]
-        found = self.base.mistakes()
-        if not callable(self.allocate):
-            found.append(
-                "ResourceChangingScheduler resources_allocation_function: expected a function of (trials, trial, "
-                f"result, scheduler), got {self.allocate!r}. DistributeResources() is one."
-            )
-        if isinstance(self.interval, bool) or not isinstance(self.interval, int) or self.interval < 1:
-            found.append(
-                f"ResourceChangingScheduler interval: expected a whole number of at least 1, got {self.interval!r}."
-            )
-        return found
+        """Its own, and those of the base scheduler."""
+        found = Mistakes(type(self).__name__)
+        found.function(
+            "resources_allocation_function",
+            self.allocate,
+            "of (trials, trial, result, scheduler)",
+            arguments=4,
+            remedy="DistributeResources() is one.",
+        )
+        found.whole("interval", self.interval, least=1)
+        if found.check(isinstance(self.base, TrialScheduler), "base_scheduler", "a TrialScheduler", self.base):
+            found.found += [f"base_scheduler: {mistake}" for mistake in self.base.mistakes()]
+        return found.found
 
     def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
         """Set the base scheduler up."""
@@ -141,7 +142,7 @@ class ResourceChangingScheduler(TrialScheduler):
         if self.base.reads_results:
             # The base scheduler sees the lease that it gave.
             shown = self.base.on_trial_result(replace(trial, lease=base_lease), result)
-            if base_lease.milestone is not None:
+            if base_lease.milestone is not None or self.base.asked_at_every_report:
                 decision = shown if isinstance(shown, Decision) else Decision(Action(shown))
         reached = None if milestone is None else lookup(result, milestone.attr)
         if decision.action is not Action.CONTINUE or not isinstance(reached, (int, float)):

@@ -9,6 +9,9 @@ from sortedcontainers import SortedList
 
 from tune_plugins.core.trial import Trial
 
+KEEPS = "3 or 4 keeps the best third or quarter at each rung."
+"""What a reduction factor means, for those who gave a wrong one."""
+
 
 class Rung:
     """The results of all trials that reached one level of one bracket.
@@ -89,8 +92,3 @@ def floor(value: float) -> int:
 def ceil(value: float) -> int:
     """The next whole number, forgiving the rounding of floating-point arithmetic: 3.0000000001 is 3."""
     return math.ceil(value * (1 - 1e-12) - 1e-9)
-
-
-def positive(value: object) -> bool:
-    """Whether an argument is a finite number above 0."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.core.searcher import Searcher, Signal
-from tune_plugins.errors import Mistakes
 from tune_plugins.space import Space
 
 
@@ -50,12 +50,10 @@ class BasicVariantGenerator(Searcher):
             isinstance(points_to_evaluate, (str, Mapping)) or not isinstance(points_to_evaluate, Sequence)
         ):
             mistakes.add(f"points_to_evaluate: expected a list of dicts, got {points_to_evaluate!r}. Write [{{...}}].")
-        if not isinstance(max_concurrent, int) or isinstance(max_concurrent, bool) or max_concurrent < 0:
-            mistakes.add(
-                f"max_concurrent: expected a whole number of at least 0, got {max_concurrent!r}. Use 0 for no limit."
-            )
-        if random_state is not None and (not isinstance(random_state, int) or isinstance(random_state, bool)):
-            mistakes.add(f"random_state: expected None or a whole number, got {random_state!r}. Give a seed.")
+        mistakes.whole("max_concurrent", max_concurrent, least=0, remedy="Use 0 for no limit.")
+        mistakes.flag("constant_grid_search", constant_grid_search)
+        seed = random_state is None or is_whole(random_state)
+        mistakes.check(seed, "random_state", "None or a whole number", random_state, "Give a seed.")
         mistakes.raise_if_any()
         self.points = list(points_to_evaluate or ())
         self.max_concurrent = max_concurrent

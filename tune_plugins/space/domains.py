@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
+from tune_plugins.arguments import is_finite, is_number, is_whole
 from tune_plugins.space.encoding import DOMAIN_TYPES, decode, encode
 
 
@@ -70,27 +71,23 @@ class Domain(ABC):
 # --------------------------------------------------------------------------------------- numbers
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _as_float(value: Any) -> Any:
     """A float where `value` is a number, else `value` itself, for `mistakes` to name."""
     try:
-        return float(value) if _is_number(value) else value
+        return float(value) if is_number(value) else value
     except OverflowError:
         return math.inf if value > 0 else -math.inf
 
 
 def _as_int(value: Any) -> Any:
     """An int where `value` is a whole number (also ``1e3``), else `value` itself, for `mistakes` to name."""
-    if _is_number(value) and (isinstance(value, Integral) or (math.isfinite(value) and value == math.floor(value))):
+    if is_number(value) and (isinstance(value, Integral) or (math.isfinite(value) and value == math.floor(value))):
         return int(value)
     return value
 
 
 def _number(value: Any, domain: Domain) -> Any:
-    if not _is_number(value) or math.isnan(value):
+    if not is_number(value) or math.isnan(value):
         raise ValueError(f"expected a number, got {value!r}: no value of {domain!r} is nearest to it")
     return value
 
@@ -182,7 +179,7 @@ class Float(Domain):
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is a number inside the bounds and, with q, a multiple of it (but for rounding errors)."""
-        if not _is_number(value) or not self.lower <= value <= self.upper:
+        if not is_number(value) or not self.lower <= value <= self.upper:
             return False
         return self.q is None or abs(self.clip(value) - value) <= 1e-9 * max(self.q, abs(value))
 
@@ -196,7 +193,7 @@ class Float(Domain):
 
     def mistakes(self) -> list[str]:
         """See `Domain.mistakes`."""
-        found = _bound_mistakes(self, "finite numbers", lambda v: _is_number(v) and math.isfinite(v))
+        found = _bound_mistakes(self, "finite numbers", is_finite)
         return found + _step_mistakes(self, self.q, None if found else self.upper - self.lower)
 
     def to_json(self) -> dict[str, Any]:
@@ -244,8 +241,7 @@ class Integer(Domain):
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is a whole number (not a float) inside the bounds and a multiple of q."""
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        return whole and self.lower <= value <= self.upper and value % self.q == 0
+        return is_whole(value) and self.lower <= value <= self.upper and value % self.q == 0
 
     def clip(self, value: Any) -> int:
         """The legal int nearest to the number `value`."""
@@ -256,8 +252,8 @@ class Integer(Domain):
 
     def mistakes(self) -> list[str]:
         """See `Domain.mistakes`."""
-        found = _bound_mistakes(self, "whole numbers", lambda v: isinstance(v, int) and not isinstance(v, bool))
-        if not isinstance(self.q, int) or isinstance(self.q, bool):
+        found = _bound_mistakes(self, "whole numbers", is_whole)
+        if not is_whole(self.q):
             return [*found, f"{self!r}: expected a whole number as q, got {self.q!r}. Use quniform for fractions."]
         return found + _step_mistakes(self, self.q, None if found or self.q == 1 else self.upper - self.lower)
 
@@ -301,7 +297,7 @@ class Normal(Domain):
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is a finite number and, with q, a multiple of it (but for rounding errors)."""
-        if not _is_number(value) or not math.isfinite(value):
+        if not is_finite(value):
             return False
         return self.q is None or abs(self.clip(value) - value) <= 1e-9 * max(self.q, abs(value))
 
@@ -318,9 +314,9 @@ class Normal(Domain):
     def mistakes(self) -> list[str]:
         """See `Domain.mistakes`."""
         found = []
-        if not _is_number(self.mean) or not math.isfinite(self.mean):
+        if not is_finite(self.mean):
             found.append(f"{self!r}: expected a finite number as mean, got {self.mean!r}.")
-        if not _is_number(self.sd) or not math.isfinite(self.sd) or self.sd <= 0:
+        if not is_finite(self.sd) or self.sd <= 0:
             found.append(f"{self!r}: expected a positive number as sd, got {self.sd!r}.")
         return found + _step_mistakes(self, self.q, None)
 
@@ -337,7 +333,7 @@ class Normal(Domain):
 def _step_mistakes(domain: Domain, q: Any, width: float | None) -> list[str]:
     if q is None:
         return []
-    if not _is_number(q) or not math.isfinite(q) or q <= 0:
+    if not is_finite(q) or q <= 0:
         return [f"{domain!r}: expected a positive number as q, got {q!r}. Give the distance between two values."]
     if width is not None and q > width:
         return [f"{domain!r}: expected q within the range of {width!r}, got {q!r}. Make q smaller or the range wider."]
@@ -434,7 +430,7 @@ class Categorical(Domain):
                 return option
         if self.contains(value):
             return value
-        if all(_is_number(option) for option in self.options):
+        if all(is_number(option) for option in self.options):
             number = _number(value, self)
             return min(self.options, key=lambda option: abs(option - number))
         raise ValueError(f"{value!r} is none of the options of {self!r}, and there is no nearest one")

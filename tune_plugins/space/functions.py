@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from tune_plugins.space.domains import Categorical, Float, Function, Integer, Normal
+from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.space.domains import Categorical, Domain, Float, Function, Integer, Normal
 
 __all__ = [
     "choice",
@@ -31,7 +32,7 @@ def uniform(lower: float, upper: float) -> Float:
     >>> uniform(0, 1)
     uniform(0.0, 1.0)
     """
-    return Float(lower, upper)
+    return _right(Float(lower, upper))
 
 
 def quniform(lower: float, upper: float, q: float) -> Float:
@@ -40,7 +41,7 @@ def quniform(lower: float, upper: float, q: float) -> Float:
     >>> quniform(0.1, 0.5, 0.1).contains(0.3)
     True
     """
-    return Float(lower, upper, q=q)
+    return _right(Float(lower, upper, q=q))
 
 
 def loguniform(lower: float, upper: float, base: float = 10) -> Float:
@@ -48,12 +49,12 @@ def loguniform(lower: float, upper: float, base: float = 10) -> Float:
 
     `base` is accepted as in Ray Tune; the distribution does not depend on it.
     """
-    return Float(lower, upper, log=True)
+    return _right(Float(lower, upper, log=True))
 
 
 def qloguniform(lower: float, upper: float, q: float, base: float = 10) -> Float:
     """A multiple of `q` from `lower` > 0 to `upper` (both included), uniform in the logarithm before rounding."""
-    return Float(lower, upper, log=True, q=q)
+    return _right(Float(lower, upper, log=True, q=q))
 
 
 def randint(lower: int, upper: int) -> Integer:
@@ -62,7 +63,7 @@ def randint(lower: int, upper: int) -> Integer:
     >>> randint(0, 3).contains(3)
     False
     """
-    return Integer(lower, _before(upper))
+    return _right(Integer(lower, _before(upper)))
 
 
 def qrandint(lower: int, upper: int, q: int = 1) -> Integer:
@@ -71,7 +72,7 @@ def qrandint(lower: int, upper: int, q: int = 1) -> Integer:
     >>> qrandint(0, 10, 5).contains(10)
     True
     """
-    return Integer(lower, upper, q=q)
+    return _right(Integer(lower, upper, q=q))
 
 
 def lograndint(lower: int, upper: int, base: float = 10) -> Integer:
@@ -79,17 +80,17 @@ def lograndint(lower: int, upper: int, base: float = 10) -> Integer:
 
     `base` is accepted as in Ray Tune; the distribution does not depend on it.
     """
-    return Integer(lower, _before(upper), log=True)
+    return _right(Integer(lower, _before(upper), log=True))
 
 
 def qlograndint(lower: int, upper: int, q: int, base: float = 10) -> Integer:
     """A multiple of `q` from `lower` > 0 to `upper`, uniform in the logarithm: `upper` is **inclusive**."""
-    return Integer(lower, upper, log=True, q=q)
+    return _right(Integer(lower, upper, log=True, q=q))
 
 
 def randn(mean: float = 0.0, sd: float = 1.0) -> Normal:
     """A float from the normal distribution with mean `mean` and standard deviation `sd`."""
-    return Normal(mean, sd)
+    return _right(Normal(mean, sd))
 
 
 normal = randn
@@ -97,7 +98,7 @@ normal = randn
 
 def qrandn(mean: float, sd: float, q: float) -> Normal:
     """A value of `randn(mean, sd)` rounded to a multiple of `q`."""
-    return Normal(mean, sd, q)
+    return _right(Normal(mean, sd, q))
 
 
 def choice(categories: Iterable[Any]) -> Categorical:
@@ -106,7 +107,7 @@ def choice(categories: Iterable[Any]) -> Categorical:
     >>> choice([{"kind": "sgd", "momentum": uniform(0, 1)}, {"kind": "adam"}]).contains({"kind": "adam"})
     True
     """
-    return Categorical(categories)  # type: ignore[arg-type]  # made a tuple by the class
+    return _right(Categorical(categories))  # type: ignore[arg-type]  # made a tuple by the class
 
 
 def sample_from(func: Callable[..., Any]) -> Function:
@@ -117,7 +118,7 @@ def sample_from(func: Callable[..., Any]) -> Function:
 
     >>> space = {"layers": randint(1, 5), "units": sample_from(lambda config: 2 ** config["layers"])}
     """
-    return Function(func)
+    return _right(Function(func))
 
 
 def grid_search(values: Iterable[Any]) -> dict[str, Any]:
@@ -126,11 +127,20 @@ def grid_search(values: Iterable[Any]) -> dict[str, Any]:
     Returns:
         ``{"grid_search": [...]}``, which may be written as such, for example in a YAML file.
     """
-    options = Categorical(values, grid=True).options  # type: ignore[arg-type]
-    return {"grid_search": list(options) if isinstance(options, tuple) else options}
+    grid = _right(Categorical(values, grid=True))  # type: ignore[arg-type]
+    return {"grid_search": list(grid.options)}
+
+
+D = TypeVar("D", bound=Domain)
+
+
+def _right(domain: D) -> D:
+    """The domain, where nothing is wrong with it."""
+    Mistakes(f"{domain!r}".partition("(")[0], domain.mistakes()).raise_if_any()
+    return domain
 
 
 def _before(upper: Any) -> Any:
     """The last value below an exclusive bound; what is no whole number stays, to be named as a mistake."""
     whole = Integer(0, upper).upper
-    return whole - 1 if isinstance(whole, int) and not isinstance(whole, bool) else upper
+    return whole - 1 if is_whole(whole) else upper

@@ -134,6 +134,9 @@ class Leaf(Node):
         return self.domain.sample(draw.rng(self.name)) if pin is FREE else self.domain.clip(pin)
 
 
+_SPACE = "param_space"
+
+
 class Call(Leaf):
     """A value that a function computes from other values."""
 
@@ -146,11 +149,13 @@ class Call(Leaf):
     def _compute(self, draw: Draw) -> Any:
         try:
             value = plain(self.domain.call(draw.root, draw.rng(self.name)))
-        except ArgumentError:
-            raise
+        except ArgumentError as error:
+            if error.where == _SPACE:  # of another value, which this one is computed from
+                raise
+            raise ArgumentError(_SPACE, [f"{self.name}(): {mistake}" for mistake in error.mistakes]) from error
         except Exception as error:
             raise ArgumentError(
-                "param_space",
+                _SPACE,
                 [
                     f"{self.name}: {self.domain!r} raised {type(error).__name__}: {error}. "
                     f"It was given a config with {', '.join(map(str, draw.root)) or 'nothing'}."
@@ -164,7 +169,7 @@ class Call(Leaf):
                 "Return a choice, or put the grid_search into param_space."
             )
         if mistakes:
-            raise ArgumentError("param_space", mistakes)
+            raise ArgumentError(_SPACE, mistakes)
         return node.build(draw, 0, FREE)
 
 

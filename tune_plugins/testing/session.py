@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from tune_plugins import session as tune_session
-from tune_plugins.errors import Mistakes, TrialRestarted, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
+from tune_plugins.arguments import Mistakes
+from tune_plugins.errors import TrialRestarted, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
 from tune_plugins.record.checkpoint import Checkpoint, copy_into
 from tune_plugins.session import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, exploit_in_place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.leases import end_of, reached
 from tune_plugins.core.metrics import lookup
+from tune_plugins.core.scores import finite
 from tune_plugins.core.trial import CheckpointRecord
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, reported_with
@@ -243,7 +243,7 @@ class TrialSession:
     def _score(self, result: dict[str, Any]) -> float | None:
         name = self.job.policy.score_attribute
         value = None if name is None else lookup(result, name)
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        return finite(value)
 
     def _write(self, save: Callable[[Path], None], *, wait: bool) -> None:
         """Write the state here and now; checksums, fsync and rename follow in the background."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import cloudpickle
 
-from tune_plugins.errors import ArgumentError, Mistakes
+from tune_plugins.arguments import Mistakes
+from tune_plugins.errors import ArgumentError
 
 if TYPE_CHECKING:
     from tune_plugins.driver.trial_function import TrialFunction

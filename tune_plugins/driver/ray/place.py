@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.names import ask
 from tune_plugins.driver.ray.cluster import join_or_start, nodes
 from tune_plugins.driver.ray.pickling import in_object_store, pickled
@@ -12,7 +13,7 @@ from tune_plugins.driver.ray.runtime import RayRuntime
 from tune_plugins.driver.resources import Shape, fits, missing, shape_of
 from tune_plugins.driver.runtime import RESIDENTS, Place, Task
 from tune_plugins.driver.trial_function import TrialFunction
-from tune_plugins.errors import ArgumentError, Mistakes
+from tune_plugins.errors import ArgumentError
 
 
 class RayPlace(Place):

@@ -1,0 +1,229 @@
+"""Checks of arguments: one wording for all, and all mistakes of a call reported at once.
+
+When a mistake is told:
+
+- at construction, what can be known there: `TuneConfig(num_samples=0)`, `ASHAScheduler(max_t=-1)` and `uniform(2, 1)`
+  raise by themselves;
+- by `Tuner.fit`, before anything starts, what needs the run: whether the metric is named, whether the resources fit the
+  cluster, the storage can be written and the trainable can be sent to another process.
+
+Each raises one `ArgumentError` with everything that is wrong.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+from tune_plugins.errors import ArgumentError
+
+__all__ = [
+    "Mistakes",
+    "did_you_mean",
+    "is_finite",
+    "is_number",
+    "is_whole",
+    "override_mistakes",
+    "shown_signature",
+]
+
+
+def is_number(value: object) -> bool:
+    """A real number of Python or NumPy, NaN and infinities included; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """A number that is neither NaN nor infinite."""
+    return is_number(value) and math.isfinite(value)
+
+
+def is_whole(value: object) -> bool:
+    """A whole number of Python or NumPy; True and False are none, nor is 3.0."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A question that ends a message about an unknown name; empty if none of the names is near.
+
+    >>> did_you_mean("eval-los", ["eval-loss", "train-loss"])
+    " Did you mean 'eval-loss'?"
+    """
+    near = get_close_matches(name, list(names), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+class Mistakes:
+    """Collects argument mistakes so that all of them are reported at once.
+
+    The checks note a mistake and return whether there was none. Each takes the name of the argument, what was given,
+    and a `remedy`: a sentence that says what to do.
+
+    Args:
+        where: what was called, e.g. the name of the class.
+        found: what is wrong already.
+
+    >>> mistakes = Mistakes("TuneConfig")
+    >>> mistakes.one_of("mode", "best", ("min", "max"), remedy="Use 'min' for a loss.")
+    False
+    >>> mistakes.whole("num_samples", 0, least=1)
+    False
+    >>> mistakes.raise_if_any()
+    Traceback (most recent call last):
+        ...
+    tune_plugins.errors.ArgumentError: TuneConfig: 2 mistakes in the arguments
+      1. mode: expected 'min' or 'max', got 'best'. Use 'min' for a loss.
+      2. num_samples: expected a whole number of at least 1, got 0.
+    """
+
+    def __init__(self, where: str, found: Iterable[str] = ()) -> None:
+        self.where = where
+        self.found: list[str] = list(found)
+
+    def add(self, mistake: str) -> None:
+        """Note one mistake: what was expected, what was given, what to change."""
+        self.found.append(mistake)
+
+    def merge(self, error: ArgumentError) -> None:
+        """Take over the mistakes of an error raised by a part."""
+        self.found.extend(error.mistakes)
+
+    def raise_if_any(self) -> None:
+        """Raise one `ArgumentError` that lists everything noted so far."""
+        if self.found:
+            raise ArgumentError(self.where, self.found)
+
+    # ------------------------------------------------------------------------------------- checks
+
+    def check(self, right: bool, name: str, expected: str, given: object, remedy: str = "") -> bool:
+        """Note a mistake in the common form, unless it is `right`."""
+        if not right:
+            self.add(f"{name}: expected {expected}, got {given!r}. {remedy}".rstrip())
+        return right
+
+    def whole(
+        self, name: str, value: Any, *, least: int, none: bool = False, remedy: str = "", what: str = "a whole number"
+    ) -> bool:
+        """A whole number of at least `least`; with `none`, None as well."""
+        right = (none and value is None) or (is_whole(value) and value >= least)
+        return self.check(right, name, f"{'None or ' if none else ''}{what} of at least {least}", value, remedy)
+
+    def number(
+        self,
+        name: str,
+        value: Any,
+        *,
+        least: float | None = None,
+        above: float | None = None,
+        most: float | None = None,
+        below: float | None = None,
+        none: bool = False,
+        remedy: str = "",
+        what: str = "a number",
+    ) -> bool:
+        """A finite number within bounds; with `none`, None as well."""
+        right = is_finite(value) and not (
+            (least is not None and value < least)
+            or (above is not None and value <= above)
+            or (most is not None and value > most)
+            or (below is not None and value >= below)
+        )
+        bounds = " and ".join(
+            text
+            for bound, text in (
+                (least, f"of at least {least:g}" if least is not None else ""),
+                (above, f"above {above:g}" if above is not None else ""),
+                (most, f"at most {most:g}" if most is not None else ""),
+                (below, f"below {below:g}" if below is not None else ""),
+            )
+            if bound is not None
+        )
+        expected = f"{'None or ' if none else ''}{what} {bounds}".rstrip()
+        return self.check(right or (none and value is None), name, expected, value, remedy)
+
+    def one_of(self, name: str, value: Any, options: Collection[Any], *, none: bool = False, remedy: str = "") -> bool:
+        """One of a few values; with `none`, None as well."""
+        right = (none and value is None) or any(type(value) is type(option) and value == option for option in options)
+        *most, last = [repr(option) for option in ([None, *options] if none else options)]
+        return self.check(right, name, f"{', '.join(most)} or {last}" if most else last, value, remedy)
+
+    def text(self, name: str, value: Any, expected: str, *, none: bool = False, remedy: str = "") -> bool:
+        """Text that is not empty, such as the name of a metric; with `none`, None as well."""
+        right = (none and value is None) or (isinstance(value, str) and bool(value))
+        return self.check(right, name, expected, value, remedy)
+
+    def metric(self, name: str, value: Any, *, none: bool = False, remedy: str = "") -> bool:
+        """The name of a reported metric; with `none`, None as well."""
+        return self.text(name, value, "the name of a reported metric", none=none, remedy=remedy)
+
+    def mode(self, name: str, value: Any, *, none: bool = False) -> bool:
+        """``"min"`` or ``"max"``; with `none`, None as well."""
+        return self.one_of(name, value, ("min", "max"), none=none, remedy="Use 'min' for a loss, 'max' for a score.")
+
+    def flag(self, name: str, value: Any, *, remedy: str = "") -> bool:
+        """True or False."""
+        return self.check(isinstance(value, bool), name, "True or False", value, remedy)
+
+    def function(
+        self, name: str, value: Any, what: str, *, arguments: int | None = None, none: bool = False, remedy: str = ""
+    ) -> bool:
+        """A function; `what` says of what, and what it returns; `arguments`: how many it will be called with."""
+        right = (none and value is None) or (callable(value) and (arguments is None or _takes(value, arguments)))
+        return self.check(right, name, f"a function {what}", value, remedy)
+
+
+def override_mistakes(where: str, given: object, contract: type) -> list[str]:
+    """Methods by which an object overrides those of a contract and that the engine could not call, in words.
+
+    What the contract's method has no default for is handed over by position, the rest by name.
+
+    Args:
+        where: what the user gave it as.
+        given: an object; need not derive from the contract.
+        contract: a class.
+    """
+    found = []
+    for name, expected in vars(contract).items():
+        method = getattr(given, name, None)
+        if (name.startswith("_") and name != "__call__") or not inspect.isfunction(expected) or not callable(method):
+            continue
+        if getattr(method, "__func__", method) is expected or _fits(method, expected):
+            continue
+        message = (
+            f"{where}: expected def {name}{shown_signature(expected)}, got "
+            f"def {name}{shown_signature(method, bound=True)} in {type(given).__name__}."
+        )
+        if set(inspect.signature(method).parameters) & {"controller", "tune_controller", "trial_runner", "runner"}:
+            message += " Ray Tune hands over its controller; here a scheduler gets trials and results: leave it out."
+        found.append(message)
+    return found
+
+
+def _fits(method: Callable[..., Any], expected: Callable[..., Any]) -> bool:
+    parameters = list(inspect.signature(expected).parameters.values())[1:]
+    by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
+    return _takes(method, len(parameters) - len(by_name), by_name)
+
+
+def _takes(function: Callable[..., Any], positional: int, keywords: Collection[str] = ()) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True  # made in C, or a mock: nothing is known of it
+    try:
+        signature.bind(*range(positional), **dict.fromkeys(keywords))
+    except TypeError:
+        return False
+    return True
+
+
+def shown_signature(function: Callable[..., Any], *, bound: bool = False) -> str:
+    """The parameters of a function as one writes them, without annotations; with `bound`, ``self`` is put in front."""
+    signature = inspect.signature(function)
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    text = str(inspect.Signature(plain))
+    return text.replace("(", "(self, " if plain else "(self", 1) if bound else text
