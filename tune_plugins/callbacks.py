@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins._imports import unknown_name
 from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
 
 __all__ = ["Callback", "CheckpointRecord", "EndCause", "ErrorInfo", "RunInfo", "Trial", "TrialStatus"]
@@ -41,7 +42,7 @@ class RunInfo:
     name: str = ""
     path: str = ""
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     total_trials: int | None = None
     slots: int = 0
     resources: Mapping[str, float] = field(default_factory=dict)

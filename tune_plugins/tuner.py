@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.config import RunConfig, TuneConfig
-from tune_plugins.driver.trial_function import TrialFunction, as_trial_function
+from tune_plugins.driver.trial_function import AnyTrainable, TrialFunction, as_trial_function
 from tune_plugins.errors import Mistakes, TuneError
 
 if TYPE_CHECKING:
     from tune_plugins.driver.plan import Plan
     from tune_plugins.driver.runtime import Place
     from tune_plugins.results import ResultGrid
-    from tune_plugins.trainable import Trainable
 
 
 class Tuner:
@@ -41,7 +40,7 @@ class Tuner:
 
     def __init__(
         self,
-        trainable: Callable[..., Any] | type[Trainable] | TrialFunction,
+        trainable: AnyTrainable,
         *,
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.trial import Lease, Milestone, Trial
 
 
@@ -73,7 +73,7 @@ class TrialScheduler:
     """What a trial takes at its start; set before a run starts."""
 
     def __init__(
-        self, metric: str | None = None, mode: str | None = None, time_attr: str = "training_iteration"
+        self, metric: str | None = None, mode: Mode | None = None, time_attr: str = "training_iteration"
     ) -> None:
         self.metric, self.mode, self.time_attr = metric, mode, time_attr
         self._own = metric, mode
@@ -93,7 +93,7 @@ class TrialScheduler:
             )
         return found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Called once before the first trial of each run; a metric or mode set in the constructor wins.
 
         A scheduler may serve one run after another: forget here what an earlier one left behind.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers.rungs import ceil, floor, positive
@@ -125,7 +125,7 @@ class HyperBandScheduler(TrialScheduler):
         self,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         max_t: float = 81,
         reduction_factor: float = 3,
         stop_last_trials: bool = True,
@@ -160,7 +160,7 @@ class HyperBandScheduler(TrialScheduler):
             )
         return found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Compute the sizes of the brackets."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()

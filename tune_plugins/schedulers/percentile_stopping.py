@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from tune_plugins.core.ends import EndCause
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial
 from tune_plugins.schedulers.trajectories import Trajectories
@@ -48,7 +48,7 @@ class PercentileStopping(TrialScheduler):
         n_warmup_steps: float = 0,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode, time_attr=time_attr)
         self.percentile, self.patience = percentile, patience
@@ -79,7 +79,7 @@ class PercentileStopping(TrialScheduler):
             )
         return found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no trials."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()
