@@ -77,6 +77,8 @@ class Callback:
         stop: Any = None,
         num_samples: int | None = None,
         total_num_samples: int | None = None,
+        *,
+        run: RunInfo,
         **info: Any,
     ) -> None:
         """Called once before the first trial starts.
@@ -85,14 +87,15 @@ class Callback:
             stop: `RunConfig.stop`.
             num_samples: `TuneConfig.num_samples`.
             total_num_samples: number of trials to come, with all points of the grid; None where unknown.
-            info: ``run``, a `RunInfo`.
+            run: what is known of the run.
+            info: nothing yet.
         """
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """A step of the loop begins."""
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """A step of the loop is over; `info`: ``notes``, lines of the scheduler, e.g. rung cut-offs."""
+    def on_step_end(self, iteration: int, trials: list[Trial], *, notes: Sequence[str], **info: Any) -> None:
+        """A step of the loop is over; `notes`: lines of the scheduler, e.g. rung cut-offs."""
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial function was entered (again)."""
@@ -111,11 +114,15 @@ class Callback:
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The trial failed and will be tried again; `info`: ``error``, as below."""
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, *, error: ErrorInfo, **info: Any
+    ) -> None:
+        """The trial failed and will be tried again."""
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The trial failed for good; `info`: ``error``, with `type`, `message` and `traceback`."""
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, *, error: ErrorInfo, **info: Any
+    ) -> None:
+        """The trial failed for good; `error` is type, message and traceback."""
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: CheckpointRecord, **info: Any
@@ -127,8 +134,8 @@ class Callback:
     ) -> None:
         """Lines that a trial printed (only without `log_to_file`), or that the run has to say (None)."""
 
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Called once; `info`: ``reason``, empty where all trials came to their end."""
+    def on_experiment_end(self, trials: list[Trial], *, reason: str, **info: Any) -> None:
+        """Called once; `reason` is empty where all trials came to their end."""
 
     def get_state(self) -> dict[str, Any] | None:
         """What the callback needs to go on when the experiment is continued: plain values, kept in the record.
@@ -218,7 +225,7 @@ def _signature_mistake(callback: Any, name: str) -> str:
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it
-    given = {*inspect.signature(HOOKS[name]).parameters, *_INFO.get(name, ())}
+    given = inspect.signature(HOOKS[name]).parameters
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
     by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     unknown = [p for p in by_name if p.default is p.empty and p.name not in given]
@@ -228,16 +235,6 @@ def _signature_mistake(callback: Any, name: str) -> str:
             "passed by name: use these names; what you do not need goes into **info."
         )
     return ""
-
-
-_INFO = {
-    "setup": ("run",),
-    "on_step_end": ("notes",),
-    "on_trial_recover": ("error",),
-    "on_trial_error": ("error",),
-    "on_experiment_end": ("reason",),
-}
-"""What comes with ``**info``, by hook."""
 
 
 def _parameters(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -252,13 +249,14 @@ def _takes_any(parameters: Sequence[inspect.Parameter]) -> bool:
 
 
 def _form(name: str) -> str:
-    parts = []
-    for parameter in inspect.signature(HOOKS[name]).parameters.values():
-        default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-        parts.append(("**" if parameter.kind is parameter.VAR_KEYWORD else "") + parameter.name + default)
-    return f"{name}({', '.join(parts)})"
+    return f"{name}{_without_types(HOOKS[name])}"
 
 
 def _with_self(method: Callable[..., Any]) -> str:
-    plain = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(method).parameters.values()]
-    return str(inspect.Signature(plain)).replace("(", "(self, " if plain else "(self", 1)
+    shown = _without_types(method)
+    return shown.replace("(", "(self" if shown == "()" else "(self, ", 1)
+
+
+def _without_types(function: Callable[..., Any]) -> str:
+    parameters = inspect.signature(function).parameters.values()
+    return str(inspect.Signature([p.replace(annotation=inspect.Parameter.empty) for p in parameters]))
