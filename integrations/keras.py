@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
@@ -63,9 +63,11 @@ from tune_plugins.integrations import _keras_state as state_files  # noqa: E402
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
-EVENTS = ("epoch_end", "train_batch_end", "test_end")
+ReportEvent = Literal["epoch_end", "train_batch_end", "test_end"]
+EVENTS: tuple[ReportEvent, ...] = get_args(ReportEvent)
 """When a result may be reported."""
-CHECKPOINT_EVENTS = ("epoch_end", "train_batch_end")
+CheckpointEvent = Literal["epoch_end", "train_batch_end"]
+CHECKPOINT_EVENTS: tuple[CheckpointEvent, ...] = get_args(CheckpointEvent)
 SUFFIX = ".weights.h5"
 MODEL_CHECKPOINT_MEMORY = ("best", "_batches_seen_since_last_saving", "_last_batch_seen")
 
@@ -137,7 +139,7 @@ class TuneReportCallback(keras.callbacks.Callback):
             those that do).
     """
 
-    def __init__(self, metrics: Metrics = None, report_metrics_on: str = "epoch_end") -> None:
+    def __init__(self, metrics: Metrics = None, report_metrics_on: ReportEvent = "epoch_end") -> None:
         super().__init__()
         mistakes = Mistakes(type(self).__name__)
         self._set_up(metrics, report_metrics_on, mistakes)
@@ -334,8 +336,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def __init__(
         self,
         metrics: Metrics = None,
-        report_metrics_on: str = "epoch_end",
-        checkpoint_on: str = "epoch_end",
+        report_metrics_on: ReportEvent = "epoch_end",
+        checkpoint_on: CheckpointEvent = "epoch_end",
         filename: str = "model.weights.h5",
         frequency: int = 0,
         checkpoint_at_end: bool = True,

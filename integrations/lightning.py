@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
@@ -21,7 +21,8 @@ from tune_plugins.integrations._metrics import Metrics, check_metrics
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
-HOOKS = ("validation_end", "train_epoch_end", "train_end")
+Hook = Literal["validation_end", "train_epoch_end", "train_end"]
+HOOKS: tuple[Hook, ...] = get_args(Hook)
 """What `on` may name."""
 
 
@@ -75,7 +76,7 @@ class TuneReportCallback(Callback):
             or there is no validation to report on.
     """
 
-    def __init__(self, metrics: Metrics = None, on: str | Iterable[str] = "validation_end") -> None:
+    def __init__(self, metrics: Metrics = None, on: Hook | Iterable[Hook] = "validation_end") -> None:
         super().__init__()
         mistakes = Mistakes(type(self).__name__)
         self._set_up(metrics, on, mistakes)
@@ -226,7 +227,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         metrics: Metrics = None,
         filename: str = "checkpoint.ckpt",
         save_checkpoints: bool = True,
-        on: str | Iterable[str] = "validation_end",
+        on: Hook | Iterable[Hook] = "validation_end",
     ) -> None:
         Callback.__init__(self)
         mistakes = Mistakes(type(self).__name__)

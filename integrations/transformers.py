@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from weakref import WeakSet
 
 from tune_plugins import session as tune_session
@@ -35,7 +35,8 @@ from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimi
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
-_ON = ("evaluate", "epoch_end", "log")
+Event = Literal["evaluate", "epoch_end", "log"]
+_ON: tuple[Event, ...] = get_args(Event)
 _ALWAYS = ("epoch", "global_step")
 _AFTER = "_maybe_log_save_evaluate"  # of Trainer: does all that follows a step or an epoch
 
@@ -82,7 +83,7 @@ class TuneReportCallback(TrainerCallback):
             Trainer never does what `on` asks for.
     """
 
-    def __init__(self, metrics: Metrics = None, on: str = "evaluate") -> None:
+    def __init__(self, metrics: Metrics = None, on: Event = "evaluate") -> None:
         mistakes = Mistakes(type(self).__name__)
         self._set_up(metrics, on, mistakes)
         mistakes.raise_if_any()
@@ -293,7 +294,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def __init__(
         self,
         metrics: Metrics = None,
-        on: str = "evaluate",
+        on: Event = "evaluate",
         frequency: int = 0,
         checkpoint_at_end: bool = True,
     ) -> None:

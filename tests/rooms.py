@@ -108,7 +108,7 @@ ROOMS = (
     Room(
         "tuner",
         "`Tuner`",
-        ("errors", "arguments", "space", "config", "display", "driver", "driver.ray", "trainable", "results"),
+        ("errors", "arguments", "space", "config", "display", "driver", "driver.ray", "results"),
     ),
     Room("simulation", "`simulate`", ("arguments", "space", "config", "display", "driver", "results")),
     Room(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins._imports import unknown_name
 from tune_plugins.arguments import shown_signature
 from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
 
 __all__ = ["Callback", "CheckpointRecord", "EndCause", "ErrorInfo", "RunInfo", "Trial", "TrialStatus"]
@@ -42,7 +43,7 @@ class RunInfo:
     name: str = ""
     path: str = ""
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     total_trials: int | None = None
     slots: int = 0
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -77,6 +78,8 @@ class Callback:
         stop: Any = None,
         num_samples: int | None = None,
         total_num_samples: int | None = None,
+        *,
+        run: RunInfo,
         **info: Any,
     ) -> None:
         """Called once before the first trial starts.
@@ -85,14 +88,15 @@ class Callback:
             stop: `RunConfig.stop`.
             num_samples: `TuneConfig.num_samples`.
             total_num_samples: number of trials to come, with all points of the grid; None where unknown.
-            info: ``run``, a `RunInfo`.
+            run: what is known of the run.
+            info: nothing yet.
         """
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """A step of the loop begins."""
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """A step of the loop is over; `info`: ``notes``, lines of the scheduler, e.g. rung cut-offs."""
+    def on_step_end(self, iteration: int, trials: list[Trial], *, notes: Sequence[str], **info: Any) -> None:
+        """A step of the loop is over; `notes`: lines of the scheduler, e.g. rung cut-offs."""
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial function was entered (again)."""
@@ -111,11 +115,15 @@ class Callback:
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The trial failed and will be tried again; `info`: ``error``, as below."""
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, *, error: ErrorInfo, **info: Any
+    ) -> None:
+        """The trial failed and will be tried again."""
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The trial failed for good; `info`: ``error``, with `type`, `message` and `traceback`."""
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, *, error: ErrorInfo, **info: Any
+    ) -> None:
+        """The trial failed for good; `error` is type, message and traceback."""
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: CheckpointRecord, **info: Any
@@ -127,8 +135,8 @@ class Callback:
     ) -> None:
         """Lines that a trial printed (only without `log_to_file`), or that the run has to say (None)."""
 
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Called once; `info`: ``reason``, empty where all trials came to their end."""
+    def on_experiment_end(self, trials: list[Trial], *, reason: str, **info: Any) -> None:
+        """Called once; `reason` is empty where all trials came to their end."""
 
     def get_state(self) -> dict[str, Any] | None:
         """What the callback needs to go on when the experiment is continued: plain values, kept in the record.
@@ -218,7 +226,7 @@ def _signature_mistake(callback: Any, name: str) -> str:
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it
-    given = {*inspect.signature(HOOKS[name]).parameters, *_INFO.get(name, ())}
+    given = inspect.signature(HOOKS[name]).parameters
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
     by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     unknown = [p for p in by_name if p.default is p.empty and p.name not in given]
@@ -229,16 +237,6 @@ def _signature_mistake(callback: Any, name: str) -> str:
             "**info."
         )
     return ""
-
-
-_INFO = {
-    "setup": ("run",),
-    "on_step_end": ("notes",),
-    "on_trial_recover": ("error",),
-    "on_trial_error": ("error",),
-    "on_experiment_end": ("reason",),
-}
-"""What comes with ``**info``, by hook."""
 
 
 def _parameters(method: Callable[..., Any]) -> list[inspect.Parameter] | None:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.record.names import check_name
-from tune_plugins.stoppers import stop_mistakes
+from tune_plugins.stoppers import StopCondition, stop_mistakes
 
 if TYPE_CHECKING:
     from tune_plugins.core.trial import Trial
@@ -41,7 +42,7 @@ class CheckpointConfig:
 
     num_to_keep: int | None = None
     checkpoint_score_attribute: str | None = None
-    checkpoint_score_order: str = "max"
+    checkpoint_score_order: Mode = "max"
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool | None = None
 
@@ -69,7 +70,7 @@ class FailureConfig:
     """
 
     max_failures: int = 0
-    fail_fast: bool | str = False
+    fail_fast: bool | Literal["raise"] = False
 
     def __post_init__(self) -> None:
         Mistakes("FailureConfig", self.mistakes()).raise_if_any()
@@ -104,7 +105,7 @@ class TuneConfig:
     """
 
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     search_alg: Searcher | None = None
     scheduler: TrialScheduler | None = None
     num_samples: int = 1
@@ -176,14 +177,14 @@ class RunConfig:
 
     name: str | None = None
     storage_path: str | os.PathLike[str] | None = None
-    stop: Any = None
+    stop: StopCondition | Sequence[StopCondition] | None = None
     checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
     failure_config: FailureConfig = field(default_factory=FailureConfig)
     callbacks: Sequence[Callback] = ()
     verbose: int = 1
     progress_reporter: Callback | None = None
     log_to_file: bool | str | tuple[str, str] = False
-    runtime: str = "ray"
+    runtime: Literal["ray", "inline"] = "ray"
 
     def __post_init__(self) -> None:
         Mistakes("RunConfig", self.mistakes()).raise_if_any()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause, ErrorInfo
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import TrialError, TuneError
@@ -83,7 +83,7 @@ class Result:
             if record.path is not None and _whole(record.path)
         ]
 
-    def get_best_checkpoint(self, metric: str, mode: str) -> Checkpoint | None:
+    def get_best_checkpoint(self, metric: str, mode: Mode) -> Checkpoint | None:
         """The checkpoint with the best value of a metric; None if there is none with a finite value.
 
         Args:
@@ -167,7 +167,7 @@ class ResultGrid:
         self,
         path: str | os.PathLike[str],
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         *,
         keeper: object = None,
     ) -> None:
@@ -176,7 +176,7 @@ class ResultGrid:
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
-        self._mode: str | None = mode or meta.get("mode")
+        self._mode: Mode | None = mode or meta.get("mode")
         self._trainable = meta.get("trainable", "trial")
 
     @property
@@ -185,7 +185,7 @@ class ResultGrid:
         return self._metric
 
     @property
-    def mode(self) -> str | None:
+    def mode(self) -> Mode | None:
         """Whether less or more of the metric is better: "min" or "max"."""
         return self._mode
 
@@ -272,8 +272,8 @@ class ResultGrid:
     def get_best_result(
         self,
         metric: str | None = None,
-        mode: str | None = None,
-        scope: str = "last",
+        mode: Mode | None = None,
+        scope: Scope = "last",
         filter_nan_and_inf: bool = True,
     ) -> Result:
         """The result of the best trial.
@@ -311,7 +311,7 @@ class ResultGrid:
             )
         return results[best]
 
-    def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
+    def get_dataframe(self, filter_metric: str | None = None, filter_mode: Mode | None = None) -> pd.DataFrame:
         """One row for each trial: its metrics, `trial_id`, `status` and ``config/...``.
 
         Args:
@@ -356,7 +356,7 @@ class ResultGrid:
             lines.append(f"  ... and {len(self) - _SHOWN} more")
         return "\n".join(lines)
 
-    def _values(self, metric: str, scope: str) -> dict[str, list[Any]]:
+    def _values(self, metric: str, scope: Scope) -> dict[str, list[Any]]:
         """Values of a metric by trial, in order; for scope "last" only the last one where that is enough."""
         missing = object()
         if scope == "last":
@@ -388,7 +388,7 @@ class ResultGrid:
         return f"None of the {len(self)} trials has reported a result.{hint}"
 
 
-def _check_metric(where: str, metric: str | None, mode: str | None, scope: str = "last") -> tuple[str, str]:
+def _check_metric(where: str, metric: str | None, mode: Mode | None, scope: Scope = "last") -> tuple[str, Mode]:
     mistakes = Mistakes(where)
     if metric is None:
         mistakes.add("metric: expected the name of a reported metric, got None. The experiment has none; give metric=.")
@@ -397,7 +397,8 @@ def _check_metric(where: str, metric: str | None, mode: str | None, scope: str =
     mistakes.mode("mode", mode)
     mistakes.one_of("scope", scope, SCOPES)
     mistakes.raise_if_any()
-    return str(metric), str(mode)
+    assert mode is not None
+    return str(metric), mode
 
 
 def _no_such_metric(metric: str, results: list[dict[str, Any]], who: str) -> str:

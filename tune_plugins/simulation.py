@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ _NAME = "simulation"
 
 
 def simulate(
-    training: SimulatedTraining | Callable[[dict[str, Any]], Any],
+    training: SimulatedTraining | Callable[[dict[str, Any]], Curve | Iterable[float]],
     *,
     param_space: Mapping[str, Any] | None = None,
     tune_config: TuneConfig | None = None,

@@ -12,13 +12,13 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sortedcontainers import SortedList
 
 from tune_plugins._imports import unknown_name
 from tune_plugins.arguments import Mistakes, is_finite, is_number
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.stopper import Stopper
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "FunctionStopper",
     "MaximumIterationStopper",
     "NoopStopper",
+    "StopCondition",
     "Stopper",
     "TimeoutStopper",
     "TrialPlateauStopper",
@@ -34,6 +35,10 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__ = unknown_name(__name__)
+
+
+StopCondition: TypeAlias = Mapping[str, float] | Stopper | Callable[[str, dict[str, Any]], bool]
+"""What ends a trial, or the experiment: ``{metric: threshold}``, a rule, or a function of trial id and result."""
 
 
 class NoopStopper(Stopper):
@@ -106,7 +111,7 @@ class TimeoutStopper(Stopper):
         self._began: float | None = None
         self._now = 0.0
 
-    def setup(self, *, metric: str | None, mode: str | None) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None) -> None:
         """Start with no time used up."""
         self._began = None
 
@@ -150,7 +155,7 @@ class TrialPlateauStopper(Stopper):
         num_results: int = 4,
         grace_period: int = 4,
         metric_threshold: float | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
         mistakes = Mistakes("TrialPlateauStopper")
         mistakes.metric("metric", metric)
@@ -166,7 +171,7 @@ class TrialPlateauStopper(Stopper):
         self._values: dict[str, deque[float]] = {}
         self._counts: dict[str, int] = {}
 
-    def setup(self, *, metric: str | None, mode: str | None) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None) -> None:
         """Start with no trials.
 
         Raises:
@@ -219,7 +224,7 @@ class ExperimentPlateauStopper(Stopper):
         ArgumentError: lists all mistakes.
     """
 
-    def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0) -> None:
+    def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: Mode = "min", patience: int = 0) -> None:
         mistakes = Mistakes("ExperimentPlateauStopper")
         mistakes.metric("metric", metric)
         mistakes.number("std", std, least=0, remedy="It is in units of the metric.")
@@ -236,7 +241,7 @@ class ExperimentPlateauStopper(Stopper):
         self._spread = math.inf
         self._waited = -1
 
-    def setup(self, *, metric: str | None, mode: str | None) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None) -> None:
         """Start with no results."""
         self._reset()
 
@@ -281,7 +286,7 @@ class CombinedStopper(Stopper):
         mistakes.raise_if_any()
         self.stoppers = stoppers
 
-    def setup(self, *, metric: str | None, mode: str | None) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None) -> None:
         """Set all of them up."""
         for stopper in self.stoppers:
             stopper.setup(metric=metric, mode=mode)
@@ -349,7 +354,7 @@ def time_limit(stop: Any) -> float | None:
     return min((part.timeout for part in _parts(stop) if type(part) is TimeoutStopper), default=None)
 
 
-def set_up(stop: Any, *, metric: str | None, mode: str | None) -> None:
+def set_up(stop: Any, *, metric: str | None, mode: Mode | None) -> None:
     """Set all stoppers of `RunConfig.stop` up for a run."""
     for part in _parts(stop):
         if isinstance(part, Stopper):

@@ -50,12 +50,15 @@ class Trainable:
         self.setup(copy_of(self.config), **parameters)
 
     # ------------------------------------------------------------------------ to be overridden
+    # Arguments are given by position, so that they may have any name; and `*args: Any, **parameters: Any` together mean
+    # to type checkers that an override may take what it likes besides.
 
-    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+    def setup(self, config: dict[str, Any], /, *args: Any, **parameters: Any) -> None:
         """Make what the training needs: model, optimizer, data.
 
         Args:
             config: the hyper-parameters, a copy of `self.config`.
+            *args: nothing is given by position besides.
             **parameters: the objects given to `with_parameters`; name them in the signature.
         """
 
@@ -68,19 +71,20 @@ class Trainable:
         """
         raise NotImplementedError(f"{type(self).__name__} must define step(self) and return a dict of metrics.")
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any] | None:
+    def save_checkpoint(self, checkpoint_dir: str, /) -> dict[str, Any] | str | None:
         """Write the state of the training; called only when somebody needs it.
 
         Args:
             checkpoint_dir: an empty folder. Files whose names begin with a dot are not for you.
 
         Returns:
-            None if all is in the folder; or a dict of plain data (None, bool, int, float, str, and lists and dicts of
-            these), which is stored as JSON beside the files and handed to `load_checkpoint` in place of the folder.
+            None, or the folder, if all is in there; or a dict of plain data (None, bool, int, float, str, and lists and
+            dicts of these), which is stored as JSON beside the files and handed to `load_checkpoint` in place of the
+            folder.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define save_checkpoint(self, checkpoint_dir).")
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def load_checkpoint(self, checkpoint: Any, /) -> None:
         """Take over a state that `save_checkpoint` has written, of this trial or of another one.
 
         Args:
@@ -88,7 +92,7 @@ class Trainable:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define load_checkpoint(self, checkpoint).")
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, Any], /) -> bool:
         """Bring other hyper-parameters into the running training, and leave its state as it is.
 
         Called after every `load_checkpoint`, so that hyper-parameters which a state brings along (the learning rate in

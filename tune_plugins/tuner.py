@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
-from tune_plugins.driver.trial_function import TrialFunction, as_trial_function
+from tune_plugins.driver.trial_function import AnyTrainable, TrialFunction, as_trial_function
 from tune_plugins.errors import TuneError
 
 if TYPE_CHECKING:
-    from tune_plugins.core.scheduler import TrialScheduler
-    from tune_plugins.core.searcher import Searcher
-    from tune_plugins.driver.plan import Plan
+    from tune_plugins.driver.plan import Algorithms, Plan
     from tune_plugins.driver.runtime import Place
     from tune_plugins.results import ResultGrid
     from tune_plugins.space import Space
-    from tune_plugins.trainable import Trainable
 
 
 class Tuner:
@@ -48,7 +45,7 @@ class Tuner:
 
     def __init__(
         self,
-        trainable: Callable[..., Any] | type[Trainable] | TrialFunction,
+        trainable: AnyTrainable,
         *,
         param_space: Mapping[str, Any] | None = None,
         tune_config: TuneConfig | None = None,
@@ -99,7 +96,7 @@ class Tuner:
 
     # ---------------------------------------------------------------------------------- checks
 
-    def _look_at_arguments(self, mistakes: Mistakes) -> tuple[Space, TrialScheduler, Searcher] | None:
+    def _look_at_arguments(self, mistakes: Mistakes) -> tuple[Space, Algorithms] | None:
         """Everything that is wrong with the arguments by themselves; the configs may have changed since."""
         from tune_plugins.driver.plan import check_run
         from tune_plugins.space import Space
@@ -112,7 +109,7 @@ class Tuner:
         space = Space(given if right else None)
         right = mistakes.check(isinstance(tune, TuneConfig), "tune_config", "a tune_plugins.TuneConfig", tune)
         right &= mistakes.check(isinstance(run, RunConfig), "run_config", "a tune_plugins.RunConfig", run)
-        return (space, *check_run(tune, run, space, mistakes)) if right else None
+        return (space, check_run(tune, run, space, mistakes)) if right else None
 
     def _check(self) -> tuple[Plan, Place]:
         """Everything that can be wrong, all at once; starts or joins Ray."""
@@ -125,7 +122,7 @@ class Tuner:
         place = _PLACES.get(run.runtime, _inline)(self._trainable, tune, mistakes)
         mistakes.raise_if_any()
         assert found is not None
-        space, scheduler, searcher = found
+        space, (scheduler, searcher) = found
         return Plan(self._trainable.name, tune, run, space, scheduler, searcher, draw_seed(tune.seed)), place
 
 

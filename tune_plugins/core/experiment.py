@@ -64,7 +64,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.leases import reached
 from tune_plugins.core.lineage import Lineage
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
@@ -93,7 +93,7 @@ class Rules:
     """
 
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     required: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     trial_limit: int | None = None
@@ -102,7 +102,7 @@ class Rules:
     time_budget_s: float | None = None
     num_to_keep: int | None = None
     score_attribute: str | None = None
-    score_order: str = "max"
+    score_order: Mode = "max"
     max_resident_trials: int | None = None
     names: Names = field(default_factory=Names)
 

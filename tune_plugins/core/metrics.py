@@ -1,8 +1,13 @@
-"""Metrics in a result: how they are named and found."""
+"""Metrics in a result: how they are named, found and compared."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+Mode = Literal["min", "max"]
+"""Whether less or more of a metric is better."""
+Scope = Literal["last", "all", "avg", "last-5-avg", "last-10-avg"]
+"""By which of its values a trial is judged: the last one, the best it ever had, a mean."""
 
 
 def lookup(result: dict[str, Any], name: str, default: Any = None) -> Any:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tune_plugins.core.events import Command, DeleteCheckpoint
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial
 
 
@@ -21,7 +22,7 @@ class Retention:
 
     num_to_keep: int | None = None
     score_attribute: str | None = None
-    score_order: str = "max"
+    score_order: Mode = "max"
     _pins: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
     _doomed: dict[tuple[str, str], CheckpointRecord] = field(default_factory=dict, init=False)
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes, override_mistakes
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError
 
@@ -94,10 +94,10 @@ class TrialScheduler(metaclass=_Checked):
     """What a trial takes at its start; set before a run starts."""
 
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     time_attr: str = "training_iteration"
     seed: int = 0
-    _own: tuple[str | None, str | None] = (None, None)
+    _own: tuple[str | None, Mode | None] = (None, None)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -113,7 +113,7 @@ class TrialScheduler(metaclass=_Checked):
                 setattr(cls, name, value)
 
     def __init__(
-        self, metric: str | None = None, mode: str | None = None, time_attr: str = "training_iteration"
+        self, metric: str | None = None, mode: Mode | None = None, time_attr: str = "training_iteration"
     ) -> None:
         self.metric, self.mode, self.time_attr = metric, mode, time_attr
         self._own = metric, mode
@@ -127,7 +127,7 @@ class TrialScheduler(metaclass=_Checked):
         found.text("time_attr", self.time_attr, named)
         return found.found + override_mistakes("scheduler", self, TrialScheduler)
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Called once before the first trial of each run; a metric or mode set in the constructor wins.
 
         A scheduler may serve one run after another: forget here what an earlier one left behind.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
-SCOPES = ("last", "all", "avg", "last-5-avg", "last-10-avg")
-"""By which of its values a trial is judged."""
+from tune_plugins.core.metrics import Mode, Scope
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _WINDOWS = {"last": 1, "avg": None, "last-5-avg": 5, "last-10-avg": 10}
 
@@ -29,7 +30,7 @@ def finite(value: Any) -> float | None:
     return as_float if as_float is not None and math.isfinite(as_float) else None
 
 
-def scope_score(values: Sequence[Any], scope: str, mode: str, *, allow_infinite: bool = False) -> float | None:
+def scope_score(values: Sequence[Any], scope: Scope, mode: Mode, *, allow_infinite: bool = False) -> float | None:
     """What a trial with these values of a metric, in order, is judged by; None: it can never be best.
 
     A mean over a window that holds something unusable is unusable: a diverged trial must not win by what is left.
@@ -45,7 +46,7 @@ def scope_score(values: Sequence[Any], scope: str, mode: str, *, allow_infinite:
     return number(math.fsum(usable) / len(usable)) if all(map(math.isfinite, usable)) else number(sum(usable))
 
 
-def best_index(scores: Sequence[float | None], mode: str) -> int | None:
+def best_index(scores: Sequence[float | None], mode: Mode) -> int | None:
     """Index of the best score, the first of equals; None if there is none."""
     ranked = [(score if mode == "min" else -score, i) for i, score in enumerate(scores) if score is not None]
     return min(ranked)[1] if ranked else None

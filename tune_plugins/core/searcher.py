@@ -7,6 +7,7 @@ from enum import Enum
 from random import Random
 from typing import Any
 
+from tune_plugins.core.metrics import Mode
 from tune_plugins.space import Space
 
 __all__ = ["Searcher", "Signal"]
@@ -45,7 +46,7 @@ class Searcher(ABC):
     reads_results: bool = True
     space: Space
     metric: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     seed: int = 0
     num_samples: int = 1
 
@@ -55,7 +56,7 @@ class Searcher(ABC):
         if {"on_trial_result", "on_trial_complete"} & set(vars(cls)) and "reads_results" not in vars(cls):
             cls.reads_results = True
 
-    def setup(self, space: Space, *, metric: str | None, mode: str | None, seed: int, num_samples: int) -> None:
+    def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
         """Take the task of a run; called before anything else, once for each run.
 
         Raises:

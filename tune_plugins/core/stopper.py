@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tune_plugins.core.metrics import Mode
+
 __all__ = ["Stopper"]
 
 
@@ -18,7 +20,7 @@ class Stopper:
 
     reason: str = ""
 
-    def setup(self, *, metric: str | None, mode: str | None) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None) -> None:
         """Called before each run with the metric and mode of `TuneConfig`: forget earlier runs here."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
@@ -48,7 +48,10 @@ def draw_seed(seed: int | None) -> int:
     return secrets.randbelow(2**31) if seed is None else seed
 
 
-def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes) -> tuple[TrialScheduler, Searcher]:
+Algorithms: TypeAlias = tuple[TrialScheduler, Searcher]
+
+
+def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes) -> Algorithms:
     """Note all mistakes of the configuration; returns the scheduler and searcher that it names, or the defaults."""
     mistakes.found += tune.mistakes()
     mistakes.found += run.mistakes()

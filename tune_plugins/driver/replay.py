@@ -8,6 +8,7 @@ from typing import Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.driver.launch import carry_out
@@ -24,7 +25,7 @@ def replay(
     scheduler: TrialScheduler,
     *,
     metric: str | None,
-    mode: str | None,
+    mode: Mode | None,
     workers: int | None,
     seed: int,
 ) -> TemporaryFolder:

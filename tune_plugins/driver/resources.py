@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tune_plugins.arguments import is_finite
 
+Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 _ALIASES = {"cpu": "CPU", "gpu": "GPU", "CPU": "CPU", "GPU": "GPU"}
 
 
@@ -21,7 +22,7 @@ class PlacementGroupFactory:
     """
 
     bundles: Sequence[Mapping[str, float]]
-    strategy: str = "PACK"
+    strategy: Strategy = "PACK"
 
     @property
     def required_resources(self) -> dict[str, float]:
@@ -38,7 +39,7 @@ class Shape:
     """Resources of one trial in a form that can be compared: workers are shared by trials of one shape."""
 
     bundles: tuple[tuple[tuple[str, float], ...], ...]
-    strategy: str = "PACK"
+    strategy: Strategy = "PACK"
     total: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
@@ -47,7 +48,7 @@ class Shape:
         )
 
 
-ResourceRequest = Mapping[str, Any] | PlacementGroupFactory | None
+ResourceRequest = Mapping[str, float] | PlacementGroupFactory | None
 Resources = ResourceRequest | Callable[[dict[str, Any]], ResourceRequest]
 
 

@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, TypeAlias
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.driver.resources import Resources, shape_of
 from tune_plugins.trainable import Trainable
 
-__all__ = ["TrialFunction", "as_trial_function", "with_parameters", "with_resources"]
+__all__ = ["AnyTrainable", "TrialFunction", "as_trial_function", "with_parameters", "with_resources"]
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,16 @@ def resource_mistakes(resources: Any) -> list[str]:
     return []
 
 
-def as_trial_function(trainable: Any) -> TrialFunction:
+AnyTrainable: TypeAlias = Callable[Concatenate[Any, ...], Any] | type[Trainable] | TrialFunction
+"""What can be tuned: a function whose first argument is the config, a class, or either with what was said of it."""
+
+
+def as_trial_function(trainable: AnyTrainable) -> TrialFunction:
     """Whatever the user gave, as a `TrialFunction`."""
     return trainable if isinstance(trainable, TrialFunction) else TrialFunction(trainable)
 
 
-def with_resources(trainable: Any, resources: Resources) -> TrialFunction:
+def with_resources(trainable: AnyTrainable, resources: Resources) -> TrialFunction:
     """Say what one trial takes.
 
     Args:
@@ -144,7 +148,7 @@ def with_resources(trainable: Any, resources: Resources) -> TrialFunction:
     return replace(as_trial_function(trainable), resources=resources)
 
 
-def with_parameters(trainable: Any, **parameters: Any) -> TrialFunction:
+def with_parameters(trainable: AnyTrainable, **parameters: Any) -> TrialFunction:
     """Give large objects (data sets) to all trials as keyword arguments; each worker process loads them once.
 
     Args:

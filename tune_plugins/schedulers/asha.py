@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tune_plugins.arguments import Mistakes, is_finite
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers.rungs import KEEPS, PromotionRung, Rung
 
-VARIANTS = ("stopping", "promotion")
+Variant = Literal["stopping", "promotion"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 class ASHAScheduler(TrialScheduler):
@@ -56,14 +57,14 @@ class ASHAScheduler(TrialScheduler):
         self,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         max_t: float = 100,
         grace_period: float = 1,
         reduction_factor: float = 4,
         brackets: int = 1,
         stop_last_trials: bool = True,
         min_results_per_rung: int | None = None,
-        variant: str = "stopping",
+        variant: Variant = "stopping",
     ) -> None:
         super().__init__(metric=metric, mode=mode, time_attr=time_attr)
         self.max_t, self.grace_period, self.reduction_factor = max_t, grace_period, reduction_factor
@@ -105,7 +106,7 @@ class ASHAScheduler(TrialScheduler):
         found.one_of("variant", self.variant, VARIANTS)
         return found.found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Lay out the rungs of each bracket."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()

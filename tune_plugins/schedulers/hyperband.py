@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers.rungs import KEEPS, ceil, floor
@@ -126,7 +126,7 @@ class HyperBandScheduler(TrialScheduler):
         self,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         max_t: float = 81,
         reduction_factor: float = 3,
         stop_last_trials: bool = True,
@@ -154,7 +154,7 @@ class HyperBandScheduler(TrialScheduler):
         found.number("reduction_factor", self.reduction_factor, above=1, remedy=KEEPS)
         return found.found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Compute the sizes of the brackets."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()

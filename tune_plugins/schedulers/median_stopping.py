@@ -19,7 +19,7 @@ from sortedcontainers import SortedList
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial, TrialStatus
 from tune_plugins.schedulers.trajectories import Trajectories
@@ -60,7 +60,7 @@ class MedianStoppingRule(TrialScheduler):
         self,
         time_attr: str = "time_total_s",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         grace_period: float = 60.0,
         min_samples_required: int = 3,
         min_time_slice: float = 0,
@@ -93,7 +93,7 @@ class MedianStoppingRule(TrialScheduler):
         )
         return found.found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no trials."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision
 from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers.asha import ASHAScheduler
@@ -58,7 +58,7 @@ class MultiObjectiveASHA(ASHAScheduler):
     def __init__(
         self,
         metrics: Sequence[str],
-        modes: str | Sequence[str],
+        modes: Mode | Sequence[Mode],
         time_attr: str = "training_iteration",
         max_t: float = 100,
         grace_period: float = 1,

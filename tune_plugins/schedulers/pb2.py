@@ -15,6 +15,7 @@ from typing import Any
 
 from tune_plugins._imports import require
 from tune_plugins.arguments import is_finite
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers.explore import specs
 from tune_plugins.schedulers.pbt import Member, PopulationBasedTraining
@@ -41,7 +42,7 @@ class PB2(PopulationBasedTraining):
         self,
         time_attr: str = "time_total_s",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         perturbation_interval: float = 60.0,
         hyperparam_bounds: Mapping[str, Any] | None = None,
         quantile_fraction: float = 0.25,
@@ -76,7 +77,7 @@ class PB2(PopulationBasedTraining):
             ]
         return _bound_mistakes(bounds, "hyperparam_bounds")
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Look for scipy, so that it is not missed in the middle of a run.
 
         Raises:

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from tune_plugins.arguments import Mistakes, is_finite
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.errors import TuneError
@@ -73,7 +73,7 @@ class PopulationBasedTraining(TrialScheduler):
         self,
         time_attr: str = "time_total_s",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
         perturbation_interval: float = 60.0,
         burn_in_period: float = 0.0,
         hyperparam_mutations: Mapping[str, Any] | None = None,
@@ -100,7 +100,7 @@ class PopulationBasedTraining(TrialScheduler):
         self._planned = 0  # the round it was made for
         self._exploits = self._without_donor = 0
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no population."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()

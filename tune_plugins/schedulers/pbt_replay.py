@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import TuneError
@@ -166,7 +167,7 @@ class PopulationBasedTrainingReplay(TrialScheduler):
         self.schedule = policy if isinstance(policy, PBTSchedule) else PBTSchedule.load(policy)
         self._done: dict[str, int] = {}
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start at the first step of the schedule."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._done = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial
 from tune_plugins.schedulers.trajectories import Trajectories
@@ -49,7 +49,7 @@ class PercentileStopping(TrialScheduler):
         n_warmup_steps: float = 0,
         time_attr: str = "training_iteration",
         metric: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode, time_attr=time_attr)
         self.percentile, self.patience = percentile, patience
@@ -77,7 +77,7 @@ class PercentileStopping(TrialScheduler):
         found.number("n_warmup_steps", self.n_warmup_steps, least=0)
         return found.found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no trials."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
 
@@ -107,7 +107,7 @@ class ResourceChangingScheduler(TrialScheduler):
             found.found += [f"base_scheduler: {mistake}" for mistake in self.base.mistakes()]
         return found.found
 
-    def setup(self, *, metric: str | None, mode: str | None, seed: int) -> None:
+    def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Set the base scheduler up."""
         super().setup(metric=metric, mode=mode, seed=seed)
         self.base.cluster_resources, self.base.trial_resources = self.cluster_resources, self.trial_resources

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.space import Space
 
@@ -63,7 +64,7 @@ class BasicVariantGenerator(Searcher):
         self._point_sizes: list[int] = []
         self._total = 0
 
-    def setup(self, space: Space, *, metric: str | None, mode: str | None, seed: int, num_samples: int) -> None:
+    def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
         """See `Searcher.setup`.
 
         Raises:

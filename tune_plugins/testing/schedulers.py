@@ -45,6 +45,7 @@ from tune_plugins.core.events import (
     TrialPaused,
 )
 from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
 from tune_plugins.record.store import ExperimentStore
@@ -71,7 +72,7 @@ class _Training:
     Reports ``loss`` and ``cost``, of which less is better (more in mode "max": the same with the other sign).
     """
 
-    def __init__(self, mode: str, steps: int, faults: float) -> None:
+    def __init__(self, mode: Mode, steps: int, faults: float) -> None:
         self.sign, self.steps, self.faults = (1.0 if mode == "min" else -1.0), steps, faults
 
     def start(self, index: int, config: dict[str, Any], seed: int) -> Any:
@@ -171,7 +172,7 @@ class SchedulerConformance:
     def run(
         self,
         make: MakeScheduler | None,
-        mode: str = "min",
+        mode: Mode = "min",
         *,
         scheduler: TrialScheduler | None = None,
         trials: int | None = None,
@@ -393,7 +394,7 @@ def _tested(case: str, suite: type[SchedulerConformance]) -> str:
 
 def _experiment(
     scheduler: TrialScheduler,
-    mode: str,
+    mode: Mode,
     trials: int,
     seed: int,
     residents: int | None,

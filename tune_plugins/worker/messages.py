@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tune_plugins.core.leases import StopRule
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Lease
 
 
@@ -17,7 +18,7 @@ class CheckpointPolicy:
     frequency: int = 0
     at_end: bool | None = None
     score_attribute: str | None = None
-    score_order: str = "max"
+    score_order: Mode = "max"
 
 
 @dataclass(frozen=True)
