@@ -490,7 +490,7 @@ class _Port:
         fit.counts_epochs = False  # the session knows the iteration of the adopted state
         fit.call.forget_the_past()
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         fit = self.fit
         with hyper.ours():
             applied = set(self.callback.apply_config(fit.model, changed))
