@@ -2,112 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tune_plugins import session as tune_session
-from tune_plugins.errors import ArgumentError, Mistakes, WarmRestartNeeded
-from tune_plugins.integrations._metrics import check_metrics
-from tune_plugins.space.nested import flatten
+from tune_plugins.errors import WarmRestartNeeded
+from tune_plugins.integrations._adapter import Adapter
+from tune_plugins.integrations._metrics import Metrics, plain
 
 Postprocess = Callable[[dict[str, float]], Mapping[str, Any]]
 """Gets the metrics of a round and returns what to report."""
 
 
-@dataclass(slots=True)
-class SessionUse:
-    """What the fits of one trial have made of its session so far."""
+class BoostingAdapter(Adapter):
+    """Base of the callbacks of boosting libraries."""
 
-    session: tune_session.Session | None
-    reported: bool = False
-    """A fit has reported: later ones let the session count on."""
-    owned: bool = False
-    """A fit has taken the checkpoints: they belong to the first one that can have them."""
-    data: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
-    """Data sets of the fits, where the adapter notes them."""
+    def _set_up(self, metrics: Metrics, postprocess: Postprocess | None, **checkpoints: Any) -> None:
+        """Look at the arguments, those of `Adapter.set_up` among them."""
+        given: object = postprocess
+        mistakes = []
+        if given is not None and not callable(given):
+            mistakes.append(
+                f"results_postprocessing_fn: expected a function of the metrics dict, got {given!r}. "
+                "Leave it out to report the metrics as they are."
+            )
+        self._postprocess = postprocess
+        self.set_up(metrics=metrics, mistakes=mistakes, **checkpoints)
 
-
-_use = SessionUse(None)
-
-
-def use_of(session: tune_session.Session) -> SessionUse:
-    """The use that is made of this session; each entry into a training function has a session of its own."""
-    global _use
-    if _use.session is not session:
-        _use = SessionUse(session)
-    return _use
-
-
-def check_report_arguments(metrics: Any, postprocess: Any, mistakes: Mistakes) -> dict[str, str] | None:
-    """Look at the arguments that every callback has; returns `metrics` as {name to report: source}, None for all."""
-    if postprocess is not None and not callable(postprocess):
-        mistakes.add(
-            f"results_postprocessing_fn: expected a function of the metrics dict, got {postprocess!r}. "
-            "Leave it out to report the metrics as they are."
-        )
-    return check_metrics(metrics, mistakes)
-
-
-def check_checkpoint_arguments(filename: Any, frequency: Any, formats: Collection[str], mistakes: Mistakes) -> None:
-    """Look at the arguments that callbacks with checkpoints have; `formats` are the endings that a file may have."""
-    if not isinstance(filename, str) or Path(filename).name != filename or Path(filename).suffix not in formats:
-        endings = list(formats)
-        mistakes.add(
-            f"filename: expected a plain file name ending in {' or '.join(endings)}, got {filename!r}. "
-            f"Write e.g. 'model{endings[0]}'."
-        )
-    if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-        mistakes.add(
-            f"frequency: expected a number of rounds, 0 or more, got {frequency!r}. "
-            "Write 0 to save only when the tuning run asks for it."
-        )
-
-
-def refuse_second_reporter(where: str, callbacks: Collection[Any], kind: type) -> None:
-    """Raise ArgumentError if more than one callback of a fit reports."""
-    if sum(isinstance(callback, kind) for callback in callbacks) > 1:
-        raise ArgumentError(
-            where,
-            [
-                "callbacks: expected one callback that reports to the tuning run, got several, so that each "
-                "round would be reported more than once. Keep one of them."
-            ],
-        )
-
-
-def model_file(directory: str | Path, filename: str, *, where: str) -> str:
-    """Path of the model in the directory of a checkpoint.
-
-    Raises:
-        ArgumentError: there is no such file; names those there are.
-    """
-    path = os.path.join(directory, filename)
-    if os.path.isfile(path):
-        return path
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    there = sorted(name for name in names if not name.startswith("."))
-    found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
-    raise ArgumentError(
-        where,
-        [
-            f"filename: the checkpoint {str(directory)!r}, from which this trial is to go on, has no file "
-            f"{filename!r}; {found}. Give the callback the name under which the model was saved."
-        ],
-    )
-
-
-def callers() -> Iterator[FrameType]:
-    """Frames of the functions that called the one that asks, the nearest first."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+    def _processed(self, values: dict[str, float]) -> dict[str, Any]:
+        """What the user's function makes of the metrics of a round, as plain numbers."""
+        if self._postprocess is None:
+            return values
+        return plain(self._postprocess(values), where="results_postprocessing_fn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +79,7 @@ def live_parameters(
 
     Args:
         changed: new values by flat name.
-        before: the config so far.
+        before: the config so far, by flat name.
         used: the parameters that the training was given; None stands for one that was not.
         aliases: all names of a parameter, by each of them; only of parameters that may be changed.
 
@@ -166,16 +92,15 @@ def live_parameters(
     >>> live_parameters({"eta": 0.1}, {"eta": 0.3}, {"learning_rate": 0.03}, dict.fromkeys(eta, eta))
     {}
     """
-    old = flatten(before)
     found: dict[str, tuple[str, Any]] = {}
     for name, value in changed.items():
         names = aliases.get(name.rpartition("/")[2], ())
         # Another key of the config may be the one that the script reads.
-        rivals = [other for other in old if other != name and other.rpartition("/")[2] in names]
+        rivals = [other for other in before if other != name and other.rpartition("/")[2] in names]
         given = [alias for alias in names if used.get(alias) is not None]
-        if rivals or len(given) != 1 or name not in old:
+        if rivals or len(given) != 1 or name not in before:
             continue
-        now, then = used[given[0]], old[name]
+        now, then = used[given[0]], before[name]
         if type(now) is type(then) and type(value) is type(then) and now == then:
             found[name] = (given[0], value)
     return found

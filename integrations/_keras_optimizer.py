@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from tune_plugins.errors import WarmRestartNeeded
-from tune_plugins.space.nested import flatten
 
 LEARNING_RATE = ("learning_rate", "lr")
 """Last parts of the names of hyper-parameters that are taken for the learning rate."""
@@ -295,8 +294,3 @@ def _last(name: str) -> str:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the names that changes have."""
-    return flatten(config)

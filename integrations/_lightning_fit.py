@@ -327,7 +327,7 @@ class _Port:
     def load_state(self, directory: Path, iteration: int) -> None:
         self.fit.ranks.together("load", directory, iteration)
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         applied: set[str] = self.fit.ranks.together("apply", dict(changed), dict(self.fit.session.context.config))
         return applied
 

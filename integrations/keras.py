@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import ArgumentError, MissingDependencyError, Mistakes, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
-from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.errors import ArgumentError, MissingDependencyError, TuneError, WarmRestartNeeded
+from tune_plugins.integrations._adapter import Adapter, Fit, callers
+from tune_plugins.integrations._metrics import Metrics
 
 BACK_ENDS = ("torch", "jax", "tensorflow")
 
@@ -68,41 +66,15 @@ EVENTS: tuple[ReportEvent, ...] = get_args(ReportEvent)
 """When a result may be reported."""
 CheckpointEvent = Literal["epoch_end", "train_batch_end"]
 CHECKPOINT_EVENTS: tuple[CheckpointEvent, ...] = get_args(CheckpointEvent)
-SUFFIX = ".weights.h5"
 MODEL_CHECKPOINT_MEMORY = ("best", "_batches_seen_since_last_saving", "_last_batch_seen")
 
 
 @dataclass(slots=True)
-class _SessionUse:
-    """What the fits of one trial have made of its session so far."""
-
-    session: tune_session.Session | None
-    reported: bool = False
-    """A fit has begun: later ones let the session count on."""
-    owned: bool = False
-    """A fit has taken the checkpoints: they belong to the first one that can have them."""
-
-
-_use = _SessionUse(None)
-
-
-def _use_of(session: tune_session.Session) -> _SessionUse:
-    global _use
-    if _use.session is not session:
-        _use = _SessionUse(session)
-    return _use
-
-
-@dataclass(slots=True)
-class _Fit:
+class _Fit(Fit):
     """One call of `fit` inside a trial."""
 
-    session: tune_session.Session
-    model: Any
-    call: _FitCall
-    counts_epochs: bool
-    """`training_iteration` is the number of the epoch; otherwise the session counts."""
-    saves: bool
+    model: Any = None
+    call: _FitCall = field(default_factory=lambda: _FitCall())
     epoch: int = 0
     """Epochs that are complete."""
     batch: int = 0
@@ -118,10 +90,13 @@ class _Fit:
     """The script has set the learning rate in the course of the training whose state was adopted."""
     initial_epoch: tuple[Any] | None = None
     """What `model._initial_epoch` was, where it is to be put back."""
-    finished: bool = False
+
+    def learning_rate_is_assigned(self) -> bool:
+        """The script, or a callback of its own, sets the learning rate in the course of this training."""
+        return self.watch is not None and self.watch.assigned(self.model)
 
 
-class TuneReportCallback(keras.callbacks.Callback):
+class TuneReportCallback(keras.callbacks.Callback, Adapter):
     """Reports every epoch to the tuning run; saves no checkpoints.
 
     The names are those of Keras' own logs, e.g. ``loss``, ``accuracy``, ``val_loss``. `training_iteration` is the
@@ -141,19 +116,15 @@ class TuneReportCallback(keras.callbacks.Callback):
 
     def __init__(self, metrics: Metrics = None, report_metrics_on: ReportEvent = "epoch_end") -> None:
         super().__init__()
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, report_metrics_on, mistakes)
-        mistakes.raise_if_any()
+        self._set_up(report_metrics_on, metrics=metrics)
 
-    def _set_up(self, metrics: Any, report_metrics_on: Any, mistakes: Mistakes) -> None:
-        self._metrics = check_metrics(metrics, mistakes)
+    def _set_up(self, report_metrics_on: str, *, mistakes: Collection[str] = (), **common: Any) -> None:
         self._report_on = report_metrics_on
-        self._fit: _Fit | None = None
-        if report_metrics_on not in EVENTS:
-            mistakes.add(
-                f"report_metrics_on: expected {_listed(EVENTS)}, got {report_metrics_on!r}. "
-                "Leave it out to report every epoch."
-            )
+        wrong = (
+            f"report_metrics_on: expected {_listed(EVENTS)}, got {report_metrics_on!r}. "
+            "Leave it out to report every epoch."
+        )
+        self.set_up(mistakes=[*([wrong] if report_metrics_on not in EVENTS else []), *mistakes], **common)
         if report_metrics_on == "train_batch_end":
             # Set only where it is used: Keras reads the metrics back from the device after each batch for a
             # callback that has this method, and steps would no longer overlap.
@@ -163,33 +134,21 @@ class TuneReportCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Begin a fit; in a trial that is to go on from a checkpoint, load it."""
-        self._fit = None
-        session = tune_session.current()
-        if session is None:
+        call = _FitCall.running(self) if tune_session.current() is not None else _FitCall()
+        fit = self.begin_fit(_Fit, call.callbacks)
+        if fit is None:
             return
-        call = _FitCall.running(self)
-        self._refuse_second_reporter(call)
         if call.container is not None:
             # Last in a new list: Keras is in the middle of the old one.
-            others = [callback for callback in call.container.callbacks if callback is not self]
-            call.container.callbacks = [*others, self]
-        use = _use_of(session)
-        first, use.reported = not use.reported, True
-        owner = self._saves() and not use.owned
-        fit = _Fit(
-            session,
-            self.model,
-            call,
-            counts_epochs=first and session.start_checkpoint is None and self._report_on == "epoch_end",
-            saves=owner,
-        )
-        if owner:
-            use.owned = True
+            call.container.callbacks = [*(callback for callback in call.callbacks if callback is not self), self]
+        fit.model, fit.call = self.model, call
+        fit.counts = fit.counts and fit.session.start_checkpoint is None and self._report_on == "epoch_end"
+        if fit.port is not None:
             fit.base_learning_rates = hyper.learning_rates(fit.model)
-            if session.start_checkpoint is not None:
-                self._restore(fit, session.start_checkpoint)
+            if fit.start is not None:
+                with fit.start.as_directory() as directory:
+                    self._go_on(fit, directory)
             fit.watch = hyper.LearningRateWatch(fit.model)
-        self._fit = fit
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note where the training is."""
@@ -205,7 +164,7 @@ class TuneReportCallback(keras.callbacks.Callback):
         if fit.call.steps is not None and fit.batch >= fit.call.steps:
             fit.held = values
         else:
-            self._report(fit, values, offers_state=self._saves_on_batches())
+            self._report(fit, values, offers_state=self._checkpoint_on == "train_batch_end")
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Report an evaluation, if that is wanted."""
@@ -214,7 +173,6 @@ class TuneReportCallback(keras.callbacks.Callback):
         if (fit := self._fit) is not None:
             fit.held = self._values(logs, fit)
         elif (session := tune_session.current()) is not None:
-            _use_of(session).reported = True
             session.report(self._values(logs, None))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -233,31 +191,22 @@ class TuneReportCallback(keras.callbacks.Callback):
         if fit.model.stop_training or (fit.call.epochs is not None and epoch + 1 >= fit.call.epochs):
             # Now and not in `on_train_end`: there Keras has put averaged weights in place (use_ema), and others
             # their best ones (EarlyStopping), from which the training could not go on.
-            self._finish(fit)
+            self.finish_fit()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """End the fit."""
-        fit, self._fit = self._fit, None
-        if fit is not None:
+        if (fit := self._fit) is not None:
             _put_back_initial_epoch(fit)
-            self._finish(fit)
+            self.finish_fit()
             if fit.watch is not None:
                 fit.watch.end()
+        self._fit = None
 
     # --------------------------------------------------------------------------------------- reporting
 
     def _report(self, fit: _Fit, values: dict[str, Any], *, offers_state: bool) -> None:
-        iteration = fit.epoch if fit.counts_epochs else None
-        if self._send(fit, values, iteration, offers_state=offers_state) is tune_session.Verdict.STOP:
+        if self.send(values, fit.epoch, offers_state=offers_state):
             fit.model.stop_training = True
-
-    def _send(
-        self, fit: _Fit, values: dict[str, Any], iteration: int | None, *, offers_state: bool
-    ) -> tune_session.Verdict:
-        return fit.session.report(values, iteration=iteration)
-
-    def _finish(self, fit: _Fit) -> None:
-        """Nothing is left behind by a callback without checkpoints."""
 
     def _values(self, logs: Mapping[str, Any] | None, fit: _Fit | None) -> dict[str, Any]:
         """What is to be reported of Keras' logs, as plain numbers."""
@@ -269,35 +218,35 @@ class TuneReportCallback(keras.callbacks.Callback):
             by_epoch = self._report_on == "epoch_end"
             later = by_epoch and fit is not None and fit.call.validates_later(fit.epoch)
             if not (later and all(source.startswith("val_") for source in missing)):
-                select_metrics(
-                    wanted,
-                    logs,
-                    where=type(self).__name__,
-                    if_none="Compile the model with a loss or metrics.",
-                )
+                self.select(logs, "Compile the model with a loss or metrics.")
         return {name: _plain(logs[source]) for name, source in wanted.items() if source in logs}
-
-    def _refuse_second_reporter(self, call: _FitCall) -> None:
-        callbacks = call.container.callbacks if call.container is not None else ()
-        if sum(isinstance(callback, TuneReportCallback) for callback in callbacks) > 1:
-            raise ArgumentError(
-                type(self).__name__,
-                [
-                    "callbacks: expected one callback that reports to the tuning run, got several, so that each "
-                    "epoch would be reported more than once. Keep one of them."
-                ],
-            )
 
     # ------------------------------------------------------------------------------------- checkpoints
 
-    def _saves(self) -> bool:
-        return False
+    _checkpoint_on = "epoch_end"
 
-    def _saves_on_batches(self) -> bool:
-        return False
+    def _go_on(self, fit: _Fit, directory: str) -> None:
+        """Begin with the state of a checkpoint."""
+        fit.call.build(fit.model)
+        saved = self._load(fit, directory)
+        if fit.call.skip_backups():  # one that has had its turn may have set this: to begin in its epoch
+            fit.model._initial_epoch = None
+        if saved is not None:
+            fit.initial_epoch = (fit.model._initial_epoch,)
+            fit.model._initial_epoch = saved.epoch  # as Keras' BackupAndRestore does; `fit` reads it next
 
-    def _restore(self, fit: _Fit, checkpoint: Checkpoint) -> None:
-        """A callback without checkpoints has nothing to go on from."""
+    def _load(self, fit: _Fit, directory: str | Path) -> state_files.SavedState | None:
+        """Weights, optimizer variables and random states; what the script has set as learning rate stays in force."""
+        path = self.checkpoint_file(directory)
+        saved = state_files.SavedState.read(directory)
+        with hyper.ours():
+            state_files.load_weights(fit.model, path)
+        rates = fit.base_learning_rates
+        if saved is not None:
+            rates = hyper.rescaled(rates, saved.base_learning_rates, saved.learning_rates)
+            state_files.load_randomness(fit.model, saved, fit.call.loader)
+        hyper.set_learning_rates(fit.model, rates)
+        return saved
 
 
 class TuneReportCheckpointCallback(TuneReportCallback):
@@ -333,6 +282,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             file (it lists those there are).
     """
 
+    saves = True
+    endings = (".weights.h5",)
+
     def __init__(
         self,
         metrics: Metrics = None,
@@ -343,69 +295,30 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         checkpoint_at_end: bool = True,
     ) -> None:
         keras.callbacks.Callback.__init__(self)
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, report_metrics_on, mistakes)
-        self._checkpoint_on, self._filename = checkpoint_on, filename
-        self._frequency, self._at_end = frequency, checkpoint_at_end
+        self._checkpoint_on = checkpoint_on
+        mistakes = []
         if checkpoint_on not in CHECKPOINT_EVENTS:
-            mistakes.add(
+            mistakes.append(
                 f"checkpoint_on: expected {_listed(CHECKPOINT_EVENTS)}, got {checkpoint_on!r}. "
                 "Leave it out to save at the end of an epoch."
             )
         elif checkpoint_on == "train_batch_end" and report_metrics_on != "train_batch_end":
-            mistakes.add(
+            mistakes.append(
                 "checkpoint_on: got 'train_batch_end', but a checkpoint belongs to a report, and "
                 f"report_metrics_on is {report_metrics_on!r}. Set both to 'train_batch_end', or leave this one out."
             )
-        if not isinstance(filename, str) or Path(filename).name != filename or not filename.endswith(SUFFIX):
-            mistakes.add(
-                f"filename: expected a plain file name ending in {SUFFIX}, got {filename!r}. "
-                "Write e.g. 'model.weights.h5'."
-            )
-        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-            mistakes.add(
-                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
-                "Write 0 to save only when the tuning run asks for it."
-            )
-        mistakes.raise_if_any()
+        self._set_up(
+            report_metrics_on,
+            mistakes=mistakes,
+            metrics=metrics,
+            filename=filename,
+            frequency=frequency,
+            checkpoint_at_end=checkpoint_at_end,
+        )
 
-    def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
-        """Change hyper-parameters of the running training after another trial's state was adopted.
-
-        Called before the learning rate and attributes of the optimizer are dealt with: override it for names that
-        only your script knows. A name may be applied only if the result is what a training with the new value
-        from its beginning in this script would be; ``tune_plugins.get_context().config`` holds the old values.
-
-        Args:
-            model: the running one. What is built into its compiled training step takes no effect.
-            changed: new values by name; names of nested ones are joined by ``/``.
-
-        Returns:
-            The names that are applied, here none.
-
-        Raises:
-            WarmRestartNeeded: the training function is to be entered anew, and why.
-        """
-        return ()
-
-    def _saves(self) -> bool:
-        return True
-
-    def _saves_on_batches(self) -> bool:
-        return self._checkpoint_on == "train_batch_end"
-
-    def _send(
-        self, fit: _Fit, values: dict[str, Any], iteration: int | None, *, offers_state: bool
-    ) -> tune_session.Verdict:
-        port = _Port(self, fit) if fit.saves and offers_state else None
-        return fit.session.report(values, iteration=iteration, model=port, save_every=self._frequency)
-
-    def _finish(self, fit: _Fit) -> None:
-        if fit.saves and not fit.finished:
-            fit.finished = True
-            fit.session.finish(_Port(self, fit), at_end=self._at_end)
-
-    def _save(self, fit: _Fit, directory: Path) -> None:
+    def save_state(self, directory: Path) -> None:
+        """Write Keras' weights file and what that lacks."""
+        fit: _Fit = self._fit
         _sync(fit.model)
         state_files.save(
             fit.model,
@@ -414,50 +327,17 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             epoch=fit.epoch,
             batch=fit.batch,
             base_learning_rates=fit.base_learning_rates,
-            learning_rate_assigned=fit.watch is not None and fit.watch.assigned(fit.model),
+            learning_rate_assigned=fit.learning_rate_is_assigned(),
             loader=fit.call.loader,
         )
 
-    def _restore(self, fit: _Fit, checkpoint: Checkpoint) -> None:
-        with checkpoint.as_directory() as directory:
-            fit.call.build(fit.model)
-            saved = self._load(fit, directory)
-        if fit.call.skip_backups():  # one that has had its turn may have set this: to begin in its epoch
-            fit.model._initial_epoch = None
-        if saved is not None:
-            fit.initial_epoch = (fit.model._initial_epoch,)
-            fit.model._initial_epoch = saved.epoch  # as Keras' BackupAndRestore does; `fit` reads it next
-
-    def _load(self, fit: _Fit, directory: str | Path) -> state_files.SavedState | None:
-        """Weights, optimizer variables and random states; what the script has set as learning rate stays in force."""
-        path = os.path.join(directory, self._filename)
-        if not os.path.isfile(path):
-            raise ArgumentError(type(self).__name__, [_missing_file(directory, self._filename)])
-        saved = state_files.SavedState.read(directory)
-        with hyper.ours():
-            state_files.load_weights(fit.model, path)
-        rates = fit.base_learning_rates
-        if saved is not None:
-            rates = hyper.rescaled(rates, saved.base_learning_rates, saved.learning_rates)
-            state_files.load_randomness(fit.model, saved, fit.call.loader)
-        hyper.set_learning_rates(fit.model, rates)
-        return saved
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """See `tune_plugins.session.model_port.ModelPort`."""
-
-    callback: TuneReportCheckpointCallback
-    fit: _Fit
-
-    def save_state(self, directory: Path) -> None:
-        self.callback._save(self.fit, directory)
-
     def load_state(self, directory: Path, iteration: int) -> None:
-        fit = self.fit
-        if not os.path.isfile(os.path.join(directory, self.callback._filename)):
-            raise WarmRestartNeeded(_missing_file(directory, self.callback._filename))
+        """Make the running `fit` go on from a state that was saved at the end of the same epoch."""
+        fit: _Fit = self._fit
+        try:
+            self.checkpoint_file(directory)
+        except ArgumentError as error:
+            raise WarmRestartNeeded(error.mistakes[0]) from None
         saved = state_files.SavedState.read(directory)
         if saved is None:
             raise WarmRestartNeeded("the checkpoint holds weights alone: the training begins with its first epoch")
@@ -484,36 +364,42 @@ class _Port:
         fit.moved_learning_rate = own != fit.base_learning_rates or saved.learning_rates != saved.base_learning_rates
         fit.assigned_learning_rate = saved.learning_rate_assigned
         try:
-            self.callback._load(fit, directory)
+            self._load(fit, directory)
         except (TuneError, ValueError, KeyError) as error:  # Keras: ValueError, KeyError where a variable is missing
             first_line = str(error).strip().partition("\n")[0]
             raise WarmRestartNeeded(f"the donor's state does not fit the running model: {first_line}") from None
         fit.model.stop_training = False  # e.g. EarlyStopping had given up the state that is left behind
-        fit.counts_epochs = False  # the session knows the iteration of the adopted state
+        fit.counts = False  # the session knows the iteration of the adopted state
         fit.call.forget_the_past()
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
-        fit = self.fit
-        with hyper.ours():
-            applied = set(self.callback.apply_config(fit.model, changed))
-        left = {name: value for name, value in changed.items() if name not in applied}
-        config = hyper.flat(fit.session.context.config)
-        for name in hyper.learning_rate_names(left):
-            hyper.check_learning_rate(fit.model, name, config, fit.base_learning_rates, left[name])
-            assigned = fit.assigned_learning_rate or (fit.watch is not None and fit.watch.assigned(fit.model))
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """Change the learning rate and plain attributes of the only optimizer of `self.model`, the running model.
+
+        What is built into a compiled training step takes no effect any more. For overriding it see
+        `tune_plugins.integrations.Adapter.apply_config`.
+        """
+        fit: _Fit = self._fit
+        applied = set()
+        for name in hyper.learning_rate_names(changed):
+            hyper.check_learning_rate(fit.model, name, before, fit.base_learning_rates, changed[name])
+            assigned = fit.assigned_learning_rate or fit.learning_rate_is_assigned()
             if who := fit.call.sets_learning_rate(fit.moved_learning_rate, assigned):
                 raise WarmRestartNeeded(f"{name!r} cannot be changed in a running training: {who}")
             (base,), (current,) = fit.base_learning_rates, hyper.learning_rates(fit.model)
-            new = [float(left[name])]
+            new = [float(changed[name])]
             hyper.set_learning_rates(fit.model, new)
             fit.base_learning_rates = hyper.learning_rates(fit.model)  # as the optimizer rounds it
             if current != base:
                 hyper.set_learning_rates(fit.model, hyper.rescaled(new, [base], [current]))
             applied.add(name)
-        for name in left:
-            if name not in applied and hyper.set_attribute(fit.model, name, config, left[name]):
+        for name in changed:
+            if name not in applied and hyper.set_attribute(fit.model, name, before, changed[name]):
                 applied.add(name)
         return applied
+
+    def _together(self, method: str, *arguments: Any) -> Any:
+        with hyper.ours():  # what an `apply_config` of the script assigns is part of the exploit
+            return super()._together(method, *arguments)
 
 
 @dataclass(slots=True)
@@ -538,7 +424,7 @@ class _FitCall:
         """Find it among the callers."""
         params = callback.params or {}
         call = cls(epochs=params.get("epochs"), steps=params.get("steps"))
-        for frame in _callers():
+        for frame in callers():
             names = frame.f_code.co_varnames
             if call.container is None and frame.f_code.co_name == "on_train_begin":
                 caller = frame.f_locals.get("self")
@@ -616,6 +502,11 @@ class _FitCall:
         return ""
 
     @property
+    def callbacks(self) -> Collection[Any]:
+        """All of the fit."""
+        return self.container.callbacks if self.container is not None else ()
+
+    @property
     def loader(self) -> Any:
         """The DataLoader of torch that the data come from, or None."""
         adapter: Any = getattr(self.epoch_iterator, "data_adapter", None)
@@ -628,17 +519,16 @@ class _FitCall:
             moved: the learning rate in use is not the one that the script gave the optimizer.
             assigned: something in the script has set it, be it to the same value.
         """
-        callbacks = self.container.callbacks if self.container is not None else ()
-        if any(isinstance(callback, keras.callbacks.LearningRateScheduler) for callback in callbacks):
+        if any(isinstance(callback, keras.callbacks.LearningRateScheduler) for callback in self.callbacks):
             return "a LearningRateScheduler sets the learning rate, and may know the old value"
-        reduces = any(isinstance(callback, keras.callbacks.ReduceLROnPlateau) for callback in callbacks)
+        reduces = any(isinstance(callback, keras.callbacks.ReduceLROnPlateau) for callback in self.callbacks)
         if assigned or (moved and not reduces):
             return "something in the script sets the learning rate, and may know the old value"
         return ""
 
     def forget_the_past(self) -> None:
         """Let Keras' callbacks that compare with earlier epochs begin anew: those were of another state."""
-        for callback in self.container.callbacks if self.container is not None else ():
+        for callback in self.callbacks:
             if isinstance(callback, (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)):
                 callback.on_train_begin()
         for callback, memory in self.memories:
@@ -649,8 +539,7 @@ class _FitCall:
         for callback in self.later:
             if isinstance(callback, keras.callbacks.BackupAndRestore):
                 callback.on_train_begin = _skip_once(callback)
-        callbacks = self.container.callbacks if self.container is not None else ()
-        return any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks)
+        return any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in self.callbacks)
 
 
 def _skip_once(callback: Any) -> Callable[..., None]:
@@ -683,20 +572,3 @@ def _plain(value: Any) -> Any:
 
 def _listed(names: Collection[str]) -> str:
     return " or ".join(map(repr, names))
-
-
-def _missing_file(directory: str | Path, filename: str) -> str:
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    there = sorted(name for name in names if not name.startswith("."))
-    found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
-    return (
-        f"filename: the checkpoint {os.fspath(directory)!r}, from which this trial is to go on, has no file "
-        f"{filename!r}; {found}. Give the callback the name under which the weights were saved."
-    )
-
-
-def _callers() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

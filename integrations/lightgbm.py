@@ -18,26 +18,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import Mistakes, TrialRestarted, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._boosting import (
-    Course,
-    Postprocess,
-    callers,
-    check_checkpoint_arguments,
-    check_report_arguments,
-    live_parameters,
-    model_file,
-    moved_by_script,
-    refuse_second_reporter,
-    use_of,
-)
-from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
-from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.errors import TrialRestarted, TuneError, WarmRestartNeeded
+from tune_plugins.integrations._adapter import Fit, running_call
+from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
+from tune_plugins.integrations._metrics import Metrics
 
 require("lightgbm", extra="lightgbm", needed_by="tune_plugins.integrations.lightgbm")
 
@@ -53,7 +41,7 @@ _ResetParameter = type(reset_parameter())
 
 
 @dataclass(slots=True)
-class _Fit:
+class _Fit(Fit):
     """One call of `lightgbm.train` or `lightgbm.cv` inside a trial.
 
     The loop of LightGBM counts from `CallbackEnv.begin_iteration` of the script's own call. A model that is taken
@@ -61,10 +49,6 @@ class _Fit:
     would be told if the script had passed it as `init_model`.
     """
 
-    session: tune_session.Session
-    counts_rounds: bool = False
-    """`training_iteration` is the number of rounds done; otherwise the session counts."""
-    port: _Port | None = None
     stuck: str = ""
     """Why nothing can go on from a model of this training; the engine is then offered none before the end."""
     taken: bool = False
@@ -121,7 +105,11 @@ class _Fit:
         self.taken, self.begin, self.before, self.origin, self.done = True, begin, before, origin, 0
 
 
-class TuneReportCallback:
+_data_of: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Dataset]] = weakref.WeakKeyDictionary()
+"""Data sets that were used in a trial, by its session: they will be again if it is entered anew."""
+
+
+class TuneReportCallback(BoostingAdapter):
     """Reports every boosting round to the tuning run; saves no checkpoints.
 
     Keys are ``"<data>-<metric>"``, e.g. ``eval-auc`` for ``valid_names=["eval"]``. With `lightgbm.cv` each
@@ -141,16 +129,10 @@ class TuneReportCallback:
             lists those that do).
     """
 
-    def __init__(self, metrics: Metrics = None, results_postprocessing_fn: Postprocess | None = None) -> None:
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, results_postprocessing_fn, mistakes)
-        mistakes.raise_if_any()
+    order = -math.inf  # the first of all that are called before a round
 
-    def _set_up(self, metrics: Any, postprocess: Any, mistakes: Mistakes) -> None:
-        self.order = -math.inf  # the first of all that are called before a round
-        self._metrics = check_report_arguments(metrics, postprocess, mistakes)
-        self._postprocess: Postprocess | None = postprocess
-        self._fit: _Fit | None = None
+    def __init__(self, metrics: Metrics = None, results_postprocessing_fn: Postprocess | None = None) -> None:
+        self._set_up(metrics, results_postprocessing_fn)
 
     @property
     def before_iteration(self) -> bool:
@@ -167,7 +149,7 @@ class TuneReportCallback:
 
     def __call__(self, env: CallbackEnv) -> None:
         """What LightGBM calls before each round."""
-        fit = self._fit
+        fit: _Fit | None = self._fit
         if fit is None:
             if tune_session.current() is not None:
                 raise TuneError(
@@ -188,31 +170,46 @@ class TuneReportCallback:
 
     def _begin(self, call: _Call) -> None:
         """Look at a call of LightGBM before it has binned its data."""
-        self._fit = None
-        session = tune_session.current()
-        assert session is not None
-        refuse_second_reporter(type(self).__name__, call.callbacks, TuneReportCallback)
-        use = use_of(session)
-        first, use.reported = not use.reported, True
-        if first:
+        fit = self.begin_fit(_Fit, call.callbacks, savable=call.trains)
+        assert fit is not None
+        if fit.counts:
             _Loan.undo_all()  # an error may have ended a fit of an earlier trial where no callback sees it
-        fit = _Fit(session, origin=call.begin, begin=call.begin, before=call.begin, end=call.begin + call.rounds)
-        if call.trains and self._saves() and not use.owned:
-            use.owned = True
-            fit.port = self._port(fit)
-            fit.stuck = call.stuck(use.data)
+        fit.origin = fit.begin = fit.before = call.begin
+        fit.end = call.begin + call.rounds
+        used = _data_of.setdefault(fit.session, weakref.WeakSet())
+        if fit.port is not None:
+            fit.stuck = call.stuck(used)
             _Loan.take(call.data_sets)
-            if session.start_checkpoint is not None:
+            if fit.start is not None:
                 try:
-                    self._resume(fit, call, session.start_checkpoint)
+                    with fit.start.as_directory() as directory:
+                        self._go_on(fit, call, directory)
                 except BaseException:
                     self._leave(fit)
                     raise
-        use.data.update(call.data_sets)
+        used.update(call.data_sets)
         # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
-        fresh = session.start_checkpoint is not None and fit.before == 0
-        fit.counts_rounds = first and call.trains and not fresh
-        self._fit = fit
+        fresh = fit.session.start_checkpoint is not None and fit.before == 0
+        fit.counts = fit.counts and call.trains and not fresh
+
+    def _go_on(self, fit: _Fit, call: _Call, directory: str) -> None:
+        """Begin with the model of a checkpoint."""
+        given = call.predictor(self.checkpoint_file(directory))
+        rounds = given.current_iteration()
+        before = _rounds_done(directory, rounds)
+        if call.begin and call.begin >= rounds:
+            return  # the script has loaded the checkpoint itself
+        if fit.stuck:
+            raise TuneError(f"This trial is to go on from a checkpoint, and cannot: {fit.stuck}.")
+        fit.take(rounds, before, origin=call.begin)
+        try:
+            call.go_on_from(given, fit.end - before)
+        except LightGBMError as error:
+            raise TuneError(
+                "This trial is to go on from a checkpoint, for which LightGBM must predict the raw data of all data "
+                f"sets; one of them was binned before the training and has let go of them: {error} "
+                "Make it with Dataset(..., free_raw_data=False), or leave the binning to the training."
+            ) from error
 
     def _enter(self, fit: _Fit, env: CallbackEnv) -> None:
         """Before the first round: from now on the other callbacks are called by this one."""
@@ -228,8 +225,7 @@ class TuneReportCallback:
         call.after[:] = [self._after_round]
 
     def _after_round(self, env: CallbackEnv) -> None:
-        fit = self._fit
-        assert fit is not None
+        fit: _Fit = self._fit
         try:
             ended = self._end_of_round(fit, env)
         except TrialRestarted:
@@ -264,11 +260,11 @@ class TuneReportCallback:
         fit.done = env.iteration - fit.origin + 1
         complete = fit.before + fit.done >= fit.end
         fit.over = complete or ending is not None
-        iteration = fit.before + fit.done if fit.counts_rounds else None
-        stopped = self._send(fit, self._values(fit, results), iteration) is tune_session.Verdict.STOP
+        values = self._values(fit, results)
+        stopped = self.send(values, fit.before + fit.done, offers_state=not fit.stuck)
         if not (fit.over or stopped):
             return False
-        self._finish(fit)
+        self.finish_fit()
         if ending is not None:
             raise ending
         if env.iteration + 1 < env.end_iteration:
@@ -276,30 +272,13 @@ class TuneReportCallback:
             raise EarlyStopException(-1 if isinstance(env.model, Booster) else env.iteration, results)
         return True
 
-    def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        return fit.session.report(metrics, iteration=iteration)
-
-    def _finish(self, fit: _Fit) -> None:
-        """Nothing is left behind by a callback without checkpoints."""
-
-    def _saves(self) -> bool:
-        return False
-
-    def _port(self, fit: _Fit) -> _Port | None:
-        return None
-
-    def _resume(self, fit: _Fit, call: _Call, checkpoint: Checkpoint) -> None:
-        """Only a callback with checkpoints goes on from one."""
-
     def _values(self, fit: _Fit, results: Collection[Any]) -> dict[str, Any]:
         """The metrics of the newest round, as plain numbers."""
         numbers = [tuple(result) for result in results]
         if len(numbers) != fit.names:
             fit.series, fit.names = self._series(numbers), len(numbers)
         values = {name: float(numbers[index][part]) for name, index, part in fit.series}
-        if self._postprocess is None:
-            return values
-        return plain(self._postprocess(values), where="results_postprocessing_fn")
+        return self._processed(values)
 
     def _series(self, numbers: list[tuple[Any, ...]]) -> list[tuple[str, int, int]]:
         available: dict[str, tuple[int, int]] = {}
@@ -309,11 +288,9 @@ class TuneReportCallback:
             available[key] = (index, 2)
             if len(rest) > 2:
                 available[f"{key}-std"] = (index, 4)
-        selected = select_metrics(
-            self._metrics,
+        selected = self.select(
             available,
-            where=type(self).__name__,
-            if_none="Give the training a data set to evaluate on: valid_sets=[valid_set], "
+            "Give the training a data set to evaluate on: valid_sets=[valid_set], "
             "or eval_set=[(X, y)] in the scikit-learn estimators.",
         )
         return [(name, *available[source]) for name, source in selected.items()]
@@ -354,6 +331,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             binned before the training and has let go of its raw data.
     """
 
+    saves = True
+    endings = (".txt",)
+
     def __init__(
         self,
         metrics: Metrics = None,
@@ -362,66 +342,26 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         checkpoint_at_end: bool = True,
         results_postprocessing_fn: Postprocess | None = None,
     ) -> None:
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, results_postprocessing_fn, mistakes)
-        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
-        check_checkpoint_arguments(filename, frequency, (".txt",), mistakes)
-        mistakes.raise_if_any()
-
-    def _saves(self) -> bool:
-        return True
-
-    def _port(self, fit: _Fit) -> _Port:
-        return _Port(fit, self._filename, type(self).__name__)
-
-    def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        if fit.port is None or fit.stuck:
-            return fit.session.report(metrics, iteration=iteration)
-        return fit.session.report(metrics, iteration=iteration, model=fit.port, save_every=self._frequency)
-
-    def _finish(self, fit: _Fit) -> None:
-        if fit.port is not None:
-            fit.session.finish(fit.port, at_end=self._at_end)
-
-    def _resume(self, fit: _Fit, call: _Call, checkpoint: Checkpoint) -> None:
-        with checkpoint.as_directory() as directory:
-            given = call.predictor(model_file(directory, self._filename, where=type(self).__name__))
-            rounds = given.current_iteration()
-            before = _rounds_done(directory, rounds)
-        if call.begin and call.begin >= rounds:
-            return  # the script has loaded the checkpoint itself
-        if fit.stuck:
-            raise TuneError(f"This trial is to go on from a checkpoint, and cannot: {fit.stuck}.")
-        fit.take(rounds, before, origin=call.begin)
-        try:
-            call.go_on_from(given, fit.end - before)
-        except LightGBMError as error:
-            raise TuneError(
-                "This trial is to go on from a checkpoint, for which LightGBM must predict the raw data of all data "
-                f"sets; one of them was binned before the training and has let go of them: {error} "
-                "Make it with Dataset(..., free_raw_data=False), or leave the binning to the training."
-            ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """The running `lightgbm.train` as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
-
-    fit: _Fit
-    filename: str
-    where: str
-    """Name of the callback, for errors."""
+        self._set_up(
+            metrics,
+            results_postprocessing_fn,
+            filename=filename,
+            frequency=frequency,
+            checkpoint_at_end=checkpoint_at_end,
+        )
 
     def save_state(self, directory: Path) -> None:
-        fit = self.fit
-        fit.model.save_model(directory / self.filename, num_iteration=-1)
+        """Write the model in LightGBM's own format."""
+        fit: _Fit = self._fit
+        fit.model.save_model(directory / self._filename, num_iteration=-1)
         done = fit.before + fit.done
         if done != fit.model.current_iteration():
             (directory / _ROUNDS).write_text(json.dumps({"rounds": done}), encoding="utf-8")
 
     def load_state(self, directory: Path, iteration: int) -> None:
-        fit = self.fit
-        path = model_file(directory, self.filename, where=self.where)
+        """Make the Booster what `lightgbm.train` would begin with for the donor's model as `init_model`."""
+        fit: _Fit = self._fit
+        path = self.checkpoint_file(directory)
         call = _Call.running()
         if fit.over or call is None:
             raise WarmRestartNeeded("lightgbm.train has done its last round")
@@ -444,20 +384,23 @@ class _Port:
         fit.take(rounds, before, origin)
         self._become(call.booster())
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """Change parameters of the Booster (`self.model`) that the script passes as they stand in the config.
+
+        For overriding it see `tune_plugins.integrations.Adapter.apply_config`.
+        """
         call = _Call.running()
         if call is None:
-            return ()
-        config = self.fit.session.context.config
-        found = live_parameters(changed, config, call.params, _live(call.params.get("feature_pre_filter") is False))
-        if len(found) == len(changed):
+            return set()
+        found = live_parameters(changed, before, call.params, _live(call.params.get("feature_pre_filter") is False))
+        if found:
             call.params.update(found.values())
             self._become(call.booster())
-        return found
+        return found.keys()
 
     def _become(self, given: Booster) -> None:
         """Make the Booster that the user, `lightgbm.train` and all callbacks hold the given one."""
-        live = self.fit.model
+        live = self.model
         live.__dict__, given.__dict__ = given.__dict__, live.__dict__
 
 
@@ -534,11 +477,8 @@ class _Call:
     @classmethod
     def running(cls) -> _Call | None:
         """Find it among the callers; None if it is not there."""
-        frame: FrameType
-        for frame in callers():
-            if frame.f_code.co_name in ("train", "cv") and frame.f_globals.get("__name__") == "lightgbm.engine":
-                return cls(frame.f_code.co_name, frame.f_locals)
-        return None
+        frame = running_call("lightgbm.engine", "train", "cv")
+        return None if frame is None else cls(frame.f_code.co_name, frame.f_locals)
 
     @property
     def trains(self) -> bool:

@@ -467,7 +467,7 @@ class _Port:
     def load_state(self, directory: Path, iteration: int) -> None:
         self.state._on_all_ranks("_exploit", str(directory))
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         session = self.state._run.session
         assert session is not None
         applied: set[str] = self.state._on_all_ranks("_change", dict(changed), dict(session.context.config))

@@ -21,7 +21,7 @@ from weakref import WeakSet
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._boosting import callers, refuse_second_reporter
+from tune_plugins.integrations._adapter import callers
 from tune_plugins.integrations._metrics import Metrics, check_metrics, plain, select_metrics
 
 require("torch", extra="transformers", needed_by="tune_plugins.integrations.transformers")
@@ -117,7 +117,8 @@ class TuneReportCallback(TrainerCallback):
         fit = self._fit
         assert fit is not None
         where = type(self).__name__
-        refuse_second_reporter(where, fit.trainer.callback_handler.callbacks, TuneReportCallback)
+        if sum(isinstance(each, TuneReportCallback) for each in fit.trainer.callback_handler.callbacks) > 1:
+            raise ArgumentError(where, ["callbacks: expected one callback that reports to the tuning run, got several"])
         self._check(args, where)
         state.compute_steps(args, state.max_steps)  # those of this script, not of the checkpoint
         if fit.start is not None:
@@ -379,9 +380,8 @@ class _Port:
         trainer_state.load_live(fit.trainer, directory, fit.built, fit.session.context.trial_id)
         self.callback._note_history(fit)
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         fit = self.fit
-        before = fit.session.context.config
         applied = set(self.callback.apply_config(fit.trainer, changed))
         left = {name: value for name, value in changed.items() if name not in applied}
         optimizers, schedulers = trainer_state.parts(fit.trainer)

@@ -11,29 +11,16 @@ run the callbacks do nothing, so that the same script trains alone.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import Mistakes, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._boosting import (
-    Course,
-    Postprocess,
-    callers,
-    check_checkpoint_arguments,
-    check_report_arguments,
-    live_parameters,
-    model_file,
-    moved_by_script,
-    refuse_second_reporter,
-    use_of,
-)
-from tune_plugins.integrations._metrics import Metrics, plain, select_metrics
-from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.errors import TuneError, WarmRestartNeeded
+from tune_plugins.integrations._adapter import Fit, calling, running_call
+from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
+from tune_plugins.integrations._metrics import Metrics
 
 require("xgboost", extra="xgboost", needed_by="tune_plugins.integrations.xgboost")
 
@@ -51,15 +38,12 @@ __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
 
 @dataclass(slots=True)
-class _Fit:
+class _Fit(Fit):
     """One call of `xgboost.train` or `xgboost.cv` inside a trial."""
 
-    session: tune_session.Session
-    counts_rounds: bool
-    """`training_iteration` is the number of rounds of the model; otherwise the session counts."""
     end: int | None = None
     """Number of rounds of the model at which a continued training is complete."""
-    start: int = 0
+    begin: int = 0
     """Number of rounds of the model before the first of this call."""
     done: int = 0
     """Rounds of this call that are complete."""
@@ -70,7 +54,6 @@ class _Fit:
     """The last round is done: all that can follow is its report."""
     params: dict[str, Any] | None = None
     """Parameters that the model has been given by exploits, as changes to those of the call."""
-    port: _Port | None = None
     stuck: bool = False
     """Nothing can go on from a model of this training; the engine is then offered none before the end."""
     model: Any = None
@@ -81,7 +64,7 @@ class _Fit:
     """Number of histories when `series` was made."""
 
 
-class TuneReportCallback(TrainingCallback):
+class TuneReportCallback(TrainingCallback, BoostingAdapter):
     """Reports every boosting round to the tuning run; saves no checkpoints.
 
     Keys are ``"<data>-<metric>"``, e.g. ``eval-logloss`` for ``evals=[(dvalid, "eval")]``. With
@@ -104,48 +87,55 @@ class TuneReportCallback(TrainingCallback):
 
     def __init__(self, metrics: Metrics = None, results_postprocessing_fn: Postprocess | None = None) -> None:
         super().__init__()
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, results_postprocessing_fn, mistakes)
-        mistakes.raise_if_any()
-
-    def _set_up(self, metrics: Any, postprocess: Any, mistakes: Mistakes) -> None:
-        self._metrics = check_report_arguments(metrics, postprocess, mistakes)
-        self._postprocess: Postprocess | None = postprocess
-        self._fit: _Fit | None = None
+        self._set_up(metrics, results_postprocessing_fn)
 
     def before_training(self, model: Any) -> Any:
         """Begin a fit; in a trial that is to go on from a checkpoint, return the model of that."""
-        self._fit = None
-        session = tune_session.current()
-        if session is None:
-            return model
-        refuse_second_reporter(type(self).__name__, _callbacks(), TuneReportCallback)
         is_booster = isinstance(model, Booster)
-        use = use_of(session)
-        first, use.reported = not use.reported, True
-        owner = is_booster and self._saves() and not use.owned
-        end = None
-        if owner:
-            use.owned = True
-            model, end = self._begin(model, session.start_checkpoint)
+        fit = self.begin_fit(_Fit, _callbacks(), savable=is_booster)
+        if fit is None:
+            return model
+        if fit.start is not None:
+            with fit.start.as_directory() as directory:
+                model, fit.end = self._go_on(model, directory)
         # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
-        fresh = is_booster and session.start_checkpoint is not None and model.num_boosted_rounds() == 0
-        fit = self._fit = _Fit(session, counts_rounds=first and is_booster and not fresh, end=end)
-        if owner:
+        fresh = is_booster and fit.session.start_checkpoint is not None and model.num_boosted_rounds() == 0
+        fit.counts = fit.counts and is_booster and not fresh
+        if fit.port is not None:
             call = _TrainCall.find()
-            fit.port, fit.stuck = self._port(fit), call is not None and call.updates
+            fit.stuck = call is not None and call.updates
         return model
+
+    def _go_on(self, model: Booster, directory: str) -> tuple[Booster, int | None]:
+        """The model to train, and the number of rounds at which it is complete (None: as the script says)."""
+        call = _TrainCall.running()
+        if call.updates:
+            raise TuneError(
+                "This trial is to go on from a checkpoint, and cannot: with process_type='update', XGBoost goes "
+                "through the trees of `xgb_model` once, and a checkpoint has only those that it had come to. Let the "
+                "trial begin anew; or use TuneReportCallback, and load tune_plugins.get_checkpoint() yourself."
+            )
+        begun = model.num_boosted_rounds()
+        loaded = call.booster(self.checkpoint_file(directory))
+        if begun and begun >= loaded.num_boosted_rounds():
+            return model, None  # the script has loaded the checkpoint itself
+        for callback in _callbacks():
+            if callback is self:
+                break  # those behind see the model by themselves
+            if isinstance(callback, (EarlyStopping, TrainingCheckPoint)):
+                callback.before_training(loaded)  # they note at how many rounds the training begins
+        return loaded, begun + call.num_boost_round
 
     def before_iteration(self, model: Any, epoch: int, evals_log: TrainingCallback.EvalsLog) -> bool:
         """Report the round before this one; True if the training is to end here."""
-        fit = self._fit
+        fit: _Fit | None = self._fit
         if fit is None:
             return False
         if fit.model is None:
-            fit.start = model.num_boosted_rounds()
+            fit.begin = model.num_boosted_rounds()
         fit.model, fit.evals_log, fit.done = model, evals_log, epoch
         self._report(fit)
-        return fit.stopped or (fit.end is not None and fit.start + epoch >= fit.end)
+        return fit.stopped or (fit.end is not None and fit.begin + epoch >= fit.end)
 
     def after_iteration(self, model: Any, epoch: int, evals_log: TrainingCallback.EvalsLog) -> bool:
         """Note that the round is complete; never ends the training here."""
@@ -157,39 +147,21 @@ class TuneReportCallback(TrainingCallback):
 
     def after_training(self, model: Any) -> Any:
         """Report the last round and leave the last checkpoint."""
-        fit, self._fit = self._fit, None
-        if fit is None or fit.model is None:
-            return model
-        # `fit.model` holds all rounds; `model` may have been cut to the best ones by EarlyStopping(save_best=True).
-        # A callback that ends the training from `after_iteration` hides the last round from those behind it.
-        fit.done, fit.over = max(fit.done, fit.model.num_boosted_rounds() - fit.start), True
-        self._report(fit)
-        self._finish(fit)
+        fit: _Fit | None = self._fit
+        if fit is not None and fit.model is not None:
+            # `fit.model` holds all rounds; `model` may have been cut to the best ones by EarlyStopping(save_best=True).
+            # A callback that ends the training from `after_iteration` hides the last round from those behind it.
+            fit.done, fit.over = max(fit.done, fit.model.num_boosted_rounds() - fit.begin), True
+            self._report(fit)
+            self.finish_fit()
+        self._fit = None
         return model
 
     def _report(self, fit: _Fit) -> None:
         if fit.done <= fit.reported:
             return
         fit.reported = fit.done
-        metrics = self._values(fit)
-        iteration = fit.start + fit.done if fit.counts_rounds else None
-        fit.stopped = self._send(fit, metrics, iteration) is tune_session.Verdict.STOP
-
-    def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        return fit.session.report(metrics, iteration=iteration)
-
-    def _finish(self, fit: _Fit) -> None:
-        """Nothing is left behind by a callback without checkpoints."""
-
-    def _saves(self) -> bool:
-        return False
-
-    def _port(self, fit: _Fit) -> _Port | None:
-        return None
-
-    def _begin(self, model: Booster, checkpoint: Checkpoint | None) -> tuple[Booster, int | None]:
-        """The model to train, and the number of rounds at which it is complete (None: as the script says)."""
-        return model, None
+        fit.stopped = self.send(self._values(fit), fit.begin + fit.done, offers_state=not fit.stuck)
 
     def _values(self, fit: _Fit) -> dict[str, Any]:
         """The metrics of the newest round, as plain numbers."""
@@ -201,9 +173,7 @@ class TuneReportCallback(TrainingCallback):
         values = {
             name: float(history[-1]) if part < 0 else float(history[-1][part]) for name, history, part in fit.series
         }
-        if self._postprocess is None:
-            return values
-        return plain(self._postprocess(values), where="results_postprocessing_fn")
+        return self._processed(values)
 
     def _series(self, log: Mapping[str, Mapping[str, list[Any]]]) -> list[tuple[str, list[Any], int]]:
         available: dict[str, tuple[list[Any], int]] = {}
@@ -214,11 +184,9 @@ class TuneReportCallback(TrainingCallback):
                     available[key], available[f"{key}-std"] = (history, 0), (history, 1)
                 else:
                     available[key] = (history, -1)
-        selected = select_metrics(
-            self._metrics,
+        selected = self.select(
             available,
-            where=type(self).__name__,
-            if_none='Give the training a data set to evaluate on: evals=[(dvalid, "eval")], '
+            'Give the training a data set to evaluate on: evals=[(dvalid, "eval")], '
             "or eval_set=[(X, y)] in the scikit-learn estimators.",
         )
         return [(name, *available[source]) for name, source in selected.items()]
@@ -257,6 +225,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         TuneError: the trial is to go on from a checkpoint that was saved during ``process_type="update"``.
     """
 
+    saves = True
+    endings = (".ubj", ".json")
+
     def __init__(
         self,
         metrics: Metrics = None,
@@ -266,100 +237,58 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         results_postprocessing_fn: Postprocess | None = None,
     ) -> None:
         TrainingCallback.__init__(self)
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, results_postprocessing_fn, mistakes)
-        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
-        check_checkpoint_arguments(filename, frequency, _FORMATS, mistakes)
-        mistakes.raise_if_any()
-
-    def _saves(self) -> bool:
-        return True
-
-    def _port(self, fit: _Fit) -> _Port:
-        return _Port(fit, self._filename, type(self).__name__)
-
-    def _send(self, fit: _Fit, metrics: dict[str, Any], iteration: int | None) -> tune_session.Verdict:
-        if fit.port is None or fit.stuck:
-            return fit.session.report(metrics, iteration=iteration)
-        return fit.session.report(metrics, iteration=iteration, model=fit.port, save_every=self._frequency)
-
-    def _finish(self, fit: _Fit) -> None:
-        if fit.port is not None:
-            fit.session.finish(fit.port, at_end=self._at_end)
-
-    def _begin(self, model: Booster, checkpoint: Checkpoint | None) -> tuple[Booster, int | None]:
-        if checkpoint is None:
-            return model, None
-        call = _TrainCall.running()
-        if call.updates:
-            raise TuneError(
-                "This trial is to go on from a checkpoint, and cannot: with process_type='update', XGBoost goes "
-                "through the trees of `xgb_model` once, and a checkpoint has only those that it had come to. Let the "
-                "trial begin anew; or use TuneReportCallback, and load tune_plugins.get_checkpoint() yourself."
-            )
-        begun = model.num_boosted_rounds()
-        with checkpoint.as_directory() as directory:
-            loaded = call.booster(model_file(directory, self._filename, where=type(self).__name__))
-        if begun and begun >= loaded.num_boosted_rounds():
-            return model, None  # the script has loaded the checkpoint itself
-        for callback in _callbacks():
-            if callback is self:
-                break  # those behind see the model by themselves
-            if isinstance(callback, (EarlyStopping, TrainingCheckPoint)):
-                callback.before_training(loaded)  # they note at how many rounds the training begins
-        return loaded, begun + call.num_boost_round
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """The running `xgboost.train` as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
-
-    fit: _Fit
-    filename: str
-    where: str
-    """Name of the callback, for errors."""
+        self._set_up(
+            metrics,
+            results_postprocessing_fn,
+            filename=filename,
+            frequency=frequency,
+            checkpoint_at_end=checkpoint_at_end,
+        )
 
     def save_state(self, directory: Path) -> None:
-        self.fit.model.save_model(os.path.join(directory, self.filename))
+        """Write the model in XGBoost's own format."""
+        self.model.save_model(directory / self._filename)
 
     def load_state(self, directory: Path, iteration: int) -> None:
-        fit = self.fit
-        path = model_file(directory, self.filename, where=self.where)
+        """Make the Booster what `xgboost.train` would begin with for the donor's model as `xgb_model`."""
+        fit: _Fit = self._fit
+        path = self.checkpoint_file(directory)
         if fit.over:
             raise WarmRestartNeeded("xgboost.train has done its last round")
         call = _TrainCall.running()
         params = {**dict(call.params), **(fit.params or {})}
         if reason := _bound_to_its_loop(params):
             raise WarmRestartNeeded(reason)
-        end = fit.start + call.num_boost_round if fit.end is None else fit.end
+        end = fit.begin + call.num_boost_round if fit.end is None else fit.end
         # To ask the model itself would make XGBoost look at its parameters: gblinear takes no others after that.
-        rounds = iteration if fit.counts_rounds else Booster(model_file=path).num_boosted_rounds()
+        rounds = iteration if fit.counts else Booster(model_file=path).num_boosted_rounds()
         Course(end, call.num_boost_round - fit.done, fit.over).check(rounds, "xgboost.train")
-        start = rounds - fit.done
-        _begin_anew(_callbacks(), start, moved=start != fit.start)
+        begin = rounds - fit.done
+        _begin_anew(_callbacks(), begin, moved=begin != fit.begin)
         if params.get("booster") != "gblinear":  # which shows its defaults instead
             for name, now in _settings(fit.model).items():
                 if params.get(name) is not None and not _same_number(params[name], now):
                     raise moved_by_script(name, params[name], now)
-        fit.start, fit.end = start, end
+        fit.begin, fit.end = begin, end
         # The Booster that the user, `xgboost.train` and all callbacks hold becomes the one that `xgboost.train` makes
         # for `xgb_model`: random generator, parameters and cached predictions begin anew. `load_model` would leave
         # the generator as it is, and take the parameters away.
         live, given = fit.model, call.booster(path, fit.params)
         live.handle, given.handle = given.handle, live.handle
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
-        fit = self.fit
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """Change parameters of the Booster (`self.model`) that the script passes as they stand in the config.
+
+        For overriding it see `tune_plugins.integrations.Adapter.apply_config`.
+        """
+        fit: _Fit = self._fit
         used = {**dict(_TrainCall.running().params), **(fit.params or {})}
-        found = live_parameters(changed, fit.session.context.config, used, _LIVE)
-        if len(found) == len(changed):
-            new = dict(found.values())
+        found = live_parameters(changed, before, used, _LIVE)
+        if new := dict(found.values()):
             fit.model.set_param(new)
             fit.params = {**(fit.params or {}), **new}
-        return found
+        return found.keys()
 
-
-_FORMATS = (".ubj", ".json")
 
 # Parameters that a Booster reads in each round, by all their names. Those that the data, the form of the model or the
 # meaning of its metrics hang on (tree_method, max_bin, objective, num_class, seed, ...) are not among them.
@@ -463,11 +392,10 @@ class _TrainCall:
     @classmethod
     def find(cls) -> _TrainCall | None:
         """Find it among the callers; None if it is not there."""
-        for frame in callers():
-            if frame.f_code.co_name == "train" and frame.f_globals.get("__name__") == "xgboost.training":
-                given = frame.f_locals
-                return cls(given["params"], given["dtrain"], given["num_boost_round"], given["evals"] or ())
-        return None
+        if (frame := running_call("xgboost.training", "train")) is None:
+            return None
+        given = frame.f_locals
+        return cls(given["params"], given["dtrain"], given["num_boost_round"], given["evals"] or ())
 
     @classmethod
     def running(cls) -> _TrainCall:
@@ -498,9 +426,5 @@ class _TrainCall:
 
 def _callbacks() -> Collection[TrainingCallback]:
     """All callbacks of the fit that calls; empty if it is none of XGBoost's."""
-    for frame in callers():
-        if frame.f_globals.get("__name__") == "xgboost.callback":
-            caller = frame.f_locals.get("self")
-            if isinstance(caller, CallbackContainer):
-                return caller.callbacks
-    return ()
+    container = calling(CallbackContainer)
+    return () if container is None else container.callbacks

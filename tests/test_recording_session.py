@@ -32,7 +32,7 @@ class Model:
     def load_state(self, directory: Path, iteration: int) -> None:
         self.state = (directory / "state").read_text(encoding="utf-8")
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         self.lr = changed.get("lr", self.lr)
         return {"lr"} & set(changed)
 
@@ -159,3 +159,42 @@ def test_a_script_that_writes_into_its_config_is_entered_anew(tmp_path: Path, wr
     with pytest.raises(TrialRestarted, match=f"changed '{next(iter(write))}' in its own config"):
         session.report({}, model=Model())
     assert session.restarts and not session.exploits
+
+
+def test_checkpoints_belong_to_the_first_that_claims_them() -> None:
+    session: Session = RecordingSession()
+    assert not session.checkpoints_claimed and not session.has_reported
+    assert session.claim_checkpoints() and session.checkpoints_claimed
+    assert not session.claim_checkpoints()
+    session.report({})
+    assert session.has_reported
+    assert RecordingSession().claim_checkpoints()
+
+
+@pytest.mark.parametrize("returned", [None, "lr", ["lr", "unknown"], 3])
+def test_a_wrong_return_value_of_apply_config_is_named(returned: Any, tmp_path: Path) -> None:
+    class Wrong(Model):
+        def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+            return returned
+
+    (tmp_path / "state").write_text("y", encoding="utf-8")
+    exploit = Exploit(Checkpoint(tmp_path), 1, {"lr": 0.2})
+    session = RecordingSession(context=TrialContext(config={"lr": 0.1}), exploit_at={1: exploit})
+    with pytest.raises(TuneError, match=r"apply_config: expected the names that it has applied, some of 'lr', got"):
+        session.report({}, model=Wrong())
+
+
+def test_apply_config_is_told_the_old_config_by_flat_names(tmp_path: Path) -> None:
+    told = []
+
+    class Nested(Model):
+        def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+            told.append((dict(changed), dict(before)))
+            return changed
+
+    (tmp_path / "state").write_text("y", encoding="utf-8")
+    config = {"lr": 0.1, "net": {"width": 8, "drop": 0.1}}
+    exploit = Exploit(Checkpoint(tmp_path), 1, {"lr": 0.1, "net": {"width": 8, "drop": 0.2}})
+    session = RecordingSession(context=TrialContext(config=config), exploit_at={1: exploit})
+    session.report({}, model=Nested())
+    assert told == [({"net/drop": 0.2}, {"lr": 0.1, "net/width": 8, "net/drop": 0.1})]

@@ -690,10 +690,10 @@ def test_a_learning_rate_is_changed_in_place_again_and_again() -> None:
         fit(build(), TuneReportCheckpointCallback())
 
     class Own(TuneReportCheckpointCallback):
-        def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
-            copy.deepcopy(model.optimizer.learning_rate).assign(7.0)  # a copy is a variable of its own
-            model.optimizer.learning_rate = model.optimizer.learning_rate + 0.0
-            return ()
+        def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+            copy.deepcopy(self.model.optimizer.learning_rate).assign(7.0)  # a copy is a variable of its own
+            self.model.optimizer.learning_rate = self.model.optimizer.learning_rate + 0.0
+            return super().apply_config(changed, before)
 
     model = build()
     then = {i: Exploit(other.checkpoints[i], i, {"lr": 0.05 / i}) for i in (2, 3)}
@@ -867,13 +867,13 @@ def test_a_donor_of_another_architecture_enters_anew(changed: dict[str, Any], re
 @pytest.mark.one_back_end
 def test_a_script_says_what_else_can_be_changed() -> None:
     class Own(TuneReportCheckpointCallback):
-        def apply_config(self, model: Any, changed: Mapping[str, Any]) -> Collection[str]:
-            self.seen = dict(changed)
-            return ["noise"]
+        def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+            self.seen = changed, before
+            return {"noise", *super().apply_config(changed, before)}
 
     callback = Own()
     session = exploit(build(), {"lr": 0.1, "noise": 2}, config={"lr": 0.05, "noise": 1}, callback=callback)
-    assert callback.seen == {"lr": 0.1, "noise": 2} and len(session.exploits) == 1
+    assert callback.seen == ({"lr": 0.1, "noise": 2}, {"lr": 0.05, "noise": 1}) and len(session.exploits) == 1
 
 
 def test_all_optimizers_of_a_model_are_found() -> None:

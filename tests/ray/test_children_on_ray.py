@@ -30,7 +30,7 @@ class Model:
         step, learned = (directory / "state").read_text().split()
         self.step, self.learned = int(step), float(learned)
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         return changed if self.live else ()
 
 

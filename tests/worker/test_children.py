@@ -37,7 +37,7 @@ class Model:
             raise WarmRestartNeeded("its counter cannot be set")
         self.value = int((directory / "value").read_text())
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         return set(changed)
 
 
@@ -133,6 +133,20 @@ def test_trouble_with_saving_is_raised_in_the_child(capfd: pytest.CaptureFixture
     session = recording(save_at={1})
     assert run(session, loop, "fail") == 1
     assert "ValueError: the disk is full" in capfd.readouterr().err
+
+
+def claim(expected: bool) -> None:
+    session = tune_session.current()
+    assert session is not None
+    assert session.has_reported is session.checkpoints_claimed is not expected
+    assert session.claim_checkpoints() is expected and session.checkpoints_claimed
+    session.report({"claimed": expected})
+
+
+def test_checkpoints_belong_to_the_first_that_claims_them_in_whichever_process() -> None:
+    session = recording()
+    assert [run(session, claim, True), run(session, claim, False)] == [0, 0]
+    assert session.values("claimed") == [True, False] and not session.claim_checkpoints()
 
 
 def test_outside_a_trial_a_child_has_no_session() -> None:

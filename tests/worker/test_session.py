@@ -51,7 +51,7 @@ class Model:
     def load_state(self, directory: Path, iteration: int) -> None:
         self.loaded += 1
 
-    def apply_config(self, changed: Mapping[str, Any]) -> list[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
         return list(changed)
 
 
@@ -98,3 +98,12 @@ def test_what_a_function_returns_that_swallows_its_unwinding_does_not_count(sess
     with pytest.raises(TrialRestarted):
         session.report_returned({"test": 2.0})
     assert len(session.mail.results) == reported == 1
+
+
+def test_checkpoints_belong_to_the_first_that_claims_them(session: TrialSession) -> None:
+    assert not session.checkpoints_claimed and not session.has_reported
+    with ThreadPoolExecutor(8) as ranks:
+        assert sorted(ranks.map(lambda _: session.claim_checkpoints(), range(20))) == [False] * 19 + [True]
+    assert session.checkpoints_claimed
+    session.report({"loss": 1.0}, model=Model())
+    assert session.has_reported

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.contract import TrialContext, Verdict
-from tune_plugins.session.model_port import ModelPort
+from tune_plugins.session.model_port import ModelPort, names_applied
 from tune_plugins.session.values import plain
 
 
@@ -90,6 +90,20 @@ class ChildSession:
         """See `tune_plugins.session.Session.finish`."""
         self._ask("finish", {"at_end": at_end}, model)
 
+    @property
+    def has_reported(self) -> bool:
+        """See `tune_plugins.session.Session.has_reported`."""
+        return bool(self._ask("has_reported", {}, None))
+
+    @property
+    def checkpoints_claimed(self) -> bool:
+        """See `tune_plugins.session.Session.checkpoints_claimed`."""
+        return bool(self._ask("checkpoints_claimed", {}, None))
+
+    def claim_checkpoints(self) -> bool:
+        """See `tune_plugins.session.Session.claim_checkpoints`."""
+        return bool(self._ask("claim_checkpoints", {}, None))
+
     def raise_if_unwound(self) -> None:
         """See `tune_plugins.session.Session.raise_if_unwound`."""
         if self._unwound is not None:
@@ -112,7 +126,8 @@ class ChildSession:
                     method, given = value
                     try:
                         found = getattr(model, method)(*given)
-                        answer: tuple[str, Any] = ("done", list(found) if method == "apply_config" else None)
+                        applied = list(names_applied(found, given[0])) if method == "apply_config" else None
+                        answer: tuple[str, Any] = ("done", applied)
                     except WarmRestartNeeded as refusal:
                         answer = ("warm restart", str(refusal))
                     except Exception as error:

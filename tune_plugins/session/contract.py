@@ -74,6 +74,20 @@ class Session(Protocol):
     """Checkpoint to go on from, None for a fresh start."""
 
     @property
+    def has_reported(self) -> bool:
+        """Something was reported since the training function was entered: a fit that begins now lets the session count.
+
+        A training function may call `fit` several times, also of several frameworks. Only the first one can say by
+        its own counter which `training_iteration` it is at.
+        """
+        ...
+
+    @property
+    def checkpoints_claimed(self) -> bool:
+        """A fit has taken the checkpoints of the trial; see `claim_checkpoints`."""
+        ...
+
+    @property
     def stopped(self) -> type[TrialStopped]:
         """What `tune_plugins.report` raises in a loop written by hand after the verdict STOP."""
         ...
@@ -106,6 +120,15 @@ class Session(Protocol):
         Raises:
             TrialUnwound: the function is to be left at once (evicted, restarted), or a report follows
                 after the verdict was STOP.
+        """
+        ...
+
+    def claim_checkpoints(self) -> bool:
+        """Take the checkpoints of the trial for the fit that asks, which is told whether they are its own.
+
+        They belong to the first fit that can have them, in whichever process of the trial, until the function is
+        entered anew: it goes on from `start_checkpoint` and offers its model to `report` and `finish`. Later ones
+        do neither, and are repeated if the trial has to be resumed.
         """
         ...
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tune_plugins.errors import WarmRestartNeeded
+from tune_plugins.errors import TuneError, WarmRestartNeeded
+from tune_plugins.space.nested import flatten
 
 __all__ = ["ModelPort", "config_changes", "exploit_in_place"]
 
@@ -38,14 +39,15 @@ class ModelPort(Protocol):
         """
         ...
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         """Change hyper-parameters of the running training, after `load_state`.
 
         A name may be applied only where the result is what a training with the new config would be: an adapter
-        compares what the training uses now with the old config, ``get_context().config`` during this call.
+        compares what the training uses now with the old config.
 
         Args:
             changed: new values by name; names of nested ones are joined by ``/``.
+            before: the whole config up to now, by names of the same kind. A new name is not in it.
 
         Returns:
             The names that are applied. If one is missing, the function is entered anew, as after `load_state`.
@@ -63,7 +65,6 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
     ({'lr': 0.2}, ['net/depth'])
     """
     from tune_plugins.space.domains import matches
-    from tune_plugins.space.nested import flatten
 
     old, new = flatten(before), flatten(after)
     changed = {
@@ -72,6 +73,20 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
         if name not in old or not (old[name] is value or (type(old[name]) is type(value) and matches(old[name], value)))
     }
     return changed, [name for name in old if name not in new]
+
+
+def names_applied(returned: Any, changed: Mapping[str, Any], where: str = "") -> set[str]:
+    """What `apply_config` has returned, as a set.
+
+    Raises:
+        TuneError: it is no collection of names, or one of them has not changed.
+    """
+    if isinstance(returned, Collection) and not isinstance(returned, str) and set(returned) <= changed.keys():
+        return set(returned)
+    raise TuneError(
+        f"{where}apply_config: expected the names that it has applied, some of {_names(changed)}, got {returned!r}. "
+        "Return e.g. {'dropout'}, or set() if there are none."
+    )
 
 
 def exploit_in_place(
@@ -108,7 +123,7 @@ def exploit_in_place(
     if gone:
         raise WarmRestartNeeded(f"{_names(gone)} no longer exists in the new config")
     model.load_state(directory, iteration)
-    applied = set(model.apply_config(changed)) if changed else set()
+    applied = names_applied(model.apply_config(changed, flatten(before)), changed) if changed else set()
     if left := [name for name in changed if name not in applied]:
         raise WarmRestartNeeded(f"{_names(left)} cannot be changed in a running training")
     return f"state of iteration {iteration} loaded" + (f", {_names(changed)} applied" if changed else "")

@@ -79,6 +79,7 @@ class RecordingSession:
         finished: number of calls of `finish`.
         exploits: what was done in each exploit that was carried out inside the running training, in words.
         restarts: why an exploit could not be carried out there, one text each.
+        checkpoints_claimed: a fit has taken the checkpoints.
 
     Raises:
         ArgumentError: an argument is wrong.
@@ -143,6 +144,7 @@ class RecordingSession:
         self._unsaved_reports = 0
         self._stopped = False
         self._unwound: TrialUnwound | None = None
+        self.checkpoints_claimed = False
         self._before: tune_session.Session | None = None
 
     @property
@@ -231,6 +233,16 @@ class RecordingSession:
         if isinstance(own, dict):
             own.clear()
             own.update(exploit.config)
+
+    @property
+    def has_reported(self) -> bool:
+        """Something was reported; see `tune_plugins.session.Session.has_reported`."""
+        return bool(self.reports)
+
+    def claim_checkpoints(self) -> bool:
+        """True once; see `tune_plugins.session.Session.claim_checkpoints`."""
+        claimed, self.checkpoints_claimed = self.checkpoints_claimed, True
+        return not claimed
 
     def raise_if_unwound(self) -> None:
         """Raise again what has ended this attempt; see `tune_plugins.session.Session.raise_if_unwound`."""

@@ -93,7 +93,8 @@ def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> N
     elif isinstance(returned, dict):
         if session.end is None:
             session.report_returned(returned)
-    elif returned is not None and not session.has_reported:  # else it is what a script ends with: a model, a history
+    elif returned is not None and not session.has_reported and session.start_checkpoint is None:
+        # Else it is what a script ends with: a model, a history.
         raise TypeError(
             f"a trial function must return None or a dict of metrics, got {type(returned).__name__}: "
             f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."

@@ -84,10 +84,15 @@ def _serve(connection: Connection) -> None:
             try:
                 if session is not tune_session.current():
                     raise TrialStopped("the attempt that started this process is over")
+                answer: tuple[str, Any]
                 if call == "finish":
                     assert model is not None
                     session.finish(model, **arguments)
-                    answer: tuple[str, Any] = ("done", None)
+                    answer = ("done", None)
+                elif call == "claim_checkpoints":
+                    answer = ("done", session.claim_checkpoints())
+                elif call != "report":
+                    answer = ("done", getattr(session, call))
                 else:
                     path = arguments.pop("checkpoint")
                     checkpoint = None if path is None else Checkpoint(path)
@@ -116,8 +121,8 @@ class _RemoteModel:
     def load_state(self, directory: Path, iteration: int) -> None:
         self._ask("load_state", directory, iteration)
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
-        applied: list[str] = self._ask("apply_config", dict(changed))
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        applied: list[str] = self._ask("apply_config", dict(changed), dict(before))
         return applied
 
     def _ask(self, method: str, *arguments: Any) -> Any:

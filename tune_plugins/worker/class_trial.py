@@ -12,7 +12,6 @@ from typing import Any
 from tune_plugins import session as tune_session
 from tune_plugins.errors import TuneError, WarmRestartNeeded
 from tune_plugins.session import Session, Verdict
-from tune_plugins.space.nested import flatten
 from tune_plugins.trainable import Trainable
 
 STATE_FILE = "trainable.json"
@@ -134,14 +133,13 @@ class _Running:
         self.trainable._iteration = noted["iteration"] if iteration is None else iteration
         self.done = noted["done"]
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         name = type(self.trainable).__name__
         if not implements(type(self.trainable), "reset_config"):
             raise WarmRestartNeeded(f"{name} does not define reset_config")
-        before = tune_session.get_context().config
-        if new := set(changed) - set(flatten(before)):
+        if new := changed.keys() - before.keys():
             raise WarmRestartNeeded(f"{', '.join(map(repr, sorted(new)))} was not in the config before")
-        if not self.reset(_replaced(before, changed)):
+        if not self.reset(_replaced(tune_session.get_context().config, changed)):
             raise WarmRestartNeeded(f"{name}.reset_config returned False")
         return changed.keys()
 

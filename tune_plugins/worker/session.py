@@ -94,6 +94,7 @@ class TrialSession:
         self._save_error: BaseException | None = None
         self._saving: Future[None] | None = None
         self._unwound: TrialUnwound | None = None
+        self.checkpoints_claimed = False
         # time_total_s leaves out the time spent paused, and goes on where the checkpoint was taken.
         self._clock = time.perf_counter() - _elapsed_at(start)
 
@@ -141,8 +142,8 @@ class TrialSession:
 
     @property
     def has_reported(self) -> bool:
-        """Whether this attempt, or one before it that it goes on from, has reported anything."""
-        return bool(self._last) or self.start_checkpoint is not None
+        """See `tune_plugins.session.Session.has_reported`."""
+        return bool(self._last)
 
     def report_returned(self, metrics: Mapping[str, Any]) -> None:
         """What the function returned: added to its last result, or the only one if nothing was reported."""
@@ -216,6 +217,12 @@ class TrialSession:
             raise self._unwound
 
     # ----------------------------------------------------------------------------- checkpoints
+
+    def claim_checkpoints(self) -> bool:
+        """See `tune_plugins.session.Session.claim_checkpoints`."""
+        with self._ending:  # ranks of a training ask at the same time, each in a thread of its own
+            claimed, self.checkpoints_claimed = self.checkpoints_claimed, True
+        return not claimed
 
     def finish(self, model: ModelPort, *, at_end: bool) -> None:
         """See `tune_plugins.session.Session.finish`."""

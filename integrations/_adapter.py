@@ -1,0 +1,311 @@
+"""What all adapters stand on; public as `tune_plugins.integrations`, for adapters of frameworks of one's own.
+
+An adapter is a callback class of its framework that derives from `Adapter` as well. During a fit it does four things::
+
+    fit = self.begin_fit(Fit, callbacks)      # None outside a tuning run
+    if fit.start is not None: ...             # load that checkpoint and go on from it
+    if self.send(metrics, iteration): ...     # after each epoch or round; True: end by the framework's own mechanism
+    self.finish_fit()                         # the training has come to its end
+
+and it says how its running model is saved (`save_state`) and given another state (`load_state`) or other
+hyper-parameters (`apply_config`), by which the engine reaches it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from tune_plugins import session as tune_session
+from tune_plugins.errors import ArgumentError, Mistakes
+from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.session.model_port import ModelPort, names_applied
+
+F = TypeVar("F", bound="Fit")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Fit:
+    """One training call inside a trial. An adapter derives from it what else there is to know of a call."""
+
+    session: tune_session.Session
+    counts: bool = True
+    """`training_iteration` is what the framework counts; otherwise, behind an earlier fit, the session counts on."""
+    port: ModelPort | None = None
+    """How the engine reaches the training; None: the checkpoints are not this fit's."""
+    finished: bool = False
+    """The end was told after the last report."""
+
+    @property
+    def start(self) -> Checkpoint | None:
+        """The checkpoint that this fit is to go on from."""
+        return None if self.port is None else self.session.start_checkpoint
+
+
+class Adapter:
+    """Base of every callback that reports to a tuning run, beside the framework's own base class.
+
+    Attributes:
+        saves: the adapter offers checkpoints.
+        endings: that the name of its file may have; empty: any.
+        model: what is trained, during a fit; else None.
+        trainer: what trains it, during a fit, where the framework has such an object; else None.
+    """
+
+    saves: bool = False
+    endings: tuple[str, ...] = ()
+    _fit: Any = None
+
+    @property
+    def model(self) -> Any:
+        """What is trained, during a fit; else None."""
+        return getattr(self._fit, "model", None)
+
+    @property
+    def trainer(self) -> Any:
+        """What trains it, during a fit, where the framework has such an object; else None."""
+        return getattr(self._fit, "trainer", None)
+
+    # ----------------------------------------------------------------------------- the engine calls these
+
+    def save_state(self, directory: Path) -> None:
+        """Write everything from which the training can go on; see `tune_plugins.session.model_port.ModelPort`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define save_state")
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        """Make the running training go on from a saved state; see `tune_plugins.session.model_port.ModelPort`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define load_state")
+
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """Change hyper-parameters of the running training, after the state of another trial was loaded.
+
+        A callback changes by itself what its framework can change. Override this for what only your script knows; what
+        you need is in `self.model` (and `self.trainer`), and a name may be applied only where the result is that of a
+        training with the new value. For any other name the training function is entered anew::
+
+            class Callback(TuneReportCheckpointCallback):
+                def apply_config(self, changed, before):
+                    applied = set(super().apply_config(changed, before))
+                    if "dropout" in changed:
+                        self.model.dropout.p = changed["dropout"]
+                        applied.add("dropout")
+                    return applied
+
+        Args:
+            changed: new values by name; names of nested ones are joined by ``/``.
+            before: the whole config up to now, by names of the same kind.
+
+        Returns:
+            The names that are applied.
+
+        Raises:
+            WarmRestartNeeded: the training function is to be entered anew, and why.
+        """
+        return set()
+
+    # -------------------------------------------------------------------------- an adapter calls these
+
+    def set_up(
+        self,
+        *,
+        metrics: Metrics = None,
+        filename: str = "",
+        frequency: int = 0,
+        checkpoint_at_end: bool = True,
+        mistakes: Iterable[str] = (),
+    ) -> None:
+        """Look at the arguments that adapters have in common, and keep them; to be called by the constructor.
+
+        Args:
+            metrics: what to report: None for all, a name, several names, or {name to report: source}.
+            filename: name of the file in a checkpoint; empty for an adapter that has none.
+            frequency: save a checkpoint every so many reports; 0: only when the tuning run asks for one.
+            checkpoint_at_end: save one when the training ends.
+            mistakes: in the arguments that only this adapter has, one text each.
+
+        Raises:
+            ArgumentError: an argument is wrong; lists all mistakes.
+        """
+        found = Mistakes(type(self).__name__)
+        self._metrics = check_metrics(metrics, found)
+        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
+        if filename != "" and not self._is_file_name(filename):
+            ending = f" ending in {' or '.join(self.endings)}" if self.endings else ""
+            found.add(
+                f"filename: expected a plain file name{ending}, got {filename!r}. "
+                f"Write e.g. 'model{self.endings[0] if self.endings else '.ckpt'}'."
+            )
+        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
+            found.add(
+                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
+                "Write 0 to save only when the tuning run asks for it."
+            )
+        if not isinstance(checkpoint_at_end, bool):
+            found.add(f"checkpoint_at_end: expected True or False, got {checkpoint_at_end!r}.")
+        found.found += mistakes
+        found.raise_if_any()
+
+    def begin_fit(
+        self, kind: Callable[..., F], callbacks: Iterable[Any] = (), *, savable: bool = True, claim: bool = True
+    ) -> F | None:
+        """A training call begins: what it is to the trial, or None outside a tuning run.
+
+        Args:
+            kind: `Fit`, or a class derived from it.
+            callbacks: all of the call.
+            savable: this call has a model that can be saved and gone on from.
+            claim: take the checkpoints now. Otherwise the adapter claims them by ``fit.session.claim_checkpoints()``
+                when it knows that this call trains.
+
+        Raises:
+            ArgumentError: several of the callbacks report.
+        """
+        self._fit = None
+        session = tune_session.current()
+        if session is None:
+            return None
+        if sum(isinstance(callback, Adapter) for callback in callbacks) > 1:
+            raise ArgumentError(
+                type(self).__name__,
+                [
+                    "callbacks: expected one callback that reports to the tuning run, got several, so that "
+                    "everything would be reported more than once. Keep one of them."
+                ],
+            )
+        owns = self.saves and savable and (session.claim_checkpoints() if claim else not session.checkpoints_claimed)
+        self._fit = kind(session, counts=not session.has_reported, port=_Port(self) if owns else None)
+        fit: F = self._fit
+        return fit
+
+    def send(self, metrics: Mapping[str, Any], iteration: int | None = None, *, offers_state: bool = True) -> bool:
+        """Report a result; True if the training is to end now.
+
+        An exploit happens in here: the state and the config may be others when this returns.
+
+        Args:
+            metrics: names and plain values.
+            iteration: what the framework counts; None: the session counts.
+            offers_state: the state is one that can be saved, and another one can be taken over.
+        """
+        fit: Fit = self._fit
+        fit.finished = False
+        verdict = fit.session.report(
+            metrics,
+            iteration=iteration if fit.counts else None,
+            model=fit.port if offers_state else None,
+            save_every=self._frequency,
+        )
+        return verdict is tune_session.Verdict.STOP
+
+    def finish_fit(self) -> None:
+        """The training has come to its end, also after a stop: leave the last checkpoint. Once is enough."""
+        fit: Fit | None = self._fit
+        if fit is not None and fit.port is not None and not fit.finished:
+            fit.finished = True
+            fit.session.finish(fit.port, at_end=self._at_end)
+
+    def select(self, available: Iterable[str], if_none: str = "") -> dict[str, str]:
+        """{name to report: name in the framework} of the metrics asked for.
+
+        Args:
+            available: the names that the framework gives.
+            if_none: what the user can do where it gives none.
+
+        Raises:
+            ArgumentError: a name is not among them; lists those there are.
+        """
+        return select_metrics(self._metrics, available, where=type(self).__name__, if_none=if_none)
+
+    def checkpoint_file(self, directory: str | Path) -> str:
+        """Path of the adapter's file in the directory of a checkpoint.
+
+        Raises:
+            ArgumentError: there is no such file; names those there are.
+        """
+        remedy = "Give the callback the name under which it was saved."
+        return existing_file(directory, self._filename, where=type(self).__name__, argument="filename", remedy=remedy)
+
+    def _together(self, method: str, *arguments: Any) -> Any:
+        """Call a method for the engine; an adapter of a distributed training does so on all ranks."""
+        return getattr(self, method)(*arguments)
+
+    def _is_file_name(self, name: Any) -> bool:
+        if not isinstance(name, str) or Path(name).name != name:
+            return False
+        return not self.endings or (name.endswith(self.endings) and name not in self.endings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """The running training as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
+
+    adapter: Adapter
+
+    def save_state(self, directory: Path) -> None:
+        self.adapter._together("save_state", directory)
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        self.adapter._together("load_state", directory, iteration)
+
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        returned = self.adapter._together("apply_config", dict(changed), dict(before))
+        return names_applied(returned, changed, f"{type(self.adapter).__name__}.")
+
+
+def existing_file(directory: str | Path, name: str, *, where: str, argument: str, remedy: str) -> str:
+    """Path of a file in the directory of a checkpoint.
+
+    Args:
+        directory: of the checkpoint.
+        name: of the file.
+        where: name of the adapter, for the error.
+        argument: of the adapter, which is at fault if there is no such file.
+        remedy: what to do then.
+
+    Raises:
+        ArgumentError: there is no such file; names those there are.
+    """
+    path = os.path.join(directory, name)
+    if os.path.isfile(path):
+        return path
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    there = sorted(name for name in names if not name.startswith("."))
+    found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
+    raise ArgumentError(
+        where,
+        [
+            f"{argument}: the checkpoint {os.fspath(directory)!r}, from which this trial is to go on, has no file "
+            f"{name!r}; {found}. {remedy}"
+        ],
+    )
+
+
+def callers() -> Iterator[FrameType]:
+    """Frames of the functions that called the one that asks, the nearest first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def running_call(module: str, *functions: str) -> FrameType | None:
+    """The nearest call of one of the functions of a module among the callers."""
+    for frame in callers():
+        if frame.f_code.co_name in functions and frame.f_globals.get("__name__") == module:
+            return frame
+    return None
+
+
+def calling(kind: type[T]) -> T | None:
+    """The nearest object of a class that a method among the callers belongs to."""
+    for frame in callers():
+        if isinstance(caller := frame.f_locals.get("self"), kind):
+            return caller
+    return None
