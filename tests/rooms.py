@@ -73,7 +73,7 @@ ROOMS = (
     Room(
         "config",
         "what a user sets",
-        ("arguments", "core", "search", "stoppers", "record", "callbacks"),
+        ("arguments", "core", "stoppers", "record", "callbacks"),
     ),
     Room("display", "what people see of a run", ("core", "callbacks", "config"), ("rich",)),
     Room(

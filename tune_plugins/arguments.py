@@ -24,6 +24,7 @@ from tune_plugins.errors import ArgumentError
 __all__ = [
     "Mistakes",
     "did_you_mean",
+    "is_callable",
     "is_finite",
     "is_number",
     "is_whole",
@@ -45,6 +46,11 @@ def is_finite(value: Any) -> bool:
 def is_whole(value: object) -> bool:
     """A whole number of Python or NumPy; True and False are none, nor is 3.0."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_callable(value: Any, arguments: int | None = None) -> bool:
+    """Something that can be called, with so many arguments by position where that is said."""
+    return callable(value) and (arguments is None or _takes(value, arguments))
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -172,7 +178,7 @@ class Mistakes:
         self, name: str, value: Any, what: str, *, arguments: int | None = None, none: bool = False, remedy: str = ""
     ) -> bool:
         """A function; `what` says of what, and what it returns; `arguments`: how many it will be called with."""
-        right = (none and value is None) or (callable(value) and (arguments is None or _takes(value, arguments)))
+        right = (none and value is None) or is_callable(value, arguments)
         return self.check(right, name, f"a function {what}", value, remedy)
 
 

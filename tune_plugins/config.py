@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, override_mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.core.searcher import Searcher
 from tune_plugins.record.names import check_name
 from tune_plugins.stoppers import StopCondition, stop_mistakes
 
 if TYPE_CHECKING:
     from tune_plugins.core.trial import Trial
-    from tune_plugins.search import Searcher
 
 
 def default_storage_path() -> str:
@@ -126,8 +126,10 @@ class TuneConfig:
         found.metric("metric", self.metric, none=True, remedy="Leave it out for none.")
         if found.mode("mode", self.mode, none=True) and self.metric is not None and self.mode is None:
             found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
-        if self.search_alg is not None and not callable(getattr(self.search_alg, "suggest", None)):
-            found.add(f"search_alg: expected a tune_plugins.search.Searcher, got {self.search_alg!r}.")
+        if self.search_alg is not None:
+            right = callable(getattr(self.search_alg, "suggest", None))
+            if found.check(right, "search_alg", "a tune_plugins.search.Searcher", self.search_alg):
+                found.found += override_mistakes("search_alg", self.search_alg, Searcher)
         if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):
             found.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {self.scheduler!r}.")
         found.whole("num_samples", self.num_samples, least=1, remedy="Give the number of configurations to try.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sortedcontainers import SortedList
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.arguments import Mistakes, is_finite, is_number
+from tune_plugins.arguments import Mistakes, is_callable, is_finite, is_number, override_mistakes
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.stopper import Stopper
 
@@ -322,9 +322,11 @@ def stop_mistakes(stop: Any) -> list[str]:
                     found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
                 elif key not in _COUNTED and thresholds.setdefault(key, value) != value:
                     found.append(f"stop: two thresholds for {key!r}, {thresholds[key]!r} and {value!r}. Leave one out.")
-        elif not callable(part):
+        elif isinstance(part, Stopper):
+            found += override_mistakes("stop", part, Stopper)
+        elif isinstance(part, type) or not is_callable(part, 2):
             found.append(
-                "stop: expected a dict of metric: threshold, a callable (trial_id, result) -> bool, a Stopper or a "
+                "stop: expected a dict of metric: threshold, a function (trial_id, result) -> bool, a Stopper or a "
                 f"list of these, got {part!r}."
             )
     return found

