@@ -60,3 +60,13 @@ def with_transformers(config: dict[str, Any], model: Any, arguments: transformer
 
 
 tune.Tuner(tune.with_parameters(with_xgboost, data=None), param_space={"eta": tune.loguniform(1e-3, 1.0)})
+
+# By its full name, or by another one.
+import tune_plugins.integrations.torch
+
+tune_plugins.integrations.torch.TrainState(filename="state.pt")
+tune_torch.TrainState(filename="state.pt")
+names: list[str] = ["loss"]
+renamed: dict[str, str] = {"loss": "train-logloss"}
+TuneReportCallback(names)
+TuneReportCallback(renamed)

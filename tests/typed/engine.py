@@ -187,6 +187,22 @@ tune.simulate(lambda config: tune.Curve([3.0, 2.0]), cluster=tune.SimulatedClust
 tune.simulate(lambda config: "curve")  # wrong
 
 
+# ------------------------------------------------------------------------------- values with a type of their own
+
+# A dict of something narrower than what is asked for; dicts are invariant, mappings are not.
+resources: dict[str, int] = {"cpu": 2}
+thresholds: dict[str, int] = {"training_iteration": 10}
+domains: dict[str, Float] = {"lr": tune.uniform(0, 1)}
+measured: dict[str, float] = {"loss": 1.0}
+rules: list[TrialPlateauStopper] = [TrialPlateauStopper("loss")]
+callbacks: list[tune.Callback] = []
+tune.with_resources(train, resources)
+tune.RunConfig(stop=thresholds, callbacks=callbacks)
+tune.RunConfig(stop=rules)
+tune.Tuner(train, param_space=domains)
+PopulationBasedTraining(hyperparam_mutations=domains)
+tune.report(measured)
+
 # ------------------------------------------------------------------------------- a mode that is not written down
 
 
