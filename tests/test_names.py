@@ -13,12 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import blocks, pages
 from test_docs import load
 
 import tune_plugins as tune
 from tune_plugins.space import FUNCTIONS
-
-PAGES = ("README.md", "docs/*.md", "docs/*/*.md", "examples/*.py")
 
 
 def names_for_checkers(path: Path) -> set[str]:
@@ -62,16 +61,14 @@ def test_every_public_module_lists_its_names(adapters: bool) -> None:
 @pytest.mark.slow
 def test_what_the_pages_import_is_public(repository: Path) -> None:
     found = set()
-    for pattern in PAGES:
-        for path in repository.glob(pattern):
-            text = path.read_text(encoding="utf-8")
-            code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)) if path.suffix == ".md" else text
-            top = re.search(r"^import tune_plugins as tune$", code, re.M)
-            for node in ast.walk(ast.parse(code)):
-                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tune_plugins"):
-                    found |= {(node.module, alias.name) for alias in node.names}
-                elif top and isinstance(node, ast.Attribute) and ast.unparse(node.value) == "tune":
-                    found.add(("tune_plugins", node.attr))
+    examples = [path.read_text(encoding="utf-8") for path in (repository / "examples").glob("*.py")]
+    for code in ["\n".join(parts) for parts in (*pages().values(), blocks(repository / "README.md"))] + examples:
+        top = re.search(r"^import tune_plugins as tune$", code, re.M)
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tune_plugins"):
+                found |= {(node.module, alias.name) for alias in node.names}
+            elif top and isinstance(node, ast.Attribute) and ast.unparse(node.value) == "tune":
+                found.add(("tune_plugins", node.attr))
     assert len(found) > 30
     wrong = {(m, n) for m, n in found if n not in dir(importlib.import_module(m)) and not has_module(f"{m}.{n}")}
     assert wrong == set()
@@ -124,8 +121,9 @@ def test_python_adds_nothing_to_what_is_said() -> None:
 
 def test_a_framework_that_is_there_but_not_imported() -> None:
     code = "import tune_plugins as tune\ntune.integrations.xgboost"
+    said = "Import it first: from tune_plugins.integrations import xgboost as tune_xgboost"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
-    assert done.stderr.splitlines()[-1].endswith("Import it first: import tune_plugins.integrations.xgboost")
+    assert done.stderr.splitlines()[-1].endswith(said)
 
 
 def test_tools_may_ask_for_what_is_not_there() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import blocks
 
 HEAVY = {"ray", "torch", "pandas", "pyarrow", "numpy", "scipy", "fsspec", "rich", "matplotlib"} | {
     *("xgboost", "lightgbm", "lightning", "pytorch_lightning", "keras", "tensorflow", "jax", "sklearn", "optuna")
@@ -45,19 +46,6 @@ def run(*command: str | Path, cwd: Path, **env: str) -> str:
 @pytest.fixture(scope="session")
 def project(repository: Path) -> dict[str, Any]:
     return tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-
-
-@pytest.fixture(scope="session")
-def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy so that nothing left over in build/ gets into it."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(repository / name, source)
-    for name in ("tune_plugins", "integrations"):
-        shutil.copytree(repository / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, source, cwd=source)
-    (built,) = out.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="session")
@@ -89,10 +77,6 @@ def project_files(repository: Path) -> Iterator[Path]:
     for path in paths:
         if path.is_file() and path.suffix not in {".png", ".ubj", ".gz", ".zip", ".db"}:
             yield path
-
-
-def code_blocks(markdown: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", markdown, re.M | re.S)
 
 
 # ------------------------------------------------------------------------------------------ the wheel
@@ -206,9 +190,9 @@ def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_readme_code_runs(repository: Path, tmp_path: Path) -> None:
-    blocks = code_blocks((repository / "README.md").read_text(), "python")
-    assert blocks
-    (tmp_path / "readme.py").write_text("\n".join(blocks))
+    code = blocks(repository / "README.md")
+    assert code
+    (tmp_path / "readme.py").write_text("\n".join(code))
     run(sys.executable, "readme.py", cwd=tmp_path)
 
 

@@ -28,7 +28,7 @@ _NAME = "simulation"
 
 
 def simulate(
-    training: SimulatedTraining | Callable[[dict[str, Any]], Curve | Iterable[float]],
+    training: SimulatedTraining | Callable[[dict[str, Any]], Curve | Iterable[float | Mapping[str, Any]]],
     *,
     param_space: Mapping[str, Any] | None = None,
     tune_config: TuneConfig | None = None,
@@ -93,7 +93,7 @@ def simulate(
     return ResultGrid(folder.path, keeper=folder)
 
 
-def _as_curves(function: Callable[[dict[str, Any]], Any]) -> Callable[[int, dict[str, Any]], Curve]:
+def _as_curves(function: Callable[[dict[str, Any]], Curve | Iterable[Any]]) -> Callable[[int, dict[str, Any]], Curve]:
     def curve_of(index: int, config: dict[str, Any]) -> Curve:
         curve = function(config)
         return curve if isinstance(curve, Curve) else Curve(list(curve))

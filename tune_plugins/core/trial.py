@@ -11,7 +11,7 @@ from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.names import as_file_name, ask, tag
 
-__all__ = ["Ancestry", "CheckpointRecord", "Lease", "Milestone", "Trial", "TrialStatus"]
+__all__ = ["Ancestry", "CheckpointRecord", "Lease", "Milestone", "Names", "Trial", "TrialStatus"]
 
 
 class TrialStatus(StrEnum):

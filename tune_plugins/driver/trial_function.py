@@ -121,7 +121,8 @@ def resource_mistakes(resources: Any) -> list[str]:
     return []
 
 
-AnyTrainable: TypeAlias = Callable[Concatenate[Any, ...], Any] | type[Trainable] | TrialFunction
+# The second says all; the first is for mypy, which takes no lambda for a `Concatenate`.
+AnyTrainable: TypeAlias = Callable[[Any], Any] | Callable[Concatenate[Any, ...], Any]
 """What can be tuned: a function whose first argument is the config, a class, or either with what was said of it."""
 
 

@@ -110,7 +110,7 @@ def choice(categories: Iterable[Any]) -> Categorical:
     return _right(Categorical(categories))  # type: ignore[arg-type]  # made a tuple by the class
 
 
-def sample_from(func: Callable[..., Any]) -> Function:
+def sample_from(func: Callable[[Any], Any] | Callable[[], Any]) -> Function:
     """What `func` computes: from the config of the trial, or from nothing.
 
     The config given to it can be read as ``config["lr"]``, ``config.lr`` or ``spec.config.lr``; parameters are
