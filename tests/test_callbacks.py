@@ -353,3 +353,97 @@ def test_names_are_made_once(tmp_path: Path) -> None:
     )
     assert asked == ["00000"]
     assert results[0].trial_name == "number 1"
+
+
+# ------------------------------------------------------- what people have written for Ray Tune, in public
+
+
+class PrintsResult(tune.Callback):
+    """Result, config and time, as a task queue wants them (a web service for anomaly repair)."""
+
+    def __init__(self):
+        self.data = []
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        self.data.append({"score": result["loss"], "x": result["config"]["x"], "config": result["config"].copy()})
+
+
+class CleansUp(tune.Callback):
+    """Removes what it does not want to keep from a trial's folder (an RLlib economy)."""
+
+    def __init__(self, keep_checkpoints=1):
+        self.seen = set()
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        self.seen.add((trial.local_path, iteration >= 0))
+
+
+class FlatMetric(tune.Callback):
+    """Logs the mean reward, if there is any (a game of capture the flag)."""
+
+    said = ""
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        mean_reward = result.get("env_runners/episode_return_mean", None)
+        if mean_reward is not None:
+            self.said += f"Trial {trial.trial_id} - Iteration {iteration}: Mean Reward = {mean_reward:.2f}"
+
+
+class Recommender:
+    """No callback by birth; has hooks of its own beside Ray Tune's (a framework of recommenders)."""
+
+    def __init__(self):
+        self.trial_reports, self.datasets = [], 0
+
+    def on_dataset_creation(self, main_dataset, *folds):
+        self.datasets += 1
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        params = {key: value for key, value in trial.config.items() if not isinstance(value, dict)}
+        self.trial_reports.append({"trial": str(trial), "params": params, "report": result.get("training_iteration")})
+
+    def on_training_complete(self, model, *args, **kwargs):
+        self.datasets += 1
+
+
+class CountsFinished(tune.Callback):
+    """Progress in words: how many are done (an issue about short logs)."""
+
+    def __init__(self):
+        self.lines = []
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        done = len([t for t in trials if t.status in ("TERMINATED", "ERROR")])
+        self.lines.append(f"{done}/{len(trials)}")
+
+
+def test_public_callbacks(tmp_path: Path) -> None:
+    printing, cleaning, flat, counting = PrintsResult(), CleansUp(), FlatMetric(), CountsFinished()
+    foreign = Recommender()
+    results = fit(tmp_path, printing, cleaning, flat, foreign, counting)
+    assert [(each["score"], each["x"]) for each in printing.data] == [(1, 1), (0.5, 1), (2, 2), (1, 2)]
+    assert cleaning.seen == {(result.path, True) for result in results}
+    assert flat.said == ""
+    assert foreign.trial_reports[0] == {"trial": "two_reports_00000", "params": {"x": 1, "fixed": 3}, "report": 1}
+    assert foreign.datasets == 0
+    assert counting.lines == ["1/1", "2/2"]
+
+
+@pytest.mark.parametrize(
+    ("creator", "expected"),
+    [
+        (lambda trial: "{}_{}_123".format(trial.trainable_name, trial.trial_id), "two_reports_00001_123"),  # noqa: UP032
+        (lambda trial: trial.__str__() + "_" + trial.experiment_tag + ",", "two_reports_00001_1_x=2,"),
+        (lambda t: f"trial-{t.experiment_tag}", "trial-1_x=2"),
+        (lambda trial: str(trial), "two_reports_00001"),
+        (
+            lambda t: f"{t.trial_id}_{'.'.join(f'{k}={v:.2f}' for k, v in t.evaluated_params.items())}",
+            "00001_x=2.00",
+        ),
+        (lambda trial: f"run_{trial.trial_id[-2:]}", "run_01"),
+        (lambda trial: "the_same", "the_same_00001"),
+    ],
+)
+def test_public_creators_of_folder_names(tmp_path: Path, creator: Any, expected: str) -> None:
+    results = fit(tmp_path, trial_dirname_creator=creator)
+    assert Path(results[1].path).name == expected

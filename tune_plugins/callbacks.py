@@ -110,7 +110,7 @@ class Callback:
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Called for each reported result, in order."""
+        """Called for each reported result, in order; `result` has `trial_id` and `config`, too."""
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""

@@ -232,6 +232,11 @@ class Trial:
         return f"{self.names.directory}/{self.dirname}" if self.names.directory else ""
 
     @property
+    def local_path(self) -> str:
+        """The same as `path`."""
+        return self.path
+
+    @property
     def evaluated_params(self) -> dict[str, Any]:
         """Values of the hyper-parameters that the search space leaves open, nested ones joined by ``/``."""
         config, absent = self.config, object()

@@ -345,8 +345,9 @@ class Hooks:
         for item in happened if any(self._listening.values()) else ():
             if isinstance(item, ResultsReported):
                 if self._listening["on_trial_result"]:
+                    whose = {"trial_id": item.trial_id, "config": self._by_id[item.trial_id].config}
                     for result in item.results:
-                        self._tell("on_trial_result", item.trial_id, result=result)
+                        self._tell("on_trial_result", item.trial_id, result={**result, **whose})
             elif isinstance(item, StartTrial):
                 if item.checkpoint is not None:
                     self._restoring.add(item.trial_id)
