@@ -13,7 +13,7 @@ from typing import Any
 
 from tune_plugins.errors import MissingDependencyError
 
-_DOORS = ("", ".schedulers", ".search", ".stoppers", ".callbacks", ".space", ".errors")
+_DOORS = ("", ".space", ".schedulers", ".search", ".stoppers", ".callbacks", ".errors")
 """Where a name may live that was looked for elsewhere, below ``tune_plugins``; of several the first is told."""
 
 

@@ -5,8 +5,7 @@ from typing import Any
 import tune_plugins as tune
 from tune_plugins.callbacks import Callback, CheckpointRecord, ErrorInfo, RunInfo
 from tune_plugins.schedulers import Action, Decision, EndCause, Lease, Milestone, Trial, TrialScheduler, TrialStatus
-from tune_plugins.search import Searcher, Signal
-from tune_plugins.space import Space
+from tune_plugins.search import Searcher, Signal, Space
 from tune_plugins.stoppers import Stopper
 
 # ------------------------------------------------------------------------------- trainables
