@@ -49,6 +49,19 @@ class Fit:
         return None if self.port is None else self.session.start_checkpoint
 
 
+@dataclass(frozen=True)
+class Internals:
+    """What an adapter relies on in its framework beyond what that documents: all of it, in one list.
+
+    Attributes:
+        seen: versions of the framework in which all of it was found.
+        names: as `tune_plugins.testing.moved_internals` takes them, which says what a new version has moved.
+    """
+
+    seen: tuple[str, ...]
+    names: tuple[str, ...]
+
+
 class Adapter:
     """Base of every callback that reports to a tuning run, beside the framework's own base class.
 

@@ -6,6 +6,11 @@ that the same script trains alone.
 >>> def train(config):
 ...     trainer = Trainer(max_epochs=20, callbacks=[TuneReportCheckpointCallback()])
 ...     trainer.fit(Digits(config["lr"]), DigitsData())
+
+What it touches of Lightning: the documented hooks of callbacks, `callback_metrics`, `should_stop` and the format of
+checkpoints. Lightning restores one by its own connector, which has no public door inside a running fit, and has no hook
+behind the end of an epoch: for these the connector and the loops of the one Trainer are used, and wrapped while it fits.
+All that is not documented, also in `_lightning_fit`, `_lightning_state` and `_lightning_ranks`, is in `INTERNALS`.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import MissingDependencyError
-from tune_plugins.integrations._adapter import Adapter
+from tune_plugins.integrations._adapter import Adapter, Internals
 from tune_plugins.integrations._metrics import Metrics
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
@@ -44,6 +49,37 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 else:
     Callback = type("Callback", tuple(_callback_classes()), {"__module__": __name__})
+
+INTERNALS = Internals(
+    seen=("2.6.6",),
+    names=(
+        "torch.distributed.distributed_c10d: _get_default_store",
+        *(
+            f"{base.__module__.rpartition('.callbacks')[0]}.{name}"
+            for base in Callback.__bases__
+            for name in (
+                "Trainer: fit_loop, _checkpoint_connector, _logger_connector, _teardown",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: dump_checkpoint, resume_start, resume_end",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: _ckpt_path, _loaded_checkpoint",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_datamodule, restore_model",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_precision_plugin_state",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_callbacks",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_optimizers_and_schedulers",
+                "trainer.connectors.logger_connector.logger_connector._LoggerConnector: reset_metrics",
+                "loops.loop._Loop: _restarting, _load_from_state_dict, restarting",
+                "loops.fit_loop._FitLoop: on_advance_end, on_run_start, epoch_loop, min_epochs, max_epochs",
+                "loops.fit_loop._FitLoop: _combined_loader, _load_combined_loader_states",
+                "loops.training_epoch_loop._TrainingEpochLoop: on_advance_end, _num_ready_batches_reached",
+                "loops.training_epoch_loop._TrainingEpochLoop: batch_progress, val_loop, min_steps",
+                "loops.evaluation_loop._EvaluationLoop: setup_data, _combined_loader",
+                "callbacks.ModelCheckpoint: current_score, _last_global_step_saved, _last_checkpoint_saved",
+                "callbacks.ModelCheckpoint: _save_none_monitor_checkpoint, _monitor_candidates",
+                "callbacks.Timer: _duration, _offset",
+                "strategies.launchers.subprocess_script._SubprocessScriptLauncher: procs",
+            )
+        ),
+    ),
+)
 
 from tune_plugins.integrations._lightning_fit import Fit  # noqa: E402  (needs torch)
 from tune_plugins.integrations._lightning_ranks import raise_what_ended_the_ranks, refuse_started_scripts, reserve_port  # noqa: E402
@@ -205,7 +241,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         on: str | Iterable[str] = "validation_end",
     ) -> None:
         Callback.__init__(self)
-        mistakes = [] if isinstance(save_checkpoints, bool) else [_EITHER.format(save_checkpoints)]
+        mistakes: list[str] = [] if isinstance(save_checkpoints, bool) else [_EITHER.format(save_checkpoints)]
         self.saves = save_checkpoints
         self._set_up(on, mistakes=mistakes, metrics=metrics, filename=filename)
 

@@ -9,6 +9,9 @@ Outside a tuning run `TrainState` does nothing, so that the same script trains a
 ...     for epoch in state.epochs(20):
 ...         loss = train_one_epoch(model, optimizer)
 ...         state.report(loss=loss)
+
+What it touches of PyTorch: documented functions, and state dicts as far as their entries are. What is not, also in
+`_torch_optimizers`, is in `INTERNALS`: the wrappers of `torch.compile` and of accelerate, and what schedulers keep.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import Any, NoReturn
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, Mistakes, TrialUnwound, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Fit, Port
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals, Port
 from tune_plugins.integrations._metrics import Metrics
 from tune_plugins.session.model_port import names_applied
 
@@ -47,6 +50,19 @@ from tune_plugins.integrations._torch_optimizers import (  # noqa: E402
 from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimizers  # noqa: E402
 
 __all__ = ["TrainState"]
+
+INTERNALS = Internals(
+    seen=("2.13.0",),
+    names=(
+        "torch._dynamo.eval_frame.OptimizedModule: _orig_mod",
+        "accelerate.optimizer.AcceleratedOptimizer: optimizer",
+        "accelerate.scheduler.AcceleratedScheduler: scheduler",
+        "torch.optim.lr_scheduler.LRScheduler: base_lrs, _last_lr, _step_count",
+        "torch.optim.lr_scheduler.SequentialLR: _schedulers",
+        "torch.optim.lr_scheduler.ChainedScheduler: _schedulers",
+        "torch.optim.lr_scheduler.CyclicLR: _scale_fn_custom",
+    ),
+)
 
 _FORMAT = 1  # of the checkpoint's file
 

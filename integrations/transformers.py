@@ -6,6 +6,11 @@ Outside a tuning run the callbacks do nothing, so that the same script trains al
 ...     arguments = TrainingArguments(..., eval_strategy="epoch", learning_rate=config["learning_rate"])
 ...     trainer = Trainer(model, arguments, ..., callbacks=[TuneReportCheckpointCallback()])
 ...     trainer.train()
+
+What it touches of Transformers: the documented events of callbacks, `control`, `state` and the format of checkpoints.
+Callbacks are not given the Trainer, and hear of an evaluation before that has drawn its conclusions: it is found in the
+frames of the callers, and three of its methods are wrapped, in the one object. A state is saved and loaded by the
+Trainer's own methods, most of them private. All that is not documented, also in `_transformers_state`, is in `INTERNALS`.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from weakref import WeakSet
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Fit, calling
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals, calling
 from tune_plugins.integrations._metrics import Metrics, plain
 
 require("torch", extra="transformers", needed_by="tune_plugins.integrations.transformers")
@@ -34,6 +39,21 @@ from tune_plugins.integrations._torch_optimizers import Built, hyperparameters  
 from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimizers  # noqa: E402
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
+
+INTERNALS = Internals(
+    seen=("5.23.0",),
+    names=(
+        "transformers.Trainer: _maybe_log_save_evaluate, _save_optimizer_and_scheduler, _load_optimizer_and_scheduler",
+        "transformers.Trainer: _save_scaler, _load_scaler, _save_rng_state, _load_rng_state, _load_callback_state",
+        "transformers.Trainer: _load_from_checkpoint, store_flos, current_flos, callback_handler, _tr_loss",
+        "transformers.Trainer: _total_loss_scalar, _globalstep_last_logged, _initial_global_step",
+        "transformers.Trainer: _initial_num_input_tokens_seen",
+        "transformers.Trainer.save_model: _internal_call",
+        "transformers.TrainerState.compute_steps: args, max_steps",
+        "transformers.PreTrainedModel: _keys_to_ignore_on_save",
+        "numpy._core.multiarray: _reconstruct",
+    ),
+)
 
 _ON = ("evaluate", "epoch_end", "log")
 _ALWAYS = ("epoch", "global_step")

@@ -357,7 +357,10 @@ def test_a_foreign_checkpoint_is_named(output: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "state.pt").write_text("")
     start = Checkpoint.from_directory(tmp_path / "other")
-    with recording(start_checkpoint=start), pytest.raises(ArgumentError, match=r"no 'trainer_state.json'; it has 'st"):
+    with (
+        recording(start_checkpoint=start),
+        pytest.raises(ArgumentError, match=r"no file 'trainer_state.json'; it has 'st"),
+    ):
         trained(task.make(CONFIG, output, TuneReportCheckpointCallback()))
 
 
