@@ -8,9 +8,9 @@ Outside a tuning run the callbacks do nothing, so that the same script trains al
 ...     model.fit(x, y, epochs=20, validation_data=(x_val, y_val), callbacks=[TuneReportCheckpointCallback()])
 
 What it touches of Keras: the documented interface of callbacks, `stop_training`, `save_weights` and `load_weights`, and
-`learning_rate` of optimizers. Callbacks are not told the data of `fit`, nor of each other: these are found in the frames
-of the callers. The epoch to begin with is set as `BackupAndRestore` sets it. All that is not documented, also in
-`_keras_optimizer` and `_keras_state`, is in `INTERNALS`.
+`learning_rate` of optimizers. Callbacks are not told the data of `fit`, nor of each other: these are found in the
+frames of the callers. The epoch to begin with is set as `BackupAndRestore` sets it. All that is not documented, also
+in `_keras_optimizer` and `_keras_state`, is in `INTERNALS`.
 """
 
 from __future__ import annotations
@@ -70,13 +70,10 @@ INTERNALS = Internals(
     seen=("3.15.1",),
     names=(
         *(
-            f"keras.src.backend.{trainer}.fit: epoch_iterator, initial_epoch, epochs, validation_data, validation_freq"
-            for trainer in (
-                "torch.trainer.TorchTrainer",
-                "jax.trainer.JAXTrainer",
-                "tensorflow.trainer.TensorFlowTrainer",
-            )
+            f"keras.src.backend.{kind}Trainer.fit: epoch_iterator, initial_epoch, epochs, validation_data"
+            for kind in ("torch.trainer.Torch", "jax.trainer.JAX", "tensorflow.trainer.TensorFlow")
         ),
+        "keras.Model.fit: validation_freq",
         "keras.src.backend.jax.trainer.JAXTrainer: jax_state_sync",
         "keras.Model: _initial_epoch, _symbolic_build",
         "keras.callbacks.CallbackList: callbacks",

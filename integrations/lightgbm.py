@@ -7,10 +7,10 @@ run the callbacks do nothing, so that the same script trains alone.
 ...     lightgbm.train(config, train_set, num_boost_round=200, valid_sets=[valid_set], valid_names=["eval"],
 ...                    callbacks=[TuneReportCheckpointCallback()])
 
-What it touches of LightGBM: the documented interface of callbacks, `EarlyStopException`, and `Booster`. Callbacks are not
-told the arguments of the training call, nor of each other: these are read, and the lists of callbacks changed, in the
-frame of the call. To go on from a model, a data set is given predictions as `lightgbm.train` does it for `init_model`,
-by methods that are private. All that is not documented is in `INTERNALS`.
+What it touches of LightGBM: the documented interface of callbacks, `EarlyStopException`, and `Booster`. Callbacks are
+not told the arguments of the training call, nor of each other: these are read, and the lists of callbacks changed, in
+the frame of the call. To go on from a model, a data set is given predictions as `lightgbm.train` does it for
+`init_model`, by methods that are private. All that is not documented is in `INTERNALS`.
 """
 
 from __future__ import annotations

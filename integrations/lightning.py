@@ -8,9 +8,10 @@ that the same script trains alone.
 ...     trainer.fit(Digits(config["lr"]), DigitsData())
 
 What it touches of Lightning: the documented hooks of callbacks, `callback_metrics`, `should_stop` and the format of
-checkpoints. Lightning restores one by its own connector, which has no public door inside a running fit, and has no hook
-behind the end of an epoch: for these the connector and the loops of the one Trainer are used, and wrapped while it fits.
-All that is not documented, also in `_lightning_fit`, `_lightning_state` and `_lightning_ranks`, is in `INTERNALS`.
+checkpoints. Lightning restores one by its own connector, which has no public door inside a running fit, and has no
+hook behind the end of an epoch: for these the connector and the loops of the one Trainer are used, and wrapped while it
+fits. All that is not documented, also in `_lightning_fit`, `_lightning_state` and `_lightning_ranks`, is in
+`INTERNALS`.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ INTERNALS = Internals(
             for base in Callback.__bases__
             for name in (
                 "Trainer: fit_loop, _checkpoint_connector, _logger_connector, _teardown",
-                "trainer.connectors.checkpoint_connector._CheckpointConnector: dump_checkpoint, resume_start, resume_end",
-                "trainer.connectors.checkpoint_connector._CheckpointConnector: _ckpt_path, _loaded_checkpoint",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: resume_start, resume_end, _ckpt_path",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: dump_checkpoint, _loaded_checkpoint",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_datamodule, restore_model",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_precision_plugin_state",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_callbacks",

@@ -8,9 +8,10 @@ Outside a tuning run the callbacks do nothing, so that the same script trains al
 ...     trainer.train()
 
 What it touches of Transformers: the documented events of callbacks, `control`, `state` and the format of checkpoints.
-Callbacks are not given the Trainer, and hear of an evaluation before that has drawn its conclusions: it is found in the
-frames of the callers, and three of its methods are wrapped, in the one object. A state is saved and loaded by the
-Trainer's own methods, most of them private. All that is not documented, also in `_transformers_state`, is in `INTERNALS`.
+Callbacks are not given the Trainer, and hear of an evaluation before that has drawn its conclusions: it is found in
+the frames of the callers, and three of its methods are wrapped, in the one object. A state is saved and loaded by the
+Trainer's own methods, most of them private. All that is not documented, also in `_transformers_state`, is in
+`INTERNALS`.
 """
 
 from __future__ import annotations

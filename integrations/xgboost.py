@@ -9,8 +9,8 @@ run the callbacks do nothing, so that the same script trains alone.
 
 What it touches of XGBoost: the documented interface of callbacks and of `Booster` (`save_model`, `set_param`,
 `save_config`). Callbacks are not told the arguments of the training call, nor of each other: these are read from the
-frames of the callers. The rest that is not documented is in `INTERNALS`, too: the handle of a Booster, which is exchanged
-in an exploit, and the counts of `EarlyStopping`, which begin anew in one.
+frames of the callers. The rest that is not documented is in `INTERNALS`, too: the handle of a Booster, which is
+exchanged in an exploit, and the counts of `EarlyStopping`, which begin anew in one.
 """
 
 from __future__ import annotations
