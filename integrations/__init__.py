@@ -3,15 +3,16 @@
 An adapter plugs into the framework's own callback mechanism, so that a training script gains
 tuning by one added argument and still runs alone, without a tuning run around it.
 
-Here are what all of them stand on, `Adapter` and `Fit`: the base for an adapter of a framework of one's own.
+Here is what all of them stand on: `Adapter`, `Fit` and `Internals` are the base for an adapter of a framework of one's
+own.
 """
 
 from typing import TYPE_CHECKING
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.integrations._adapter import Adapter, Fit
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals
 
-__all__ = ["Adapter", "Fit"]
+__all__ = ["Adapter", "Fit", "Internals"]
 
 
 def _hint(name: str) -> str:

@@ -49,6 +49,19 @@ class Fit:
         return None if self.port is None else self.session.start_checkpoint
 
 
+@dataclass(frozen=True)
+class Internals:
+    """What an adapter relies on in its framework beyond what that documents: all of it, in one list.
+
+    Attributes:
+        seen: versions of the framework in which all of it was found.
+        names: as `tune_plugins.testing.moved_internals` takes them, which says what a new version has moved.
+    """
+
+    seen: tuple[str, ...]
+    names: tuple[str, ...]
+
+
 class Adapter:
     """Base of every callback that reports to a tuning run, beside the framework's own base class.
 
@@ -116,7 +129,7 @@ class Adapter:
         self,
         *,
         metrics: Metrics = None,
-        filename: str = "",
+        filename: str | None = None,
         frequency: int = 0,
         checkpoint_at_end: bool = True,
         mistakes: Iterable[str] = (),
@@ -125,7 +138,7 @@ class Adapter:
 
         Args:
             metrics: what to report: None for all, a name, several names, or {name to report: source}.
-            filename: name of the file in a checkpoint; empty for an adapter that has none.
+            filename: name of the file in a checkpoint; None for an adapter that has none.
             frequency: save a checkpoint every so many reports; 0: only when the tuning run asks for one.
             checkpoint_at_end: save one when the training ends.
             mistakes: in the arguments that only this adapter has, one text each.
@@ -135,8 +148,8 @@ class Adapter:
         """
         found = Mistakes(type(self).__name__)
         self._metrics = check_metrics(metrics, found)
-        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
-        if filename != "" and not self._is_file_name(filename):
+        self._filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
+        if filename is not None and not self._is_file_name(filename):
             ending = f" ending in {' or '.join(self.endings)}" if self.endings else ""
             found.add(
                 f"filename: expected a plain file name{ending}, got {filename!r}. "
@@ -180,7 +193,7 @@ class Adapter:
                 ],
             )
         owns = self.saves and savable and (session.claim_checkpoints() if claim else not session.checkpoints_claimed)
-        self._fit = kind(session, counts=not session.has_reported, port=_Port(self) if owns else None)
+        self._fit = kind(session, counts=not session.has_reported, port=Port(self) if owns else None)
         fit: F = self._fit
         return fit
 
@@ -229,7 +242,7 @@ class Adapter:
         Raises:
             ArgumentError: there is no such file; names those there are.
         """
-        remedy = "Give the callback the name under which it was saved."
+        remedy = f"Give {type(self).__name__} the name under which it was saved."
         return existing_file(directory, self._filename, where=type(self).__name__, argument="filename", remedy=remedy)
 
     def _together(self, method: str, *arguments: Any) -> Any:
@@ -237,13 +250,13 @@ class Adapter:
         return getattr(self, method)(*arguments)
 
     def _is_file_name(self, name: Any) -> bool:
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or not name or Path(name).name != name:
             return False
         return not self.endings or (name.endswith(self.endings) and name not in self.endings)
 
 
 @dataclass(frozen=True, slots=True)
-class _Port:
+class Port:
     """The running training as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
 
     adapter: Adapter

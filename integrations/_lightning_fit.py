@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from tune_plugins import session as tune_session
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
+from tune_plugins.integrations import _adapter
 from tune_plugins.integrations import _lightning_state as state
 from tune_plugins.integrations._lightning_ranks import Ranks
-from tune_plugins.integrations._metrics import plain, select_metrics
+from tune_plugins.integrations._metrics import plain
 from tune_plugins.integrations._torch_optimizers import Built, apply, hyperparameters
-from tune_plugins.space.nested import flatten
 
 ALWAYS = ("epoch", "step")
 """Reported beside the metrics asked for: index of the epoch and number of optimizer steps, as Lightning counts them."""
 
 
-@dataclass(slots=True)
-class SessionUse:
-    """What the fits of one trial have made of its session so far."""
-
-    session: tune_session.Session | None
-    owned: bool = False
-    """A fit has taken the checkpoints: they belong to the first one that can have them."""
-    reported: bool = False
-
-
-_use = SessionUse(None)
-
-
-def _use_of(session: tune_session.Session) -> SessionUse:
-    global _use
-    if _use.session is not session:
-        _use = SessionUse(session)
-    return _use
-
-
-class Fit:
+class Fit(_adapter.Fit):
     """See the module; one object for each rank.
 
     An epoch is reported when all of it is done: behind `on_train_epoch_end` of module and callbacks and the last
@@ -49,32 +28,22 @@ class Fit:
 
     Args:
         session: of the trial.
+        counts: nothing was reported before in this entry into the training function.
+        port: how the engine reaches the training; None: this fit saves nothing.
         trainer: whose `fit` is being set up.
-        callback: the adapter, which has the method `apply_config`.
-        metrics: {name to report: name in `trainer.callback_metrics`}, None for all.
-        on: the hooks that make an epoch one to be reported.
-        filename: of the checkpoint file; None: this adapter saves none.
+        callback: the adapter.
     """
 
-    def __init__(
-        self,
-        session: tune_session.Session,
-        trainer: Any,
-        callback: Any,
-        metrics: Mapping[str, str] | None,
-        on: Collection[str],
-        filename: str | None,
-    ) -> None:
-        self.session, self.trainer, self.callback = session, trainer, callback
-        self.metrics, self.on, self.filename = metrics, on, filename
-        self.use = _use_of(session)
-        self.saves = filename is not None and not self.use.owned
+    def __init__(self, session: tune_session.Session, counts: bool, port: Any, *, trainer: Any, callback: Any) -> None:
+        super().__init__(session, counts, port)
+        self.trainer, self.callback, self.on = trainer, callback, callback._on
         self.ranks = Ranks(
-            trainer.global_rank, trainer.world_size, {"save": self._save, "load": self._load, "apply": self._apply}
+            trainer.global_rank,
+            trainer.world_size,
+            {"save_state": self._save, "load_state": self._load, "apply_config": callback.apply_config},
         )
         self.built: Built = []
         self.settings = state.settings_of(trainer.callbacks)
-        self.config: Mapping[str, Any] = session.context.config
         self._due = self._validated = self._ended = False
         self._inside_epoch = self._reported_last = False
         self._least: tuple[Any, Any] | None = None
@@ -82,12 +51,17 @@ class Fit:
         self._rates: list[tuple[dict[str, Any], float, float]] = []  # (group, old, new) of the last exploit
         self._to_resume: dict[str, Any] | None = None
         self._adopted = False  # the state that the training now has was another trial's
-        if self.saves:
+        if port is not None:
             _refuse_own_format(trainer, callback)
-            if session.start_checkpoint is not None:
-                with session.start_checkpoint.as_directory() as directory:
-                    self._to_resume = self._read(directory)
+            if self.start is not None:
+                with self.start.as_directory() as directory:
+                    self._to_resume = state.read(Path(callback.checkpoint_file(directory)))
                 state.resume(trainer, self._to_resume, session.context.trial_id)
+
+    @property
+    def model(self) -> Any:
+        """The user's LightningModule."""
+        return self.trainer.lightning_module
 
     # ------------------------------------------------------------------------------ hooks of the fit
 
@@ -98,7 +72,7 @@ class Fit:
             self._to_resume = None
 
             def resumed() -> None:
-                self.use.owned = True
+                self._claim()
                 self._put_back(checkpoint, live=False)
 
             state.follow_resume(self.trainer, checkpoint, resumed)
@@ -116,7 +90,7 @@ class Fit:
             )
         self._refuse_without_reports()
         self._steps_reported = trainer.global_step
-        self.use.owned |= self.saves
+        self._claim()
         _after(trainer.fit_loop, "on_advance_end", self._epoch_done)
         if trainer.check_val_every_n_epoch is None:  # validation follows the steps, not the epochs
             _after(trainer.fit_loop.epoch_loop, "on_advance_end", self._batch_done)
@@ -137,9 +111,14 @@ class Fit:
         elif self._is_fresh():
             self._refuse("no validation came before the training ended, so that nothing was reported")
 
+    def _claim(self) -> None:
+        # Not before the training is sure to begin: a search for the learning rate is a fit that is left before.
+        if self.port is not None and self.ranks.rank == 0:  # on behalf of all of them
+            self.session.claim_checkpoints()
+
     def _finish(self) -> None:
-        if self.saves:
-            self.ranks.conduct(lambda: self.session.finish(_Port(self), at_end=True))
+        if self.port is not None:
+            self.ranks.conduct(self.callback.finish_fit)
 
     def abandon(self) -> None:
         """The fit is over, whatever happened; may be called again."""
@@ -172,19 +151,13 @@ class Fit:
     def _report(self) -> None:
         self._due = False
         self._refuse_rates_put_back()
-        verdict = self.ranks.conduct(self._send)
-        self.use.reported = True
+        stopped = self.ranks.conduct(lambda: self.callback.send(self._values()))
+        self.counts = False
         self._steps_reported = self.trainer.global_step
-        if verdict is tune_session.Verdict.STOP:
+        if stopped:
             self._stop()
         elif self._is_last():
             self._finish()
-
-    def _send(self) -> tune_session.Verdict:
-        values = self._values()
-        if self.saves:
-            return self.session.report(values, model=_Port(self))
-        return self.session.report(values)
 
     def _stop(self) -> None:
         loop = self.trainer.fit_loop
@@ -216,7 +189,7 @@ class Fit:
 
     def _is_fresh(self) -> bool:
         """Nothing was reported in this trial, and it began in this very call of the training function."""
-        return not self.use.reported and self.session.start_checkpoint is None
+        return self.counts and self.session.start_checkpoint is None
 
     def _refuse_without_reports(self) -> None:
         trainer = self.trainer
@@ -247,17 +220,11 @@ class Fit:
         trainer = self.trainer
         available = plain(trainer.callback_metrics, where="callback_metrics")
         values = available
-        if self.metrics is not None:
-            wanted: Mapping[str, str] = self.metrics
+        if (wanted := self.callback._metrics) is not None:
             if trainer.enable_validation and not self._validated:  # an epoch before the first validation
                 wanted = {name: source for name, source in wanted.items() if source in available}
             else:
-                select_metrics(
-                    self.metrics,
-                    available,
-                    where=type(self.callback).__name__,
-                    if_none="Log them in the module: self.log('val_loss', loss).",
-                )
+                self.callback.select(available, "Log them in the module: self.log('val_loss', loss).")
             values = {name: available[source] for name, source in wanted.items()}
         values.setdefault("epoch", trainer.current_epoch if self._inside_epoch else trainer.current_epoch - 1)
         values.setdefault("step", trainer.global_step)
@@ -272,15 +239,14 @@ class Fit:
             self.trainer, self.built, self.settings, self.session.context.trial_id, self.ranks.gather
         )
         if self.ranks.rank == 0:
-            assert self.filename is not None
-            torch.save(checkpoint, directory / self.filename)
+            torch.save(checkpoint, directory / self.callback._filename)
 
     def _load(self, directory: Path, iteration: int) -> None:
         if self._ended:
             raise WarmRestartNeeded("the training is at its end")
         if self._inside_epoch:
             raise WarmRestartNeeded("the training is inside an epoch, where its data cannot be set to a position")
-        checkpoint = self._read(directory)
+        checkpoint = state.read(Path(self.callback.checkpoint_file(directory)))
         state.load_in_place(self.trainer, checkpoint, self.session.context.trial_id)
         self._put_back(checkpoint, live=True)
         self._validated = False
@@ -289,46 +255,18 @@ class Fit:
         self._adopted |= live or state.saved_by_another(checkpoint, self.session.context.trial_id)
         state.put_back(self.trainer, checkpoint, self.built, self.settings, self.ranks.rank, live=live)
 
-    def _apply(self, changed: dict[str, Any], before: Mapping[str, Any]) -> set[str]:
-        self.config = before
-        return set(self.callback.apply_config(self.trainer, self.trainer.lightning_module, changed))
-
-    def apply_to_optimizers(self, module: Any, changed: Mapping[str, Any]) -> set[str]:
+    def apply_to_optimizers(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> set[str]:
         """What `apply_config` of the adapter does if it is not overridden."""
         optimizers, schedulers = self.trainer.optimizers, state.schedulers(self.trainer)
         scheduled = [scheduler.optimizer for scheduler in schedulers if hasattr(scheduler, "optimizer")]
         free = [o for o in optimizers if not any(o is other for other in scheduled)]
         rates = [(group, float(group.get("lr", 0.0))) for optimizer in free for group in optimizer.param_groups]
-        applied = apply(optimizers, schedulers, changed, before=self.config, built=self.built)
+        applied = apply(optimizers, schedulers, changed, before, self.built)
         self._rates = [(group, old, float(group["lr"])) for group, old in rates if float(group.get("lr", 0.0)) != old]
-        old = flatten(self.config)
-        hparams = getattr(module, "hparams", None)
+        hparams = getattr(self.model, "hparams", None)
         if isinstance(hparams, MutableMapping):
             for name in applied:
-                _follow(hparams, name, old[name], changed[name])
-        return applied
-
-    def _read(self, directory: Path | str) -> dict[str, Any]:
-        path = Path(directory, self.filename or "")
-        if not path.is_file():
-            raise ArgumentError(type(self.callback).__name__, [_missing_file(path)])
-        return state.read(path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """See `tune_plugins.session.model_port.ModelPort`; called on rank 0."""
-
-    fit: Fit
-
-    def save_state(self, directory: Path) -> None:
-        self.fit.ranks.together("save", directory)
-
-    def load_state(self, directory: Path, iteration: int) -> None:
-        self.fit.ranks.together("load", directory, iteration)
-
-    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
-        applied: set[str] = self.fit.ranks.together("apply", dict(changed), dict(self.fit.session.context.config))
+                _follow(hparams, name, before[name], changed[name])
         return applied
 
 
@@ -366,14 +304,4 @@ def _refuse_own_format(trainer: Any, callback: Any) -> None:
             f"the strategy {strategy.__name__} saves checkpoints in a format of its own, which cannot be exchanged "
             "between trials. Use a single device, strategy='ddp_spawn' or 'ddp_fork', or TuneReportCallback."
         ],
-    )
-
-
-def _missing_file(path: Path) -> str:
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    there = sorted(name for name in names if not name.startswith("."))
-    found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
-    return (
-        f"filename: the checkpoint {str(path.parent)!r}, from which this trial is to go on, has no file "
-        f"{path.name!r}; {found}. Give the callback the name under which the state was saved."
     )

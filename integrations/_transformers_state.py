@@ -25,6 +25,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from transformers.utils import logging as transformers_logging
 
 from tune_plugins.errors import ArgumentError, WarmRestartNeeded
+from tune_plugins.integrations._adapter import existing_file
 from tune_plugins.integrations._torch_optimizers import Built, hyperparameters, restore_built
 
 OWN_FILE = "tune_plugins.pt"
@@ -88,16 +89,8 @@ def check_directory(trainer: Any, directory: Path, where: str) -> None:
         ArgumentError: it is not one of the Trainer; or the batches have another size, so that the number of its steps
             would mean another epoch.
     """
-    if not (directory / STATE_FILE).is_file():
-        there = sorted(p.name for p in directory.iterdir() if p.name[0] != ".") if directory.is_dir() else []
-        found = f"it has {', '.join(map(repr, there))}" if there else "it is empty or gone"
-        raise ArgumentError(
-            where,
-            [
-                f"checkpoint: {str(directory)!r}, from which this trial is to go on, has no {STATE_FILE!r}; {found}. "
-                "Expected a checkpoint that this callback or the Trainer has saved."
-            ],
-        )
+    remedy = "Expected a checkpoint that this callback or the Trainer has saved."
+    existing_file(directory, STATE_FILE, where=where, argument="checkpoint", remedy=remedy)
     stored, own = _own(directory), _batches(trainer)
     if other := [name for name in own if name in stored and stored[name] != own[name]]:
         name = other[0]

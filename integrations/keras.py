@@ -6,6 +6,11 @@ Outside a tuning run the callbacks do nothing, so that the same script trains al
 ...     model = build_model(config)
 ...     model.compile(keras.optimizers.Adam(config["lr"]), "sparse_categorical_crossentropy", metrics=["accuracy"])
 ...     model.fit(x, y, epochs=20, validation_data=(x_val, y_val), callbacks=[TuneReportCheckpointCallback()])
+
+What it touches of Keras: the documented interface of callbacks, `stop_training`, `save_weights` and `load_weights`, and
+`learning_rate` of optimizers. Callbacks are not told the data of `fit`, nor of each other: these are found in the
+frames of the callers. The epoch to begin with is set as `BackupAndRestore` sets it. All that is not documented, also
+in `_keras_optimizer` and `_keras_state`, is in `INTERNALS`.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from typing import Any, Literal, get_args
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, MissingDependencyError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Fit, callers
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals, callers
 from tune_plugins.integrations._metrics import Metrics
 
 BACK_ENDS = ("torch", "jax", "tensorflow")
@@ -60,6 +65,32 @@ from tune_plugins.integrations import _keras_optimizer as hyper  # noqa: E402
 from tune_plugins.integrations import _keras_state as state_files  # noqa: E402
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
+
+INTERNALS = Internals(
+    seen=("3.15.1",),
+    names=(
+        *(
+            f"keras.src.backend.{kind}Trainer.fit: epoch_iterator, initial_epoch, epochs, validation_data"
+            for kind in ("torch.trainer.Torch", "jax.trainer.JAX", "tensorflow.trainer.TensorFlow")
+        ),
+        "keras.Model.fit: validation_freq",
+        "keras.src.backend.jax.trainer.JAXTrainer: jax_state_sync",
+        "keras.Model: _initial_epoch, _symbolic_build",
+        "keras.callbacks.CallbackList: callbacks",
+        "keras.callbacks.CallbackList.on_train_begin: self",
+        "keras.callbacks.ModelCheckpoint: best, _batches_seen_since_last_saving, _last_batch_seen",
+        "keras.callbacks.ReduceLROnPlateau: _reduce_optimizer_lr",
+        "keras.Variable: assign",
+        "keras.optimizers.Optimizer: _learning_rate, load_own_variables, save_own_variables",
+        "keras.src.trainers.epoch_iterator.EpochIterator: data_adapter, steps_per_epoch, reset",
+        "keras.src.trainers.data_adapters.generator_data_adapter.GeneratorDataAdapter",
+        "keras.src.trainers.data_adapters.py_dataset_adapter.PyDatasetAdapter: py_dataset",
+        "keras.src.trainers.data_adapters.torch_data_loader_adapter.TorchDataLoaderAdapter: _dataloader",
+        "keras.src.backend.common.global_state: get_global_attribute, set_global_attribute",
+        "keras.src.random.seed_generator: GLOBAL_SEED_GENERATOR, global_seed_generator",
+        "keras.src.saving.saving_lib: get_attr_skipset",
+    ),
+)
 
 ReportEvent = Literal["epoch_end", "train_batch_end", "test_end"]
 EVENTS: tuple[ReportEvent, ...] = get_args(ReportEvent)

@@ -6,6 +6,11 @@ run the callbacks do nothing, so that the same script trains alone.
 >>> def train(config):
 ...     lightgbm.train(config, train_set, num_boost_round=200, valid_sets=[valid_set], valid_names=["eval"],
 ...                    callbacks=[TuneReportCheckpointCallback()])
+
+What it touches of LightGBM: the documented interface of callbacks, `EarlyStopException`, and `Booster`. Callbacks are
+not told the arguments of the training call, nor of each other: these are read, and the lists of callbacks changed, in
+the frame of the call. To go on from a model, a data set is given predictions as `lightgbm.train` does it for
+`init_model`, by methods that are private. All that is not documented is in `INTERNALS`.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from typing import Any, ClassVar
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import TrialRestarted, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Fit, running_call
+from tune_plugins.integrations._adapter import Fit, Internals, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
 
@@ -34,6 +39,23 @@ from lightgbm.basic import LightGBMError, _choose_param_value, _ConfigAliases, _
 from lightgbm.callback import CallbackEnv, EarlyStopException, reset_parameter  # noqa: E402
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
+
+INTERNALS = Internals(
+    seen=("4.7.0",),
+    names=(
+        "lightgbm.engine.train: params, num_boost_round, train_set, reduced_valid_sets, name_valid_sets",
+        "lightgbm.engine.train: is_valid_contain_train, train_data_name, init_iteration",
+        "lightgbm.engine.train: callbacks_set, callbacks_before_iter, callbacks_after_iter",
+        "lightgbm.engine.cv: params, num_boost_round, train_set",
+        "lightgbm.engine.cv: callbacks_set, callbacks_before_iter, callbacks_after_iter",
+        "lightgbm.basic._choose_param_value: main_param_name, params, default_value",
+        "lightgbm.basic._ConfigAliases: get",
+        "lightgbm.basic._InnerPredictor: current_iteration",
+        "lightgbm.basic._InnerPredictor.from_model_file: model_file, pred_parameter",
+        "lightgbm.basic.Dataset: _handle, _predictor, _set_predictor, data, free_raw_data, used_indices, version",
+        "lightgbm.callback._ResetParameterCallback: kwargs",
+    ),
+)
 
 Callback = Callable[[CallbackEnv], None]
 

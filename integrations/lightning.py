@@ -6,18 +6,25 @@ that the same script trains alone.
 >>> def train(config):
 ...     trainer = Trainer(max_epochs=20, callbacks=[TuneReportCheckpointCallback()])
 ...     trainer.fit(Digits(config["lr"]), DigitsData())
+
+What it touches of Lightning: the documented hooks of callbacks, `callback_metrics`, `should_stop` and the format of
+checkpoints. Lightning restores one by its own connector, which has no public door inside a running fit, and has no
+hook behind the end of an epoch: for these the connector and the loops of the one Trainer are used, and wrapped while it
+fits. All that is not documented, also in `_lightning_fit`, `_lightning_state` and `_lightning_ranks`, is in
+`INTERNALS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import ArgumentError, MissingDependencyError, Mistakes
-from tune_plugins.integrations._metrics import Metrics, check_metrics
+from tune_plugins.errors import MissingDependencyError
+from tune_plugins.integrations._adapter import Adapter, Internals
+from tune_plugins.integrations._metrics import Metrics
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
@@ -45,11 +52,42 @@ if TYPE_CHECKING:
 else:
     Callback = type("Callback", tuple(_callback_classes()), {"__module__": __name__})
 
+INTERNALS = Internals(
+    seen=("2.6.6",),
+    names=(
+        "torch.distributed.distributed_c10d: _get_default_store",
+        *(
+            f"{base.__module__.rpartition('.callbacks')[0]}.{name}"
+            for base in Callback.__bases__
+            for name in (
+                "Trainer: fit_loop, _checkpoint_connector, _logger_connector, _teardown",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: resume_start, resume_end, _ckpt_path",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: dump_checkpoint, _loaded_checkpoint",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_datamodule, restore_model",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_precision_plugin_state",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_callbacks",
+                "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_optimizers_and_schedulers",
+                "trainer.connectors.logger_connector.logger_connector._LoggerConnector: reset_metrics",
+                "loops.loop._Loop: _restarting, _load_from_state_dict, restarting",
+                "loops.fit_loop._FitLoop: on_advance_end, on_run_start, epoch_loop, min_epochs, max_epochs",
+                "loops.fit_loop._FitLoop: _combined_loader, _load_combined_loader_states",
+                "loops.training_epoch_loop._TrainingEpochLoop: on_advance_end, _num_ready_batches_reached",
+                "loops.training_epoch_loop._TrainingEpochLoop: batch_progress, val_loop, min_steps",
+                "loops.evaluation_loop._EvaluationLoop: setup_data, _combined_loader",
+                "callbacks.ModelCheckpoint: current_score, _last_global_step_saved, _last_checkpoint_saved",
+                "callbacks.ModelCheckpoint: _save_none_monitor_checkpoint, _monitor_candidates",
+                "callbacks.Timer: _duration, _offset",
+                "strategies.launchers.subprocess_script._SubprocessScriptLauncher: procs",
+            )
+        ),
+    ),
+)
+
 from tune_plugins.integrations._lightning_fit import Fit  # noqa: E402  (needs torch)
 from tune_plugins.integrations._lightning_ranks import raise_what_ended_the_ranks, refuse_started_scripts, reserve_port  # noqa: E402
 
 
-class TuneReportCallback(Callback):
+class TuneReportCallback(Callback, Adapter):
     """Reports epochs to the tuning run; saves no checkpoints.
 
     Reported are the metrics that the module logs (`trainer.callback_metrics`), ``epoch`` (index of the epoch, from 0)
@@ -78,15 +116,17 @@ class TuneReportCallback(Callback):
 
     def __init__(self, metrics: Metrics = None, on: Hook | Iterable[Hook] = "validation_end") -> None:
         super().__init__()
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, on, mistakes)
-        mistakes.raise_if_any()
+        self._set_up(on, metrics=metrics)
 
-    def _set_up(self, metrics: Any, on: Any, mistakes: Mistakes) -> None:
-        self._metrics = check_metrics(metrics, mistakes)
-        self._on = _check_on(on, mistakes)
-        self._filename: str | None = None
-        self._fit: Fit | None = None
+    def _set_up(self, on: Any, *, mistakes: Collection[str] = (), **common: Any) -> None:
+        names = [on] if isinstance(on, str) else list(on) if isinstance(on, Iterable) else [on]
+        self._on = tuple(dict.fromkeys(names))
+        wrong = (
+            f"on: expected one or several of {', '.join(map(repr, HOOKS))}, got {on!r}. "
+            "Write on='validation_end', or on='train_epoch_end' for a training without validation."
+        )
+        fits = bool(names) and all(name in HOOKS for name in names)
+        self.set_up(mistakes=[*([] if fits else [wrong]), *mistakes], **common)
         self._log: Any = None
         if tune_session.current() is not None:
             reserve_port()
@@ -107,11 +147,7 @@ class TuneReportCallback(Callback):
         if stage != "fit":
             return
         self._over()
-        session = tune_session.current()
-        if session is None:
-            return
-        self._refuse_second_reporter(trainer)
-        self._fit = Fit(session, trainer, self, self._metrics, self._on, self._filename)
+        self.begin_fit(partial(Fit, trainer=trainer, callback=self), trainer.callbacks, claim=False)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Note the hyper-parameters that the script has built its optimizers with."""
@@ -144,49 +180,26 @@ class TuneReportCallback(Callback):
         if stage == "fit":
             self._over()
 
-    def apply_config(self, trainer: Any, module: Any, changed: Mapping[str, Any]) -> set[str]:
-        """Change hyper-parameters of the running training: part of an exploit, called on all ranks.
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """Change learning rate, weight decay, momentum, betas and the like in the optimizers; `module.hparams` follows.
 
-        Applied are learning rate, weight decay, momentum, betas and the like, in the optimizers, where these use what
-        the config says; `module.hparams` follows. For any other name the training function is entered anew, and goes
-        on from the checkpoint. Override it for what a running module can change as well, and return those names too;
-        but none that is read only when the module is made::
-
-            class Callback(TuneReportCheckpointCallback):
-                def apply_config(self, trainer, module, changed):
-                    applied = super().apply_config(trainer, module, changed)
-                    if "dropout" in changed:
-                        module.dropout.p = changed["dropout"]
-                        applied.add("dropout")
-                    return applied
-
-        Args:
-            trainer: of the running fit.
-            module: the user's LightningModule, with the state of the donor.
-            changed: new values by name; names of nested ones are joined by ``/``.
-
-        Returns:
-            The names that are applied.
+        They are changed where the optimizers use what the config says. Called on all ranks. For overriding it see
+        `tune_plugins.integrations.Adapter.apply_config`; there are `self.trainer` and `self.model`, the LightningModule
+        with the state of the donor. Do not return names that are read only when the module is made.
 
         Raises:
             WarmRestartNeeded: the learning rate's schedule cannot be rescaled; says why.
         """
-        return set() if self._fit is None else self._fit.apply_to_optimizers(module, changed)
+        fit: Fit = self._fit
+        return fit.apply_to_optimizers(changed, before)
+
+    def _together(self, method: str, *arguments: Any) -> Any:
+        return self._fit.ranks.together(method, *arguments)
 
     def _over(self) -> None:
         fit, self._fit = self._fit, None
         if fit is not None:
             fit.abandon()
-
-    def _refuse_second_reporter(self, trainer: Any) -> None:
-        if sum(isinstance(callback, TuneReportCallback) for callback in trainer.callbacks) > 1:
-            raise ArgumentError(
-                type(self).__name__,
-                [
-                    "callbacks: expected one callback that reports to the tuning run, got several, so that each "
-                    "epoch would be reported more than once. Keep one of them."
-                ],
-            )
 
 
 class TuneReportCheckpointCallback(TuneReportCallback):
@@ -230,22 +243,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         on: Hook | Iterable[Hook] = "validation_end",
     ) -> None:
         Callback.__init__(self)
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, on, mistakes)
-        if not isinstance(filename, str) or not filename or Path(filename).name != filename:
-            mistakes.add(f"filename: expected a plain file name, got {filename!r}. Write e.g. 'checkpoint.ckpt'.")
-        if not isinstance(save_checkpoints, bool):
-            mistakes.add(f"save_checkpoints: expected True or False, got {save_checkpoints!r}.")
-        mistakes.raise_if_any()
-        self._filename = filename if save_checkpoints else None
+        mistakes: list[str] = [] if isinstance(save_checkpoints, bool) else [_EITHER.format(save_checkpoints)]
+        self.saves = save_checkpoints
+        self._set_up(on, mistakes=mistakes, metrics=metrics, filename=filename)
 
 
-def _check_on(on: Any, mistakes: Mistakes) -> tuple[str, ...]:
-    names = [on] if isinstance(on, str) else list(on) if isinstance(on, Iterable) else [on]
-    wrong = [name for name in names if name not in HOOKS]
-    if wrong or not names:
-        mistakes.add(
-            f"on: expected one or several of {', '.join(map(repr, HOOKS))}, got {on!r}. "
-            "Write on='validation_end', or on='train_epoch_end' for a training without validation."
-        )
-    return tuple(dict.fromkeys(name for name in names if name in HOOKS))
+_EITHER = "save_checkpoints: expected True or False, got {!r}."

@@ -9,6 +9,9 @@ Outside a tuning run `TrainState` does nothing, so that the same script trains a
 ...     for epoch in state.epochs(20):
 ...         loss = train_one_epoch(model, optimizer)
 ...         state.report(loss=loss)
+
+What it touches of PyTorch: documented functions, and state dicts as far as their entries are. What is not, also in
+`_torch_optimizers`, is in `INTERNALS`: the wrappers of `torch.compile` and of accelerate, and what schedulers keep.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
-from weakref import WeakKeyDictionary, ref
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, Mistakes, TrialUnwound, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals, Port
+from tune_plugins.integrations._metrics import Metrics
+from tune_plugins.session.model_port import names_applied
 
 require("torch", extra="torch", needed_by="tune_plugins.integrations.torch")
 
@@ -47,11 +51,23 @@ from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimi
 
 __all__ = ["TrainState"]
 
+INTERNALS = Internals(
+    seen=("2.13.0",),
+    names=(
+        "torch._dynamo.eval_frame.OptimizedModule: _orig_mod",
+        "accelerate.optimizer.AcceleratedOptimizer: optimizer",
+        "accelerate.scheduler.AcceleratedScheduler: scheduler",
+        "torch.optim.lr_scheduler.LRScheduler: base_lrs, _last_lr, _step_count",
+        "torch.optim.lr_scheduler.SequentialLR: _schedulers",
+        "torch.optim.lr_scheduler.ChainedScheduler: _schedulers",
+        "torch.optim.lr_scheduler.CyclicLR: _scale_fn_custom",
+    ),
+)
+
 _FORMAT = 1  # of the checkpoint's file
-_first: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # {session: reference to the first state that used it}
 
 
-class TrainState:
+class TrainState(Adapter):
     """Everything from which a training loop can go on, and the loop's side of the tuning run.
 
     ::
@@ -79,8 +95,9 @@ class TrainState:
         frequency: save a checkpoint every so many reports; 0: only when the tuning run asks for one.
         checkpoint_at_end: save one when the loop ends.
         save_checkpoints: False: report only; the trial can then neither go on from a checkpoint nor exploit.
-        apply_config: called on an exploit with {flat name: new value} of the hyper-parameters that change; changes what
-            it can in the running training and returns the names of those. Or override the method of this name.
+        apply_config: called on an exploit with {flat name: new value} of the hyper-parameters that change, and with the
+            whole config before, by flat name; changes what it can in the running training and returns the names of
+            those. Or override the method of this name.
         **objects: any others with `state_dict` and `load_state_dict` (a gradient scaler, averaged weights, a metric),
             or `torch.Generator`; several as a list or dict. None is left out.
 
@@ -99,30 +116,33 @@ class TrainState:
         frequency: int = 0,
         checkpoint_at_end: bool = True,
         save_checkpoints: bool = True,
-        apply_config: Callable[[Mapping[str, Any]], Collection[str]] | None = None,
+        apply_config: Callable[[Mapping[str, Any], Mapping[str, Any]], Collection[str]] | None = None,
         **objects: Any,
     ) -> None:
         mistakes = Mistakes("TrainState")
         self._objects = _collect({"model": model, "optimizer": optimizer, "scheduler": scheduler, **objects}, mistakes)
-        self._metrics = check_metrics(metrics, mistakes)
-        if not isinstance(filename, str) or not filename or Path(filename).name != filename:
-            mistakes.add(f"filename: expected a plain file name, got {filename!r}. Write e.g. 'state.pt'.")
-        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-            mistakes.add(
-                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
-                "Write 0 to save only when the tuning run asks for it."
-            )
         if apply_config is not None and not callable(apply_config):
             mistakes.add(
-                f"apply_config: expected a function of the changed hyper-parameters, got {apply_config!r}. "
+                "apply_config: expected a function of the changed hyper-parameters and the old config, got "
+                f"{apply_config!r}. "
                 "Leave it out if only settings of optimizers change."
             )
-        mistakes.raise_if_any()
-        self._filename, self._frequency, self._at_end = filename, frequency, checkpoint_at_end
-        self._saves, self._apply = save_checkpoints, apply_config
+        self.set_up(
+            metrics=metrics,
+            filename=filename,
+            frequency=frequency,
+            checkpoint_at_end=checkpoint_at_end,
+            mistakes=mistakes.found,
+        )
+        self.saves, self._apply, self._model = save_checkpoints, apply_config, model
         self._optimizers = [o for o in self._objects.values() if isinstance(o, Optimizer)]
         self._schedulers = [o for o in self._objects.values() if any(_drives(o, each) for each in self._optimizers)]
-        self._run = _Run()
+        self._fit: _Run = _Run()
+
+    @property
+    def model(self) -> Any:
+        """What was given as the model."""
+        return self._model
 
     def epochs(self, n: int) -> Collection[int]:
         """What to loop over instead of ``range(n)``: in a tuning run only the epochs that are still to be trained.
@@ -141,13 +161,13 @@ class TrainState:
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise ArgumentError("TrainState.epochs", [f"n: expected a number of epochs, 0 or more, got {n!r}."])
-        ranks = self._run.ranks if self._run.loop else _Ranks.here()
+        ranks = self._fit.ranks if self._fit.loop else _Ranks.here()
         session = tune_session.current() if ranks.rank == 0 else None
-        active, start, counts = ranks.from_first((session is not None, _path(session), self._is_first(session)))
+        active, start, owns = ranks.from_first((session is not None, _path(session), self._owns(session)))
         if not active:
             return range(n)
-        if not self._run.loop or session is not self._run.session:
-            self._begin(session, ranks, start, saves=self._saves and counts)
+        if not self._fit.loop or session is not self._fit.session:
+            self._begin(session, ranks, start, owns)
         return _Epochs(self, n)
 
     def report(self, metrics: Mapping[str, Any] | None = None, /, **values: Any) -> None:
@@ -165,7 +185,7 @@ class TrainState:
             TuneError: a second report in an epoch, or one before the loop.
             ArgumentError: a name given as `metrics` of the class is not among those reported.
         """
-        run = self._run
+        run = self._fit
         if not run.loop:
             if tune_session.current() is not None:
                 raise TuneError(
@@ -182,46 +202,46 @@ class TrainState:
             )
         run.reported = True
         run.iteration = run.offset + run.next_epoch if run.epoch is not None else run.iteration + 1
-        run.stopped = self._send({**(metrics or {}), **values}) is tune_session.Verdict.STOP or run.stopped
+        run.stopped = self._send({**(metrics or {}), **values}) or run.stopped
         run.steps_at_report = self._steps()
 
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
-        """Change hyper-parameters of the running training; override it for those that no optimizer has.
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """Change what the function `apply_config` takes, and settings of the optimizers that are as the config says.
 
-        Called on an exploit, after the other trial's state has been loaded, in a distributed training on each rank.
-        ``get_context().config`` is still the old config.
-
-        Args:
-            changed: new values by name; names of nested ones are joined by ``/``.
-
-        Returns:
-            The names that are applied, none by default. Those left are looked for in the optimizers.
+        In a distributed training it is called on each rank. For overriding it see
+        `tune_plugins.integrations.Adapter.apply_config`; `self.model` is what was given as the model.
 
         Raises:
             WarmRestartNeeded: the function is to start anew, with the reason given.
         """
-        return () if self._apply is None else self._apply(changed)
+        applied: set[str] = set()
+        if self._apply is not None:
+            applied = names_applied(self._apply(changed, before), changed, "TrainState: ")
+        rest = {name: value for name, value in changed.items() if name not in applied}
+        return applied | apply_to_optimizers(self._optimizers, self._schedulers, rest, before, self._fit.built)
 
     # ------------------------------------------------------------------------------ the loop
 
-    def _is_first(self, session: tune_session.Session | None) -> bool:
+    def _owns(self, session: tune_session.Session | None) -> bool:
         """Checkpoints of a trial belong to the first state that loops in it; later ones only report."""
-        return session is None or _first.setdefault(session, ref(self))() is self
+        if session is None or session is self._fit.session:
+            return self._fit.saves
+        return self.saves and session.claim_checkpoints()
 
-    def _begin(self, session: tune_session.Session | None, ranks: _Ranks, start: str | None, saves: bool) -> None:
+    def _begin(self, session: tune_session.Session | None, ranks: _Ranks, start: str | None, owns: bool) -> None:
         """The first loop in this entry of the training function."""
-        for hook in self._run.hooks:
+        for hook in self._fit.hooks:
             hook.remove()
-        self._run = run = _Run(session, ranks, saves)
+        self._fit = run = _Run(self, session, ranks, owns)
         run.built = hyperparameters(self._optimizers, self._schedulers)
         for number, optimizer in enumerate(self._optimizers):
             run.steps[number] = 0
             run.hooks.append(optimizer.register_step_post_hook(_Counter(run.steps, number)))
-        if start is not None and saves:
-            self._load(_read(Path(start), self._filename), live=False)
+        if start is not None and owns:
+            self._load(self._read(start), live=False)
 
     def _loop(self, n: int) -> Iterator[int]:
-        run = self._run
+        run = self._fit
         run.loop += 1
         if run.loop < run.resumed_loop:
             run.skipping = True
@@ -237,22 +257,17 @@ class TrainState:
                 self._check_order()
         except GeneratorExit:  # the script's own break, or an error; a state that was reported is whole
             if run.reported and not run.failed:
-                self._finish()
+                self.finish_fit()
             raise
         else:
-            self._finish()
+            self.finish_fit()
         finally:
             run.epoch = None
             run.iteration = max(run.iteration, run.offset + run.next_epoch)  # also if the last was not reported
 
-    def _finish(self) -> None:
-        run = self._run
-        if run.session is not None and run.saves:
-            run.session.finish(_Port(self), at_end=self._at_end)
-
     def _check_order(self) -> None:
         """Steps taken between a report and the end of its epoch would be missing in its checkpoint."""
-        run = self._run
+        run = self._fit
         if run.steps_at_report is not None and run.steps_at_report != self._steps():
             raise TuneError(
                 f"An optimizer or scheduler was stepped between TrainState.report() and the end of epoch {run.epoch}: "
@@ -260,17 +275,12 @@ class TrainState:
             )
 
     def _steps(self) -> list[Any]:
-        return [*self._run.steps.values(), *(getattr(s, "last_epoch", None) for s in self._schedulers)]
-
-    def _select(self, given: Mapping[str, Any]) -> dict[str, str]:
-        return select_metrics(
-            self._metrics, given, where="TrainState", if_none="Give them to report(), e.g. state.report(loss=loss)."
-        )
+        return [*self._fit.steps.values(), *(getattr(s, "last_epoch", None) for s in self._schedulers)]
 
     # ------------------------------------------------------------------------------ reporting
 
-    def _send(self, metrics: dict[str, Any]) -> tune_session.Verdict:
-        run = self._run
+    def _send(self, metrics: dict[str, Any]) -> bool:
+        run = self._fit
         if run.ranks.size > 1:
             run.random_states = run.ranks.from_all(_random_state(one_device=True))
         if run.session is None:
@@ -278,28 +288,24 @@ class TrainState:
         try:
             metrics = _numbers(metrics)
             if self._metrics is not None:
-                metrics = {name: metrics[source] for name, source in self._select(metrics).items()}
-            verdict = run.session.report(
-                metrics,
-                iteration=run.iteration if run.saves else None,
-                model=_Port(self) if run.saves and run.epoch is not None else None,
-                save_every=self._frequency,
-            )
+                selected = self.select(metrics, "Give them to report(), e.g. state.report(loss=loss).")
+                metrics = {name: metrics[source] for name, source in selected.items()}
+            stopped = self.send(metrics, run.iteration, offers_state=run.epoch is not None)
         except BaseException as error:
             run.failed = True
             kind = type(error) if isinstance(error, TrialUnwound) else TuneError
             run.ranks.from_first(("raised", (kind, f"{error}")))
             raise
-        run.ranks.from_first(("verdict", verdict.value))
-        return verdict
+        run.ranks.from_first(("stopped", stopped))
+        return stopped
 
-    def _follow(self) -> tune_session.Verdict:
+    def _follow(self) -> bool:
         """In ranks other than 0: do what rank 0 is told to do in its report."""
-        run = self._run
+        run = self._fit
         while True:
             call, value = run.ranks.from_first(None)
-            if call == "verdict":
-                return tune_session.Verdict(value)
+            if call == "stopped":
+                return bool(value)
             if call == "raised":
                 kind, text = value
                 run.failed = True
@@ -307,9 +313,11 @@ class TrainState:
             _, failure = _outcome(partial(getattr(self, call), *value))
             run.ranks.from_all(None if failure is None else failure[:2])
 
-    def _on_all_ranks(self, method: str, *arguments: Any) -> Any:
+    def _together(self, method: str, *arguments: Any) -> Any:
         """Call a method here, in rank 0, and on all others; what fails on one of them fails here."""
-        ranks = self._run.ranks
+        if method == "save_state":
+            return self.save_state(*arguments)  # what is to be had from the others was sent with the report
+        ranks = self._fit.ranks
         ranks.from_first((method, arguments))
         result, failure = _outcome(partial(getattr(self, method), *arguments))
         failures = ranks.from_all(None if failure is None else failure[:2])
@@ -323,9 +331,10 @@ class TrainState:
 
     # ------------------------------------------------------------------------------ checkpoints
 
-    def _save(self, directory: Path) -> None:
+    def save_state(self, directory: Path) -> None:
+        """Write the states of all objects, the place in the loop and the random states; in rank 0."""
         self._check_order()
-        run = self._run
+        run = self._fit
         states = {name: _as_data(name, _state_of(thing)) for name, thing in self._objects.items()}
         torch.save(
             {
@@ -342,7 +351,7 @@ class TrainState:
         )
 
     def _load(self, saved: Mapping[str, Any], live: bool) -> None:
-        run, states = self._run, saved["objects"]
+        run, states = self._fit, saved["objects"]
         if missing := [name for name in self._objects if name not in states]:
             raise ArgumentError(
                 "TrainState",
@@ -372,10 +381,14 @@ class TrainState:
         if rank < len(saved["random"]):
             _set_random_state(saved["random"][rank])
 
-    def _exploit(self, directory: str) -> None:
-        saved = _read(Path(directory), self._filename)
-        if saved["loop"] != self._run.loop:
-            raise WarmRestartNeeded(f"the donor is in loop {saved['loop']} over epochs, this one in {self._run.loop}")
+    def _read(self, directory: str | Path) -> Any:
+        return torch.load(self.checkpoint_file(directory), map_location="cpu", weights_only=True)
+
+    def load_state(self, directory: Path, iteration: int) -> None:
+        """Put another trial's states into the objects that are there, on each rank."""
+        saved = self._read(directory)
+        if saved["loop"] != self._fit.loop:
+            raise WarmRestartNeeded(f"the donor is in loop {saved['loop']} over epochs, this one in {self._fit.loop}")
         self._load(saved, live=True)
         for parameter in self._parameters():
             parameter.grad = None  # left over from steps of the state that is given up
@@ -386,17 +399,6 @@ class TrainState:
                 yield from thing.parameters()
             elif isinstance(thing, Optimizer):
                 yield from (parameter for group in thing.param_groups for parameter in group["params"])
-
-    def _change(self, changed: dict[str, Any], before: dict[str, Any]) -> set[str]:
-        names = self.apply_config(changed)
-        if not isinstance(names, Collection) or isinstance(names, str) or not set(names) <= changed.keys():
-            raise TuneError(
-                f"apply_config: expected the names that it has applied, some of {', '.join(map(repr, changed))}, "
-                f"got {names!r}. Return e.g. {{'dropout'}}, or set() if there are none."
-            )
-        applied = set(names)
-        rest = {name: value for name, value in changed.items() if name not in applied}
-        return applied | apply_to_optimizers(self._optimizers, self._schedulers, rest, before, self._run.built)
 
 
 class _Epochs(Collection[int]):
@@ -418,14 +420,22 @@ class _Epochs(Collection[int]):
         return epoch in range(self._n)
 
 
-class _Run:
-    """What a `TrainState` knows of one entry into the training function."""
+class _Run(Fit):
+    """What a `TrainState` knows of one entry into the training function.
+
+    Args:
+        state: it.
+        session: in rank 0.
+        ranks: the processes of the training.
+        owns: the checkpoints belong to this state.
+    """
 
     def __init__(
-        self, session: tune_session.Session | None = None, ranks: _Ranks | None = None, saves: bool = True
+        self, state: TrainState | None = None, session: Any = None, ranks: _Ranks | None = None, owns: bool = False
     ) -> None:
-        self.session = session  # of rank 0
-        self.saves = saves
+        counts = owns and session is not None and not session.has_reported
+        super().__init__(session, counts, Port(state) if owns and session is not None and state is not None else None)
+        self.saves = owns
         self.ranks = ranks or _Ranks()
         self.loop = 0  # number of the loop, from 1
         self.resumed_loop = 0  # that of the checkpoint, 0 for a fresh start
@@ -453,25 +463,6 @@ class _Counter:
 
     def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.counts[self.number] += 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """See `tune_plugins.session.model_port.ModelPort`; lives in rank 0."""
-
-    state: TrainState
-
-    def save_state(self, directory: Path) -> None:
-        self.state._save(directory)
-
-    def load_state(self, directory: Path, iteration: int) -> None:
-        self.state._on_all_ranks("_exploit", str(directory))
-
-    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
-        session = self.state._run.session
-        assert session is not None
-        applied: set[str] = self.state._on_all_ranks("_change", dict(changed), dict(session.context.config))
-        return applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -562,21 +553,6 @@ def _load_into(thing: Any, state: Any) -> None:
 
 def _path(session: tune_session.Session | None) -> str | None:
     return None if session is None or session.start_checkpoint is None else session.start_checkpoint.path
-
-
-def _read(directory: Path, filename: str) -> Any:
-    path = directory / filename
-    if not path.is_file():
-        names = sorted(p.name for p in directory.iterdir() if p.name[0] != ".") if directory.is_dir() else []
-        found = f"it has {', '.join(map(repr, names))}" if names else "it is empty or cannot be seen from here"
-        raise ArgumentError(
-            "TrainState",
-            [
-                f"filename: the checkpoint {str(directory)!r}, from which this trial is to go on, has no file "
-                f"{filename!r}; {found}. Give the name under which the state was saved."
-            ],
-        )
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 _DATA = frozenset({type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.nn.Parameter})

@@ -6,12 +6,18 @@ Outside a tuning run the callbacks do nothing, so that the same script trains al
 ...     arguments = TrainingArguments(..., eval_strategy="epoch", learning_rate=config["learning_rate"])
 ...     trainer = Trainer(model, arguments, ..., callbacks=[TuneReportCheckpointCallback()])
 ...     trainer.train()
+
+What it touches of Transformers: the documented events of callbacks, `control`, `state` and the format of checkpoints.
+Callbacks are not given the Trainer, and hear of an evaluation before that has drawn its conclusions: it is found in
+the frames of the callers, and three of its methods are wrapped, in the one object. A state is saved and loaded by the
+Trainer's own methods, most of them private. All that is not documented, also in `_transformers_state`, is in
+`INTERNALS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
@@ -20,9 +26,9 @@ from weakref import WeakSet
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import ArgumentError, Mistakes, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import callers
-from tune_plugins.integrations._metrics import Metrics, check_metrics, plain, select_metrics
+from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals, calling
+from tune_plugins.integrations._metrics import Metrics, plain
 
 require("torch", extra="transformers", needed_by="tune_plugins.integrations.transformers")
 require("transformers", extra="transformers", needed_by="tune_plugins.integrations.transformers")
@@ -35,25 +41,34 @@ from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimi
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
+INTERNALS = Internals(
+    seen=("5.23.0",),
+    names=(
+        "transformers.Trainer: _maybe_log_save_evaluate, _save_optimizer_and_scheduler, _load_optimizer_and_scheduler",
+        "transformers.Trainer: _save_scaler, _load_scaler, _save_rng_state, _load_rng_state, _load_callback_state",
+        "transformers.Trainer: _load_from_checkpoint, store_flos, current_flos, callback_handler, _tr_loss",
+        "transformers.Trainer: _total_loss_scalar, _globalstep_last_logged, _initial_global_step",
+        "transformers.Trainer: _initial_num_input_tokens_seen",
+        "transformers.Trainer.save_model: _internal_call",
+        "transformers.TrainerState.compute_steps: args, max_steps",
+        "transformers.PreTrainedModel: _keys_to_ignore_on_save",
+        "numpy._core.multiarray: _reconstruct",
+    ),
+)
+
 Event = Literal["evaluate", "epoch_end", "log"]
 _ON: tuple[Event, ...] = get_args(Event)
 _ALWAYS = ("epoch", "global_step")
 _AFTER = "_maybe_log_save_evaluate"  # of Trainer: does all that follows a step or an epoch
 
-# Sessions whose checkpoints belong to a call of `train` already: to the first one.
-_owned: WeakSet[Any] = WeakSet()
-
 
 @dataclass(slots=True)
-class _Fit:
+class _Fit(Fit):
     """One call of `Trainer.train` inside a trial."""
 
-    session: tune_session.Session
-    trainer: Any
-    port: _Port | None = None
-    """None: the call only reports."""
-    start: Path | None = None
-    """Directory of the checkpoint that the call goes on from."""
+    trainer: Any = None
+    directory: Path | None = None
+    """Of the checkpoint that the call goes on from."""
     built: Built = field(default_factory=list)
     newest: dict[str, Any] = field(default_factory=dict)
     """The newest value of each metric that the Trainer has logged."""
@@ -61,10 +76,14 @@ class _Fit:
     """What has happened since the last report, in the words of `on`."""
     over: bool = False
     """The loop has been left."""
-    finished: bool = False
+
+    @property
+    def model(self) -> Any:
+        """That of the Trainer."""
+        return self.trainer.model
 
 
-class TuneReportCallback(TrainerCallback):
+class TuneReportCallback(TrainerCallback, Adapter):
     """Reports the evaluations of a `Trainer` to the tuning run; saves no checkpoints.
 
     Reported are the newest values that the Trainer has logged (``eval_loss``, ``eval_accuracy``, ``loss``,
@@ -84,19 +103,15 @@ class TuneReportCallback(TrainerCallback):
     """
 
     def __init__(self, metrics: Metrics = None, on: Event = "evaluate") -> None:
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, on, mistakes)
-        mistakes.raise_if_any()
+        self._set_up(on, metrics=metrics)
 
-    def _set_up(self, metrics: Any, on: Any, mistakes: Mistakes) -> None:
-        self._metrics = check_metrics(metrics, mistakes)
-        if on not in _ON:
-            mistakes.add(
-                f"on: expected {', '.join(map(repr, _ON[:-1]))} or {_ON[-1]!r}, got {on!r}. "
-                "Leave it out to report each evaluation."
-            )
-        self._on: str = on
-        self._fit: _Fit | None = None
+    def _set_up(self, on: str, **common: Any) -> None:
+        wrong = (
+            f"on: expected {', '.join(map(repr, _ON[:-1]))} or {_ON[-1]!r}, got {on!r}. "
+            "Leave it out to report each evaluation."
+        )
+        self.set_up(mistakes=[] if on in _ON else [wrong], **common)
+        self._on = on
         self._installed: WeakSet[Any] = WeakSet()  # Trainers
 
     # ------------------------------------------------------------------------------- events of the Trainer
@@ -113,30 +128,28 @@ class TuneReportCallback(TrainerCallback):
             self._fit = None
             return
         if self._fit is None:
-            self._begin_late(session)
-        fit = self._fit
-        assert fit is not None
+            self._begin_late()
+        fit: _Fit = self._fit
         where = type(self).__name__
-        if sum(isinstance(each, TuneReportCallback) for each in fit.trainer.callback_handler.callbacks) > 1:
-            raise ArgumentError(where, ["callbacks: expected one callback that reports to the tuning run, got several"])
         self._check(args, where)
         state.compute_steps(args, state.max_steps)  # those of this script, not of the checkpoint
-        if fit.start is not None:
-            trainer_state.forget_others_best(fit.trainer, state, fit.start, session.context.trial_id)
+        if fit.directory is not None:
+            trainer_state.forget_others_best(fit.trainer, state, fit.directory, session.context.trial_id)
         if not fit.built:
             fit.built = hyperparameters(*trainer_state.parts(fit.trainer))
         self._note_history(fit)
-        fit.over = fit.finished = False
+        fit.over = False
         fit.seen.clear()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Note the values; the summary of the whole training is the end of it."""
-        fit = self._fit
+        fit: _Fit | None = self._fit
         if fit is None or not logs:
             return
         if "train_runtime" in logs:
             # Before `load_best_model_at_end`: a checkpoint holds the newest weights, to be gone on from.
-            self._finish(fit)
+            fit.over = True
+            self.finish_fit()
             return
         fit.newest.update(logs)
         if "loss" in logs:
@@ -160,7 +173,8 @@ class TuneReportCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the last checkpoint, if nothing has been logged at the end."""
         if self._fit is not None:
-            self._finish(self._fit)
+            self._fit.over = True
+            self.finish_fit()
 
     # ------------------------------------------------------------------------------ inside the Trainer
 
@@ -183,34 +197,38 @@ class TuneReportCallback(TrainerCallback):
         _wrap(trainer, "_load_optimizer_and_scheduler", self._around_loading)
 
     def _around_train(self, trainer: Any, train: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        session = tune_session.current()
-        if session is None:
+        fit = self._begin(trainer)
+        if fit is None:
             return train(*args, **kwargs)
-        self._fit = fit = _Fit(session, trainer)
         try:
-            with self._going_on(fit) as directory:
+            with fit.start.as_directory() if fit.start is not None else nullcontext() as directory:
                 if directory is not None:
+                    fit.directory = Path(directory)
+                    trainer_state.check_directory(trainer, fit.directory, type(self).__name__)
                     args, kwargs = args[1:], {**kwargs, "resume_from_checkpoint": str(directory)}
                 return train(*args, **kwargs)
         finally:
             self._fit = None
 
+    def _begin(self, trainer: Any) -> _Fit | None:
+        return self.begin_fit(partial(_Fit, trainer=trainer), trainer.callback_handler.callbacks)
+
     def _around_loading(self, load: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """The checkpoint's hyper-parameters come along with the states; the running script's are put back."""
-        fit = self._fit
-        if fit is None or fit.start is None:
+        fit: _Fit | None = self._fit
+        if fit is None or fit.directory is None:
             return load(*args, **kwargs)
         fit.built = hyperparameters(*trainer_state.parts(fit.trainer))
         result = load(*args, **kwargs)
-        trainer_state.restore_hyperparameters(fit.trainer, fit.start, fit.built, live=False)
+        trainer_state.restore_hyperparameters(fit.trainer, fit.directory, fit.built, live=False)
         return result
 
     def _around_conclusions(self, conclude: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         result = conclude(*args, **kwargs)
-        fit = self._fit
+        fit: _Fit | None = self._fit
         if fit is not None and self._on in fit.seen:
             fit.seen.clear()
-            if self._send(fit, self._values(fit)) is tune_session.Verdict.STOP:
+            if self.send(self._values(fit)):
                 fit.trainer.control.should_training_stop = True
         return result
 
@@ -221,30 +239,22 @@ class TuneReportCallback(TrainerCallback):
         always = {"epoch": state.epoch, "global_step": state.global_step}
         available = {**fit.newest, **always}
         if self._metrics is not None:
-            selected = select_metrics(
-                self._metrics,
-                available,
-                where=type(self).__name__,
-                if_none="Set eval_strategy='epoch' in the TrainingArguments.",
-            )
+            selected = self.select(available, "Set eval_strategy='epoch' in the TrainingArguments.")
             available = {name: available[source] for name, source in selected.items()} | always
         return plain(available, where=type(self).__name__)
 
-    def _send(self, fit: _Fit, metrics: dict[str, Any]) -> tune_session.Verdict:
-        return fit.session.report(metrics)
-
-    def _finish(self, fit: _Fit) -> None:
-        fit.over = True
-
-    @contextmanager
-    def _going_on(self, fit: _Fit) -> Iterator[Path | None]:
-        yield None
-
-    def _begin_late(self, session: tune_session.Session) -> None:
+    def _begin_late(self) -> None:
         """The callback was added to a Trainer that had been made before."""
+        name = type(self).__name__
+        if self.saves:
+            raise TuneError(
+                f"{name} was given to the Trainer after that was made, by add_callback() or outside the trial: it "
+                "could not go on from a checkpoint. Make the Trainer with it, in the trial: "
+                f"Trainer(..., callbacks=[{name}()])"
+            )
         trainer = _running_trainer()
         self._install(trainer)
-        self._fit = _Fit(session, trainer)
+        self._begin(trainer)
 
     def _check(self, args: Any, where: str) -> None:
         if args.world_size > 1:
@@ -292,6 +302,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         TuneError: the callback was added to the Trainer after that was made, or there are several processes.
     """
 
+    saves = True
+
     def __init__(
         self,
         metrics: Metrics = None,
@@ -299,109 +311,44 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         frequency: int = 0,
         checkpoint_at_end: bool = True,
     ) -> None:
-        mistakes = Mistakes(type(self).__name__)
-        self._set_up(metrics, on, mistakes)
-        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-            mistakes.add(
-                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
-                "Write 0 to save only when the tuning run asks for it."
-            )
-        self._frequency, self._at_end = frequency, checkpoint_at_end
-        mistakes.raise_if_any()
-
-    def apply_config(self, trainer: Any, changed: Mapping[str, Any]) -> Collection[str]:
-        """Change hyper-parameters of the running training; override it for those that no optimizer has.
-
-        Called on an exploit, after the other trial's state has been loaded; ``get_context().config`` is the old config.
-
-        Args:
-            trainer: the Trainer that is training.
-            changed: new values by name; names of nested ones are joined by ``/``.
-
-        Returns:
-            The names that are applied, none by default. Those left are looked for in the optimizer.
-
-        Raises:
-            WarmRestartNeeded: the function is to be entered anew, with the reason given.
-        """
-        return ()
-
-    def _send(self, fit: _Fit, metrics: dict[str, Any]) -> tune_session.Verdict:
-        if fit.port is None:
-            return fit.session.report(metrics)
-        return fit.session.report(metrics, model=fit.port, save_every=self._frequency)
-
-    def _finish(self, fit: _Fit) -> None:
-        fit.over = True
-        if fit.port is not None and not fit.finished:
-            fit.finished = True
-            fit.session.finish(fit.port, at_end=self._at_end)
-
-    @contextmanager
-    def _going_on(self, fit: _Fit) -> Iterator[Path | None]:
-        if fit.session in _owned:
-            yield None
-            return
-        _owned.add(fit.session)
-        fit.port = _Port(fit, self)
-        if fit.session.start_checkpoint is None:
-            yield None
-            return
-        with fit.session.start_checkpoint.as_directory() as directory:
-            fit.start = Path(directory)
-            trainer_state.check_directory(fit.trainer, fit.start, type(self).__name__)
-            yield fit.start
-
-    def _begin_late(self, session: tune_session.Session) -> None:
-        name = type(self).__name__
-        raise TuneError(
-            f"{name} was given to the Trainer after that was made, by add_callback() or outside the trial: it could "
-            f"not go on from a checkpoint. Make the Trainer with it, in the trial: Trainer(..., callbacks=[{name}()])"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Port:
-    """The running `Trainer.train` as the engine reaches it; see `tune_plugins.session.model_port.ModelPort`."""
-
-    fit: _Fit
-    callback: TuneReportCheckpointCallback
+        self._set_up(on, metrics=metrics, frequency=frequency, checkpoint_at_end=checkpoint_at_end)
 
     def save_state(self, directory: Path) -> None:
-        trainer_state.save(self.fit.trainer, directory, self.fit.built, self.fit.session.context.trial_id)
+        """Write what the Trainer itself writes, but for its pickle of code."""
+        trainer_state.save(self.trainer, directory, self._fit.built, self._fit.session.context.trial_id)
 
     def load_state(self, directory: Path, iteration: int) -> None:
-        fit = self.fit
+        """Put the state of a donor of the same epoch into the running training."""
+        fit: _Fit = self._fit
         if fit.over:
             raise WarmRestartNeeded("the Trainer's loop has come to its end")
         state = fit.trainer.state
         if fit.trainer.control.should_training_stop and state.global_step < state.max_steps:
             raise WarmRestartNeeded("another callback has told the Trainer to stop")
         trainer_state.load_live(fit.trainer, directory, fit.built, fit.session.context.trial_id)
-        self.callback._note_history(fit)
+        self._note_history(fit)
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
-        fit = self.fit
-        applied = set(self.callback.apply_config(fit.trainer, changed))
-        left = {name: value for name, value in changed.items() if name not in applied}
-        optimizers, schedulers = trainer_state.parts(fit.trainer)
-        found = apply_to_optimizers(optimizers, schedulers, left, before, fit.built)
-        if (reason := trainer_state.why_not_rescaled(fit.trainer)) and any(map(_is_rate, found)):
-            raise WarmRestartNeeded(reason)
-        return applied | found | self._apply_to_arguments(left, before, found)
+        """Change what the optimizer was given as it stands in the config, and `max_grad_norm`.
 
-    def _apply_to_arguments(
-        self, changed: Mapping[str, Any], before: Mapping[str, Any], found: Collection[str]
-    ) -> set[str]:
-        """TrainingArguments follow what the optimizer was given; the Trainer reads `max_grad_norm` in each step."""
-        args, applied = self.fit.trainer.args, set()
+        For overriding it see `tune_plugins.integrations.Adapter.apply_config`; there are `self.trainer` and
+        `self.model`, the model that is trained.
+
+        Raises:
+            WarmRestartNeeded: the learning rate's schedule cannot be rescaled; says why.
+        """
+        trainer = self.trainer
+        found = apply_to_optimizers(*trainer_state.parts(trainer), changed, before, self._fit.built)
+        if (reason := trainer_state.why_not_rescaled(trainer)) and any(map(_is_rate, found)):
+            raise WarmRestartNeeded(reason)
         for name, value in changed.items():
-            if (name in found or name == "max_grad_norm") and name in before and hasattr(args, name):
-                now, old, value = map(trainer_state.plain_data, (getattr(args, name), before[name], value))
+            # TrainingArguments follow what the optimizer was given; the Trainer reads `max_grad_norm` in each step.
+            if (name in found or name == "max_grad_norm") and name in before and hasattr(trainer.args, name):
+                now, old, value = map(trainer_state.plain_data, (getattr(trainer.args, name), before[name], value))
                 if type(value) in (int, float) and type(old) in (int, float) and now == old:
-                    setattr(args, name, value)
-                    applied.add(name)
-        return applied
+                    setattr(trainer.args, name, value)
+                    found.add(name)
+        return found
 
 
 def _is_rate(name: str) -> bool:
@@ -421,8 +368,6 @@ def _wrap(trainer: Any, name: str, around: Callable[..., Any]) -> None:
 
 def _running_trainer() -> Any:
     """The Trainer whose event this is: among the callers."""
-    for frame in callers():
-        candidate = frame.f_locals.get("self")
-        if isinstance(candidate, Trainer):
-            return candidate
+    if (trainer := calling(Trainer)) is not None:
+        return trainer
     raise TuneError("The events of a Trainer came from something else. Give the callback to a transformers.Trainer.")

@@ -6,6 +6,11 @@ run the callbacks do nothing, so that the same script trains alone.
 >>> def train(config):
 ...     xgboost.train(config, dtrain, num_boost_round=200, evals=[(dvalid, "eval")],
 ...                   callbacks=[TuneReportCheckpointCallback()])
+
+What it touches of XGBoost: the documented interface of callbacks and of `Booster` (`save_model`, `set_param`,
+`save_config`). Callbacks are not told the arguments of the training call, nor of each other: these are read from the
+frames of the callers. The rest that is not documented is in `INTERNALS`, too: the handle of a Booster, which is
+exchanged in an exploit, and the counts of `EarlyStopping`, which begin anew in one.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from typing import Any
 
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Fit, calling, running_call
+from tune_plugins.integrations._adapter import Fit, Internals, calling, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
 
@@ -35,6 +40,17 @@ from xgboost.callback import (  # noqa: E402
 )
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
+
+INTERNALS = Internals(
+    seen=("3.2.0",),
+    names=(
+        "xgboost.training.train: params, dtrain, num_boost_round, evals",
+        "xgboost.callback.CallbackContainer: callbacks",
+        "xgboost.callback.CallbackContainer.before_training: self",
+        "xgboost.core.Booster: handle",
+        "xgboost.callback.EarlyStopping: starting_round, current_rounds, stopping_history, best_scores",
+    ),
+)
 
 
 @dataclass(slots=True)

@@ -426,7 +426,7 @@ def test_public_callbacks(tmp_path: Path) -> None:
     assert flat.said == ""
     assert foreign.trial_reports[0] == {"trial": "two_reports_00000", "params": {"x": 1, "fixed": 3}, "report": 1}
     assert foreign.datasets == 0
-    assert counting.lines == ["1/1", "2/2"]
+    assert counting.lines[-1] == "2/2"
 
 
 @pytest.mark.parametrize(

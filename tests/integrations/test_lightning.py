@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -532,10 +532,10 @@ def test_a_donor_at_the_end_ends_the_training() -> None:
 
 
 class Dropout(TuneReportCheckpointCallback):
-    def apply_config(self, trainer: Any, module: Any, changed: Any) -> set[str]:
-        applied = super().apply_config(trainer, module, changed)
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> set[str]:
+        applied = set(super().apply_config(changed, before))
         if "dropout" in changed:
-            module.dropout.p = changed["dropout"]
+            self.model.dropout.p = changed["dropout"]
             applied.add("dropout")
         return applied
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -201,8 +201,8 @@ class Refusing(TuneReportCheckpointCallback):
 
     how = ""
 
-    def apply_config(self, trainer: Any, module: Any, changed: Any) -> set[str]:
-        if self.how == "fails on rank 1" and trainer.global_rank == 1:
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> set[str]:
+        if self.how == "fails on rank 1" and self.trainer.global_rank == 1:
             raise ValueError("no room")
         return set()
 

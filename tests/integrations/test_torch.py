@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -600,14 +601,12 @@ def test_schedule_that_cannot_be_rescaled_enters_anew() -> None:
 
 
 class Droppable(TrainState):
-    def apply_config(self, changed: Mapping[str, Any]) -> Collection[str]:
-        assert tune.get_context().config["dropout"] == 0.1, "still the old config"
-        return apply_dropout(self.network, changed)
-
-    network: nn.Sequential
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        return {*super().apply_config(changed, before), *apply_dropout(self.model, changed, before)}
 
 
-def apply_dropout(model: nn.Sequential, changed: Mapping[str, Any]) -> set[str]:
+def apply_dropout(model: nn.Sequential, changed: Mapping[str, Any], before: Mapping[str, Any]) -> set[str]:
+    assert tune.get_context().config == before == {"lr": 0.05, "dropout": 0.1}, "still the old config"
     if "dropout" in changed:
         model[1].p = changed["dropout"]
     return {"dropout"} & changed.keys()
@@ -622,9 +621,8 @@ def test_other_hyperparameters_by_the_script(how: str) -> None:
         optimizer = sgd(model, 0.05)
         if how == "method":
             state: TrainState = Droppable(model=model, optimizer=optimizer)
-            state.network = model  # type: ignore[attr-defined]
         else:
-            state = TrainState(model=model, optimizer=optimizer, apply_config=lambda c: apply_dropout(model, c))
+            state = TrainState(model=model, optimizer=optimizer, apply_config=partial(apply_dropout, model))
         for _ in state.epochs(4):
             state.report(loss=step(model, optimizer))
     assert len(session.exploits) == 1
@@ -637,7 +635,7 @@ def test_wrong_return_of_apply_config_is_named(returned: Any) -> None:
         recording(0.05, exploit_at=exploit(2, {"lr": 0.02})),
         pytest.raises(TuneError, match=r"apply_config: expected"),
     ):
-        train({"lr": 0.05}, apply_config=lambda changed: returned)
+        train({"lr": 0.05}, apply_config=lambda changed, before: returned)
 
 
 def test_donor_of_another_shape_enters_anew_with_the_reason() -> None:

@@ -357,7 +357,10 @@ def test_a_foreign_checkpoint_is_named(output: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "state.pt").write_text("")
     start = Checkpoint.from_directory(tmp_path / "other")
-    with recording(start_checkpoint=start), pytest.raises(ArgumentError, match=r"no 'trainer_state.json'; it has 'st"):
+    with (
+        recording(start_checkpoint=start),
+        pytest.raises(ArgumentError, match=r"no file 'trainer_state.json'; it has 'st"),
+    ):
         trained(task.make(CONFIG, output, TuneReportCheckpointCallback()))
 
 
@@ -754,11 +757,15 @@ def test_a_training_that_stops_by_itself_is_entered_anew(output: Path) -> None:
 
 def test_apply_config_may_be_overridden(output: Path) -> None:
     class WithDropout(TuneReportCheckpointCallback):
-        def apply_config(self, trainer: Any, changed: Mapping[str, Any]) -> Collection[str]:
-            for module in trainer.model.modules():
-                if isinstance(module, torch.nn.Dropout) and module.p == 0.1 and "dropout" in changed:
-                    module.p = changed["dropout"]
-            return {"dropout"} & set(changed)
+        def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+            applied = set(super().apply_config(changed, before))
+            if "dropout" in changed:
+                assert self.model is self.trainer.model
+                for module in self.model.modules():
+                    if isinstance(module, torch.nn.Dropout) and module.p == before["dropout"]:
+                        module.p = changed["dropout"]
+                applied.add("dropout")
+            return applied
 
     given, new = donor(output, 2), {**CONFIG, "dropout": 0.3, "learning_rate": 0.01}
     session, trainer = exploiting(output, 2, given, new, WithDropout())
