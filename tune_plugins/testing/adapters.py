@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialUnwound
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialUnwound, TuneError
 from tune_plugins.session import TrialContext
+from tune_plugins.space.nested import flatten
 from tune_plugins.testing.session import Exploit, RecordingSession
 
 # Cases that are done by warm restarts where exploits in place are declared to be impossible.
@@ -319,6 +320,33 @@ class AdapterConformance:
         half = self.iterations // 2
         given = self._evicted_at(half, self.config)
         self._exploit(self.config, self.entering, given, half, at=half, declared="it is declared in `entering`")
+
+    def test_apply_config_is_overridden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A script changes what only it knows by one override, the same in every framework; a wrong one is named."""
+        half, adapter = self.iterations // 2, self.adapters[0]
+        given, own = self._evicted_at(half, self.config), adapter.apply_config  # type: ignore[attr-defined]
+        exploit = {half: Exploit(given.checkpoints[half], half, dict(self.live))}
+        wrong: list[Any] = []
+        seen: list[Any] = []
+
+        def override(callback: Any, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+            name, *others = changed
+            seen.append((dict(before), callback.model))
+            applied = set(own(callback, {other: changed[other] for other in others}, before))
+            return wrong[0] if wrong else {name, *applied}
+
+        monkeypatch.setattr(adapter, "apply_config", override)
+        if self._declares("exploit_in_place"):
+            return self._restarted(self.config, exploit)
+        script, session, _ = self._run(exploit_at=dict(exploit))
+        assert session.restarts == [] and len(session.exploits) == 1 and script.ended == 1
+        ((before, model),) = seen
+        assert before == flatten(self.config) and model is not None
+        for returned in (None, "text", {"unknown"}):
+            wrong[:] = [returned]
+            with pytest.raises(TuneError, match=r"apply_config: expected the names that it has applied, some of '"):
+                self._run(exploit_at=dict(exploit))
+        return None
 
     # --------------------------------------------------------------------------------- the package
 
