@@ -71,6 +71,7 @@ class Adapter:
         filename: name of the file in a checkpoint, as it was given.
         model: what is trained, during a fit; else None.
         trainer: what trains it, during a fit, where the framework has such an object; else None.
+        _fit: what `begin_fit` has returned, for the adapter itself; it sets it to None when the fit is over.
     """
 
     saves: bool = False
@@ -201,7 +202,7 @@ class Adapter:
         return fit
 
     def send(self, metrics: Mapping[str, Any], iteration: int | None = None, *, offers_state: bool = True) -> bool:
-        """Report a result; True if the training is to end now.
+        """Report a result; True if the training is to end now. Outside a tuning run it does nothing.
 
         An exploit happens in here: the state and the config may be others when this returns.
 
@@ -210,7 +211,9 @@ class Adapter:
             iteration: what the framework counts; None: the session counts.
             offers_state: the state is one that can be saved, and another one can be taken over.
         """
-        fit: Fit = self._fit
+        fit: Fit | None = self._fit
+        if fit is None:
+            return False
         fit.finished = False
         verdict = fit.session.report(
             metrics,
