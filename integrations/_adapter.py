@@ -68,8 +68,10 @@ class Adapter:
     Attributes:
         saves: the adapter offers checkpoints.
         endings: that the name of its file may have; empty: any.
+        filename: name of the file in a checkpoint, as it was given.
         model: what is trained, during a fit; else None.
         trainer: what trains it, during a fit, where the framework has such an object; else None.
+        _fit: what `begin_fit` has returned, for the adapter itself; it sets it to None when the fit is over.
     """
 
     saves: bool = False
@@ -148,7 +150,7 @@ class Adapter:
         """
         found = Mistakes(type(self).__name__)
         self._metrics = check_metrics(metrics, found)
-        self._filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
+        self.filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
         if filename is not None and not self._is_file_name(filename):
             ending = f" ending in {' or '.join(self.endings)}" if self.endings else ""
             found.add(
@@ -193,12 +195,14 @@ class Adapter:
                 ],
             )
         owns = self.saves and savable and (session.claim_checkpoints() if claim else not session.checkpoints_claimed)
-        self._fit = kind(session, counts=not session.has_reported, port=Port(self) if owns else None)
+        # A trial that goes on, and a fit that does not: what its framework counts begins with 1 again.
+        counts = not session.has_reported and (owns or session.start_checkpoint is None)
+        self._fit = kind(session, counts=counts, port=Port(self) if owns else None)
         fit: F = self._fit
         return fit
 
     def send(self, metrics: Mapping[str, Any], iteration: int | None = None, *, offers_state: bool = True) -> bool:
-        """Report a result; True if the training is to end now.
+        """Report a result; True if the training is to end now. Outside a tuning run it does nothing.
 
         An exploit happens in here: the state and the config may be others when this returns.
 
@@ -207,7 +211,9 @@ class Adapter:
             iteration: what the framework counts; None: the session counts.
             offers_state: the state is one that can be saved, and another one can be taken over.
         """
-        fit: Fit = self._fit
+        fit: Fit | None = self._fit
+        if fit is None:
+            return False
         fit.finished = False
         verdict = fit.session.report(
             metrics,
@@ -243,7 +249,7 @@ class Adapter:
             ArgumentError: there is no such file; names those there are.
         """
         remedy = f"Give {type(self).__name__} the name under which it was saved."
-        return existing_file(directory, self._filename, where=type(self).__name__, argument="filename", remedy=remedy)
+        return existing_file(directory, self.filename, where=type(self).__name__, argument="filename", remedy=remedy)
 
     def _together(self, method: str, *arguments: Any) -> Any:
         """Call a method for the engine; an adapter of a distributed training does so on all ranks."""

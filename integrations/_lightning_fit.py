@@ -239,7 +239,7 @@ class Fit(_adapter.Fit):
             self.trainer, self.built, self.settings, self.session.context.trial_id, self.ranks.gather
         )
         if self.ranks.rank == 0:
-            torch.save(checkpoint, directory / self.callback._filename)
+            torch.save(checkpoint, directory / self.callback.filename)
 
     def _load(self, directory: Path, iteration: int) -> None:
         if self._ended:

@@ -347,7 +347,7 @@ class TrainState(Adapter):
                 "built": run.built,
                 "random": run.random_states or [_random_state(one_device=False)],
             },
-            directory / self._filename,
+            directory / self.filename,
         )
 
     def _load(self, saved: Mapping[str, Any], live: bool) -> None:
