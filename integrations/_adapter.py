@@ -22,7 +22,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from tune_plugins import session as tune_session
-from tune_plugins.errors import ArgumentError, Mistakes
+from tune_plugins.arguments import Mistakes
+from tune_plugins.errors import ArgumentError
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.model_port import ModelPort, names_applied
@@ -157,13 +158,8 @@ class Adapter:
                 f"filename: expected a plain file name{ending}, got {filename!r}. "
                 f"Write e.g. 'model{self.endings[0] if self.endings else '.ckpt'}'."
             )
-        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-            found.add(
-                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
-                "Write 0 to save only when the tuning run asks for it."
-            )
-        if not isinstance(checkpoint_at_end, bool):
-            found.add(f"checkpoint_at_end: expected True or False, got {checkpoint_at_end!r}.")
+        found.whole("frequency", frequency, least=0, remedy="Write 0 to save only when the tuning run asks for it.")
+        found.flag("checkpoint_at_end", checkpoint_at_end)
         found.found += mistakes
         found.raise_if_any()
 

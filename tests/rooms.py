@@ -120,7 +120,7 @@ ROOMS = (
     Room(
         "integrations",
         "adapters, one module a framework, in the folder `integrations/`",
-        ("errors", "_imports", "space", "record", "session"),
+        ("errors", "arguments", "_imports", "space", "record", "session"),
         ("keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
     ),
 )
