@@ -18,6 +18,7 @@ MODULES = {
     "tune_plugins.integrations.torch": "For PyTorch loops written by hand; needs the extra `torch`.",
     "tune_plugins.integrations.xgboost": "The XGBoost adapter; needs the extra `xgboost`.",
     "tune_plugins.integrations.lightgbm": "The LightGBM adapter; needs the extra `lightgbm`.",
+    "tune_plugins.integrations.catboost": "The CatBoost adapter; needs the extra `catboost`.",
     "tune_plugins.integrations.transformers": "The adapter of Hugging Face's Trainer; needs the extra `transformers`.",
     "tune_plugins.errors": "Everything that is raised.",
     "tune_plugins.session.model_port": "How the engine reaches a running training.",

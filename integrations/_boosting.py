@@ -1,4 +1,4 @@
-"""What the adapters of XGBoost and LightGBM share: both train by one call, in rounds that callbacks watch."""
+"""What the adapters of XGBoost, LightGBM and CatBoost share: all train by one call, in rounds that callbacks watch."""
 
 from __future__ import annotations
 

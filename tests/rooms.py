@@ -121,7 +121,7 @@ ROOMS = (
         "integrations",
         "adapters, one module a framework, in the folder `integrations/`",
         ("errors", "arguments", "_imports", "space", "record", "session"),
-        ("keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
+        ("catboost", "keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
     ),
 )
 
