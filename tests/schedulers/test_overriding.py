@@ -57,6 +57,50 @@ class StopsEveryFour(StopsAtThree):
         return Milestone("training_iteration", trial.iteration + 4)
 
 
+class StopsAtTwo:
+    """A mixin, which is no scheduler."""
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Decision | str:
+        return Action.STOP if result["training_iteration"] >= 2 else Action.CONTINUE
+
+
+class MixedFIFO(StopsAtTwo, FIFOScheduler):
+    """Defines nothing itself."""
+
+
+class MixedASHA(StopsAtTwo, ASHAScheduler):
+    """The same, of one that reads only what reaches a rung."""
+
+
+class FIFOWithBoth(FIFOScheduler):
+    """Derives from one that reads no results."""
+
+    def next_milestone(self, trial: Any) -> Milestone:
+        return Milestone("training_iteration", trial.iteration + 4)
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Decision | str:
+        return Action.STOP
+
+
+def test_a_mixin_that_overrides_on_trial_result_is_asked() -> None:
+    assert lengths(MixedFIFO()) == lengths(MixedASHA(max_t=10)) == [2, 2, 2, 2]
+
+
+def test_a_fifo_scheduler_that_overrides_milestones_as_well_is_asked_there() -> None:
+    assert lengths(FIFOWithBoth()) == [4, 4, 4, 4]
+
+
+def test_what_a_scheduler_says_itself_of_what_it_reads_is_kept() -> None:
+    class Quiet(MixedFIFO):
+        reads_results = False
+        asked_at_every_report = False
+
+    class Derived(Quiet):
+        pass
+
+    assert lengths(Quiet()) == lengths(Derived()) == [10, 10, 10, 10]
+
+
 def test_a_fifo_scheduler_that_overrides_on_trial_result_is_asked() -> None:
     assert lengths(StopsAtThree()) == [10, 10, 10, 3]
 
