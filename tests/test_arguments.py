@@ -165,6 +165,7 @@ def test_what_needs_the_run_is_told_by_fit(tmp_path: Path) -> None:
         (np.float32(1), True, True, False),
         (math.inf, True, False, False),
         (math.nan, True, False, False),
+        (10**400, True, False, True),
         (True, False, False, False),
         (np.bool_(True), False, False, False),
         ("1", False, False, False),
@@ -203,12 +204,16 @@ def test_one_wording() -> None:
     assert not mistakes.number("b", 2, least=0, most=1, what="a probability")
     assert not mistakes.one_of("c", True, (1, 2))
     assert not mistakes.one_of("d", "x", ("y",), none=True)
+    assert mistakes.one_of("d", np.str_("y"), ("y",))
     assert not mistakes.function("e", lambda: 1, "of the config", arguments=1, remedy="Write lambda config: 1.")
+    assert not mistakes.function("f", 3, "of the config", arguments=1)
     assert [mistake.partition(", got ")[0] for mistake in mistakes.found] == [
         "a: expected None or a whole number of at least 1",
         "b: expected a probability of at least 0 and at most 1",
         "c: expected 1 or 2",
         "d: expected None or 'y'",
-        "e: expected a function of the config",
+        "e: expected a function of the config, called with 1 argument",
+        "f: expected a function of the config",
     ]
+    assert mistakes.found[4].endswith("got <lambda>(). Write lambda config: 1.")
     assert mistakes.found[0].endswith("got 2.5. Do this.")

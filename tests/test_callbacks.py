@@ -185,6 +185,20 @@ class Renamed(tune.Callback):
         """As it says."""
 
 
+class First(tune.Callback):
+    """Takes the first by position alone."""
+
+    def on_trial_start(self, iteration, /, **info):  # type: ignore[override]
+        """As it says."""
+
+
+class NoStars(tune.Callback):
+    """Expects one argument where the rest is given."""
+
+    def on_trial_start(self, iteration, trials, trial, info):  # type: ignore[override]
+        """As it says."""
+
+
 class Misspelled(tune.Callback):
     """Would never be called."""
 
@@ -218,6 +232,8 @@ class NoMethod(tune.Callback):
 WRONG = {
     "positional": (Positional(), "got def on_trial_start(self, *args) in Positional"),
     "renamed": (Renamed(), "expected def on_trial_result(self, iteration, trials, trial, result, **info), got def"),
+    "first by position": (First(), "got def on_trial_start(self, iteration, /, **info) in First"),
+    "no stars": (NoStars(), "got def on_trial_start(self, iteration, trials, trial, info) in NoStars"),
     "misspelled": (Misspelled(), "Misspelled.on_trial_results, which nobody would call. Did you mean on_trial_result?"),
     "async": (Asynchronous(), "which is async"),
     "foreign": (Foreign(), "belong into the training function"),

@@ -40,7 +40,10 @@ def is_number(value: object) -> bool:
 
 def is_finite(value: Any) -> bool:
     """A number that is neither NaN nor infinite."""
-    return is_number(value) and math.isfinite(value)
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def is_whole(value: object) -> bool:
@@ -153,7 +156,10 @@ class Mistakes:
 
     def one_of(self, name: str, value: Any, options: Collection[Any], *, none: bool = False, remedy: str = "") -> bool:
         """One of a few values; with `none`, None as well."""
-        right = (none and value is None) or any(type(value) is type(option) and value == option for option in options)
+        right = (none and value is None) or any(
+            isinstance(value, type(option)) and isinstance(value, bool) is isinstance(option, bool) and value == option
+            for option in options
+        )
         *most, last = [repr(option) for option in ([None, *options] if none else options)]
         return self.check(right, name, f"{', '.join(most)} or {last}" if most else last, value, remedy)
 
@@ -179,6 +185,11 @@ class Mistakes:
     ) -> bool:
         """A function; `what` says of what, and what it returns; `arguments`: how many it will be called with."""
         right = (none and value is None) or is_callable(value, arguments)
+        if not right and callable(value):
+            expected = f"a function {what}, called with {arguments} argument{'s' if arguments != 1 else ''}"
+            called = getattr(value, "__name__", type(value).__name__)
+            self.add(f"{name}: expected {expected}, got {called}{shown_signature(value)}. {remedy}".rstrip())
+            return False
         return self.check(right, name, f"a function {what}", value, remedy)
 
 

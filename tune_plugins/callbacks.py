@@ -226,10 +226,12 @@ def _signature_mistake(callback: Any, name: str) -> str:
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it
-    given = inspect.signature(HOOKS[name]).parameters
+    given = {
+        p.name for p in list(inspect.signature(HOOKS[name]).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD
+    }
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    unknown = [p for p in needed if p.kind is p.POSITIONAL_ONLY or p.name not in given]
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
-    by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    unknown = [p for p in by_name if p.default is p.empty and p.name not in given]
     if unknown or (by_position and not _takes_any(parameters)):
         return (
             f"expected def {expected}, got def {name}{shown_signature(method, bound=True)} in "

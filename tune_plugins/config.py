@@ -127,7 +127,7 @@ class TuneConfig:
         if found.mode("mode", self.mode, none=True) and self.metric is not None and self.mode is None:
             found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if self.search_alg is not None:
-            right = callable(getattr(self.search_alg, "suggest", None))
+            right = callable(getattr(self.search_alg, "suggest", None)) and not isinstance(self.search_alg, type)
             if found.check(right, "search_alg", "a tune_plugins.search.Searcher", self.search_alg):
                 found.found += override_mistakes("search_alg", self.search_alg, Searcher)
         if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):

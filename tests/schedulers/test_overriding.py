@@ -185,6 +185,36 @@ def test_a_searcher_that_could_not_be_called_is_refused() -> None:
         tune.TuneConfig(search_alg=Narrow())
 
 
+def test_the_class_of_a_searcher_is_refused_as_such() -> None:
+    found = mistakes_of(tune.TuneConfig, search_alg=BasicVariantGenerator)
+    assert len(found) == 1 and found[0].startswith("search_alg: expected a tune_plugins.search.Searcher, got <class")
+
+
+def test_notes_that_raise_harm_no_run() -> None:
+    class Noting(FIFOScheduler):
+        def notes(self) -> list[str]:
+            raise OSError("no notes today")
+
+    class Listening(tune.Callback):
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def on_step_end(self, notes: Any, **info: Any) -> None:
+            self.told += notes
+
+        def on_experiment_end(self, **info: Any) -> None:
+            self.told.append("end")
+
+    listening = Listening()
+    tune.simulate(
+        lambda config: [1.0],
+        tune_config=tune.TuneConfig(scheduler=Noting()),
+        run_config=tune.RunConfig(verbose=0, callbacks=[listening]),
+    )
+    assert listening.told[0] == "Noting.notes raised OSError: no notes today"
+    assert listening.told[-1] == "end"
+
+
 def test_a_stopper_that_could_not_be_called_is_refused() -> None:
     class Narrow(tune.stoppers.Stopper):
         def __call__(self, result):  # type: ignore[no-untyped-def, override]

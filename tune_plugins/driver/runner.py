@@ -181,7 +181,15 @@ class Runner:
                 self._keep_states()
 
     def _end_step(self) -> None:
-        self.hooks.step("on_step_end", notes=self.experiment.scheduler.notes())
+        self.hooks.step("on_step_end", notes=self._notes())
+
+    def _notes(self) -> list[str]:
+        """Lines of the scheduler; one that raises ends no run: they are only shown."""
+        scheduler = self.experiment.scheduler
+        try:
+            return scheduler.notes()
+        except Exception as error:
+            return [f"{type(scheduler).__name__}.notes raised {type(error).__name__}: {error}"]
 
     def _keep_states(self) -> None:
         if states := self.hooks.states():
