@@ -13,7 +13,13 @@ from mistakes import mistakes_of
 import tune_plugins as tune
 from tune_plugins import stoppers
 from tune_plugins.arguments import Mistakes, is_finite, is_number, is_whole
-from tune_plugins.schedulers import ASHAScheduler, MedianStoppingRule, PopulationBasedTraining
+from tune_plugins.schedulers import (
+    ASHAScheduler,
+    MedianStoppingRule,
+    MultiObjectiveASHA,
+    PopulationBasedTraining,
+    PopulationBasedTrainingReplay,
+)
 from tune_plugins.search import BasicVariantGenerator
 
 
@@ -108,6 +114,24 @@ CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         {"metric": "", "std": -1, "num_results": 1, "mode": "best"},
         ["metric", "std", "num_results", "mode"],
     ),
+    "several metrics": (
+        MultiObjectiveASHA,
+        {"metrics": ["loss", 3], "modes": ["min", ["max"]], "max_t": -1},
+        ["max_t", "metrics", "modes"],
+    ),
+    "a schedule": (PopulationBasedTrainingReplay, {"policy": 3}, ["policy"]),
+    "a curve": (tune.Curve, {"values": 3, "seconds": "x"}, ["values", "seconds"]),
+    "a curve without a cost for each step": (tune.Curve, {"values": [1.0, 2.0], "seconds": [1.0]}, ["seconds"]),
+    "simulate": (
+        tune.simulate,
+        {"training": lambda config: [1.0], "tune_config": 3, "run_config": {}, "cluster": 2},
+        ["tune_config", "run_config", "cluster"],
+    ),
+    "no curve": (
+        tune.simulate,
+        {"training": lambda config: "abc", "run_config": tune.RunConfig(verbose=0)},
+        ["values"],
+    ),
     "a domain": (tune.loguniform, {"lower": 0, "upper": 1}, ["loguniform(0.0, 1.0)"]),
     "resources": (tune.with_resources, {"trainable": train, "resources": {"cpu": -1}}, ["resources"]),
     "Tuner": (
@@ -194,6 +218,16 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
         ),
     ).fit()
     assert len(results) == 2
+
+
+def test_numbers_of_numpy_reach_thresholds_and_milestones_in_a_simulation() -> None:
+    results = tune.simulate(
+        lambda config: tune.Curve([{"epoch": np.int64(n), "loss": np.float32(n)} for n in range(9)], np.float32(2)),
+        param_space={"x": tune.grid_search([1, 2])},
+        tune_config=tune.TuneConfig(scheduler=ASHAScheduler(metric="loss", mode="max", time_attr="epoch", max_t=4)),
+        run_config=tune.RunConfig(verbose=0, stop={"loss": 3}),
+    )
+    assert [result.metrics["training_iteration"] for result in results] == [4, 4]
 
 
 def test_one_wording() -> None:

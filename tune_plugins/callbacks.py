@@ -226,9 +226,7 @@ def _signature_mistake(callback: Any, name: str) -> str:
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it
-    given = {
-        p.name for p in list(inspect.signature(HOOKS[name]).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD
-    }
+    given = set(inspect.signature(HOOKS[name]).parameters) - {"self", "info"}
     needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [p for p in needed if p.kind is p.POSITIONAL_ONLY or p.name not in given]
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
