@@ -274,4 +274,6 @@ def _global_seed_generator(*, make: bool = False) -> Any:
 
     if make:
         return seed_generator.global_seed_generator()
-    return global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
+    # Earlier versions, such as 3.5, have no constant for this name.
+    name = getattr(seed_generator, "GLOBAL_SEED_GENERATOR", "global_seed_generator")
+    return global_state.get_global_attribute(name)

@@ -134,6 +134,19 @@ CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     ),
     "a domain": (tune.loguniform, {"lower": 0, "upper": 1}, ["loguniform(0.0, 1.0)"]),
     "resources": (tune.with_resources, {"trainable": train, "resources": {"cpu": -1}}, ["resources"]),
+    "resources of several bundles": (
+        tune.PlacementGroupFactory,
+        {"bundles": [{"CPU": -1}, 3, {}], "strategy": "NEAR"},
+        ["bundles[0]", "bundles[1]", "bundles[2]", "strategy"],
+    ),
+    "no bundles": (tune.PlacementGroupFactory, {"bundles": []}, ["bundles"]),
+    "a function of resources": (
+        tune.with_resources,
+        {"trainable": 3, "resources": lambda: {"cpu": 1}},
+        ["resources", "trainable"],
+    ),
+    "parameters": (tune.with_parameters, {"trainable": 3, "data": []}, ["trainable"]),
+    "points": (BasicVariantGenerator, {"points_to_evaluate": [3]}, ["points_to_evaluate[0]"]),
     "Tuner": (
         tune.Tuner,
         {"trainable": 3, "param_space": [1, 2], "tune_config": {}, "run_config": 3},
@@ -157,6 +170,22 @@ def test_mistakes_are_told_where_they_are_made(name: str) -> None:
     found = mistakes_of(call, **arguments)
     assert [mistake.partition(":")[0] for mistake in found] == wrong
     assert all("expected " in mistake or "needs" in mistake for mistake in found), found
+
+
+def test_wrong_reports_are_told(tmp_path: Path) -> None:
+    told: list[list[str]] = []
+
+    def wrong(config: dict[str, Any]) -> None:
+        told.append(mistakes_of(tune.report, 3, checkpoint="here"))
+        tune.report(loss=1)
+
+    tune.Tuner(wrong, run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path)).fit()
+    assert [mistake.partition(":")[0] for mistake in told[0]] == ["metrics", "checkpoint"]
+
+
+def test_a_class_in_the_place_of_an_object_is_told() -> None:
+    (mistake,) = mistakes_of(tune.TuneConfig, scheduler=ASHAScheduler)
+    assert mistake.endswith("Write ASHAScheduler().")
 
 
 def test_configs_that_have_changed_since_are_looked_at_again(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection, Iterable
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -56,13 +55,15 @@ def is_callable(value: Any, arguments: int | None = None) -> bool:
     return callable(value) and (arguments is None or _takes(value, arguments))
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
     """A question that ends a message about an unknown name; empty if none of the names is near.
 
     >>> did_you_mean("eval-los", ["eval-loss", "train-loss"])
     " Did you mean 'eval-loss'?"
     """
-    near = get_close_matches(name, list(names), n=1)
+    from difflib import get_close_matches  # only needed for a message
+
+    near = get_close_matches(name, list(names), n=1, cutoff=nearness)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

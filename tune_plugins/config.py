@@ -131,7 +131,9 @@ class TuneConfig:
             if found.check(right, "search_alg", "a tune_plugins.search.Searcher", self.search_alg):
                 found.found += override_mistakes("search_alg", self.search_alg, Searcher)
         if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):
-            found.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {self.scheduler!r}.")
+            remedy = f"Write {self.scheduler.__name__}()." if isinstance(self.scheduler, type) else ""
+            expected = "a tune_plugins.schedulers.TrialScheduler"
+            found.check(False, "scheduler", expected, self.scheduler, remedy)
         found.whole("num_samples", self.num_samples, least=1, remedy="Give the number of configurations to try.")
         found.whole(
             "max_concurrent_trials",

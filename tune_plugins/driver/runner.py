@@ -326,7 +326,7 @@ class Hooks:
         self.iteration = 0
         self.trials: list[Trial] = []
         self._by_id = trials
-        self._reported: set[str] = set()
+        self._reported: set[Hook] = set()
         self._restoring: set[str] = set()
         self._listening: dict[str, list[Hook]] = {name: [] for name in HOOKS}
         for callback in callbacks:
@@ -395,6 +395,6 @@ class Hooks:
         try:
             return hook(**arguments)
         except Exception:
-            if hook.owner not in self._reported:
-                self._reported.add(hook.owner)
+            if hook not in self._reported:
+                self._reported.add(hook)
                 logger.warning("%s raised; the run goes on without it (said once)", hook.owner, exc_info=True)
