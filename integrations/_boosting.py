@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter
 from tune_plugins.integrations._metrics import Metrics, returned_metrics

@@ -234,7 +234,10 @@ WRONG = {
     "renamed": (Renamed(), "expected def on_trial_result(self, iteration, trials, trial, result, **info), got def"),
     "first by position": (First(), "got def on_trial_start(self, iteration, /, **info) in First"),
     "no stars": (NoStars(), "got def on_trial_start(self, iteration, trials, trial, info) in NoStars"),
-    "misspelled": (Misspelled(), "Misspelled.on_trial_results, which nobody would call. Did you mean on_trial_result?"),
+    "misspelled": (
+        Misspelled(),
+        "Misspelled.on_trial_results, which nobody would call. Did you mean 'on_trial_result'?",
+    ),
     "async": (Asynchronous(), "which is async"),
     "foreign": (Foreign(), "belong into the training function"),
     "class": (Renamed, "expected an object, got the class Renamed. Write Renamed()."),

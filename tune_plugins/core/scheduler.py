@@ -8,10 +8,11 @@ inline and under a virtual clock. Its state is a function of the calls it got: a
 from __future__ import annotations
 
 import math
+from abc import ABCMeta
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes, override_mistakes
 from tune_plugins.core.metrics import Mode, lookup
@@ -47,7 +48,7 @@ class Decision:
     resources: Any = None
 
 
-class _Checked(type(Protocol)):  # type: ignore[misc]  # derives from ABCMeta, and lets both be mixed in
+class _Checked(ABCMeta):
     """Tells the mistakes of an object when it has been constructed: only then all of its arguments are there."""
 
     if not TYPE_CHECKING:  # checkers would no longer see the arguments of the class
