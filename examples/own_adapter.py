@@ -126,7 +126,7 @@ def main() -> None:
         train_digits({"lr": 0.1, "momentum": 0.5}, args.epochs)  # outside a tuning run the callback does nothing
         return
     space = {"lr": tune.loguniform(0.001, 1.0), "momentum": tune.uniform(0.0, 0.95)}
-    scheduler = PopulationBasedTraining(perturbation_interval=4, hyperparam_mutations=space)
+    scheduler = PopulationBasedTraining("training_iteration", perturbation_interval=4, hyperparam_mutations=space)
     results = tune.Tuner(
         tune.with_parameters(train_digits, epochs=args.epochs),
         param_space=space,
