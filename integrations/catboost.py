@@ -453,14 +453,30 @@ class _Training:
         """Write the state into a checkpoint."""
         self.suspend()
         model = self._call.model
-        if _rounds(model) < self.done:  # cut to the best round
-            model = CatBoost()
-            self._train(None, model, use_best_model=False, iterations=self.done - self._begun)
+        if _rounds(model) < self.done:
+            model = self._uncut()
         model.save_model(str(directory / filename))
         if self._snapshot.exists():
             shutil.copyfile(self._snapshot, directory / _SNAPSHOT)
         if self._init_model is not None and self._init_model is not self._call.init_model:
             self._init_model.save_model(str(directory / _INIT_MODEL))
+
+    def _uncut(self) -> Any:
+        """The model with all rounds, where the script's was cut to its best one: that of the snapshot.
+
+        CatBoost gives it at the end of a training only, and what it makes of its parameters may hang on `iterations`,
+        so that it would refuse the snapshot with fewer. So one round more is trained, and taken away again.
+        """
+        kept = self._folder / "kept"
+        shutil.copyfile(self._snapshot, kept)
+        model = CatBoost()
+        try:
+            self._train(_NoMore(), model, use_best_model=False)
+        finally:
+            kept.replace(self._snapshot)
+        if _rounds(model) > self.done:
+            model.shrink(self.done)
+        return model
 
     def take(self, directory: Path, file: str, *, begins: bool = False) -> None:
         """Go on from the state in a checkpoint, whose model is in `file`."""
@@ -515,8 +531,8 @@ class _Training:
                 f"model as `init_model`.\nThe snapshot: {why}\nThe model: {error}"
             ) from error
 
-    def _train(self, segment: _Segment | None, model: Any = None, **changes: Any) -> None:
-        """CatBoost's own training; without a segment it has no round to do, and leaves the model of the snapshot."""
+    def _train(self, segment: _Segment | _NoMore, model: Any = None, **changes: Any) -> None:
+        """CatBoost's own training."""
         call = self._call
         params = {
             **call.params,
@@ -527,12 +543,17 @@ class _Training:
             "snapshot_interval": _NEVER,
             **changes,
         }
-        if segment is None:
-            del params["callbacks"]
         if params.get("allow_writing_files") is False:  # with which CatBoost writes no snapshot either
             params |= {"allow_writing_files": True, "train_dir": str(self._folder / "train_dir")}
         target = call.model if model is None else model
         _train_alone(target, call.train_pool, call.test_pool, params, False, self._init_model)
+
+
+class _NoMore:
+    """Ends a training after its first round."""
+
+    def after_iteration(self, info: Any) -> bool:
+        return False
 
 
 def _load(path: str | Path) -> Any:

@@ -223,6 +223,13 @@ class Foreign:
         """As it says."""
 
 
+class OfALogger(tune.Callback):
+    """The hooks of Ray Tune's LoggerCallback."""
+
+    def log_trial_result(self, iteration, trial, result):
+        """As it says."""
+
+
 class NoMethod(tune.Callback):
     """Has something else in the place of a hook."""
 
@@ -236,12 +243,16 @@ WRONG = {
     "no stars": (NoStars(), "got def on_trial_start(self, iteration, trials, trial, info) in NoStars"),
     "misspelled": (
         Misspelled(),
-        "Misspelled.on_trial_results, which nobody would call. Did you mean 'on_trial_result'?",
+        "Misspelled.on_trial_results is no hook, and nobody would call it. Did you mean 'on_trial_result'?",
     ),
-    "async": (Asynchronous(), "which is async"),
+    "async": (Asynchronous(), "which is async or yields"),
     "foreign": (Foreign(), "belong into the training function"),
     "class": (Renamed, "expected an object, got the class Renamed. Write Renamed()."),
     "nothing": (object(), "expected a tune_plugins.Callback, got <object"),
+    "logger": (
+        OfALogger(),
+        "OfALogger.log_trial_result is no hook, and nobody would call it. There are: on_step_begin",
+    ),
     "no method": (NoMethod(), "got NoMethod.on_trial_start = 3"),
 }
 
@@ -255,6 +266,18 @@ def test_what_could_not_be_called_is_refused_before_the_run(tmp_path: Path, name
         fit(tmp_path, callback)
     assert mistake in caught.value.mistakes
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_trial_may_be_the_key_of_a_dict(tmp_path: Path) -> None:
+    """As the loggers of Ray Tune keep a file for each."""
+    files: dict[Any, list[float]] = {}
+
+    class Files(tune.Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            files.setdefault(trial, []).append(result["loss"])
+
+    fit(tmp_path, Files())
+    assert list(files.values()) == [[1, 0.5], [2, 1]]
 
 
 def test_all_callbacks_are_looked_at(tmp_path: Path) -> None:

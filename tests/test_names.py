@@ -78,6 +78,7 @@ def has_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+FRAMEWORKS = "catboost, keras, lightgbm, lightning, torch, transformers and xgboost"
 SAID = {
     "tune_plugins.Tunerr": "Did you mean 'Tuner'?",
     "tune_plugins.unifrom": "Did you mean 'uniform'?",
@@ -92,9 +93,9 @@ SAID = {
     "tune_plugins.search.BasicVariantGenerater": "Did you mean 'BasicVariantGenerator'?",
     "tune_plugins.stoppers.TimeOutStopper": "Did you mean 'TimeoutStopper'?",
     "tune_plugins.space.Floats": "Did you mean 'Float'?",
-    "tune_plugins.integrations.xgbost": "There are keras, lightgbm, lightning, torch, transformers and xgboost.",
-    "tune_plugins.integrations.TuneReportCallback": "There are keras, lightgbm, lightning, torch, transformers and "
-    "xgboost, each with its own: from tune_plugins.integrations.xgboost import TuneReportCallback",
+    "tune_plugins.integrations.xgbost": f"There are {FRAMEWORKS}.",
+    "tune_plugins.integrations.TuneReportCallback": f"There are {FRAMEWORKS}, "
+    "each with its own: from tune_plugins.integrations.xgboost import TuneReportCallback",
     "tune_plugins.nothing_like_it": "",
 }
 

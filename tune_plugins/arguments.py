@@ -16,6 +16,7 @@ import inspect
 import math
 from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
+from types import FunctionType
 from typing import Any
 
 from tune_plugins.errors import ArgumentError
@@ -53,6 +54,15 @@ def is_whole(value: object) -> bool:
 def is_callable(value: Any, arguments: int | None = None) -> bool:
     """Something that can be called, with so many arguments by position where that is said."""
     return callable(value) and (arguments is None or _takes(value, arguments))
+
+
+def is_async(function: Any) -> bool:
+    """A function that is ``async def``, or a generator: a call would do nothing, and nobody would wait for it."""
+    plain = getattr(function, "__func__", function)
+    # A mock says that it is both.
+    return type(plain) is FunctionType and (
+        inspect.iscoroutinefunction(plain) or inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+    )
 
 
 def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
@@ -185,7 +195,7 @@ class Mistakes:
         self, name: str, value: Any, what: str, *, arguments: int | None = None, none: bool = False, remedy: str = ""
     ) -> bool:
         """A function; `what` says of what, and what it returns; `arguments`: how many it will be called with."""
-        right = (none and value is None) or is_callable(value, arguments)
+        right = (none and value is None) or (is_callable(value, arguments) and not is_async(value))
         if not right and callable(value):
             expected = f"a function {what}, called with {arguments} argument{'s' if arguments != 1 else ''}"
             called = getattr(value, "__name__", type(value).__name__)
@@ -209,7 +219,12 @@ def override_mistakes(where: str, given: object, contract: type) -> list[str]:
         method = getattr(given, name, None)
         if (name.startswith("_") and name != "__call__") or not inspect.isfunction(expected) or not callable(method):
             continue
-        if getattr(method, "__func__", method) is expected or _fits(method, expected):
+        if getattr(method, "__func__", method) is expected:
+            continue
+        if is_async(method):
+            found.append(f"{where}: expected def {name}, got {type(given).__name__}.{name}, which is async or yields.")
+            continue
+        if _fits(method, expected):
             continue
         message = (
             f"{where}: expected def {name}{shown_signature(expected)}, got "
@@ -218,6 +233,10 @@ def override_mistakes(where: str, given: object, contract: type) -> list[str]:
         if set(inspect.signature(method).parameters) & {"controller", "tune_controller", "trial_runner", "runner"}:
             message += " Ray Tune hands over its controller; here a scheduler gets trials and results: leave it out."
         found.append(message)
+    hooks = {name for name in vars(contract) if name.startswith("on_")}
+    for name in dir(type(given)):
+        if name.startswith("on_") and not hasattr(contract, name) and (meant := did_you_mean(name, hooks, 0.9)):
+            found.append(f"{where}: {type(given).__name__}.{name} would never be called.{meant}")
     return found
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.arguments import did_you_mean, shown_signature
+from tune_plugins.arguments import did_you_mean, is_async, shown_signature
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
@@ -200,11 +199,15 @@ def callback_mistakes(where: str, callback: Any) -> list[str]:
     for name in hooks_of(callback):
         if mistake := _signature_mistake(callback, name):
             found.append(f"{where}: {mistake}")
+    ours = isinstance(callback, Callback)
     for name in dir(type(callback)):
-        if name.startswith("on_") and name not in HOOKS and (meant := did_you_mean(name, HOOKS, 0.9)):
-            found.append(
-                f"{where}: expected a hook, got {type(callback).__name__}.{name}, which nobody would call.{meant}"
-            )
+        if name in HOOKS or not callable(getattr(callback, name, None)):
+            continue
+        meant = did_you_mean(name, HOOKS, 0.9) if name.startswith("on_") else ""
+        if ours and name.startswith(("log_trial_", "on_trial_", "on_experiment_")) and not meant:
+            meant = f" There are: {', '.join(hook for hook in HOOKS if hook.startswith('on_'))}."
+        if meant:
+            found.append(f"{where}: {type(callback).__name__}.{name} is no hook, and nobody would call it.{meant}")
     return found
 
 
@@ -218,9 +221,8 @@ def _signature_mistake(callback: Any, name: str) -> str:
     owner = f"{type(callback).__name__}.{name}"
     if not callable(method):
         return f"expected a method {expected}, got {owner} = {method!r}."
-    function = getattr(method, "__func__", method)
-    if type(function) is FunctionType and inspect.iscoroutinefunction(function):  # a mock says that it is both
-        return f"expected def {expected}, got {owner}, which is async: nobody would wait for it. Leave out async."
+    if is_async(method):
+        return f"expected def {expected}, got {owner}, which is async or yields: nobody would wait for it."
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it

@@ -333,6 +333,8 @@ class ResultGrid:
                         continue
                     if trial_id not in best or (score < best[trial_id] if mode == "min" else score > best[trial_id]):
                         best[trial_id], chosen[trial_id] = score, result
+            if not best:
+                raise TuneError(self._why_no_value(metric))
         return pd.DataFrame(
             [
                 {

@@ -240,7 +240,9 @@ def test_decision_is_recorded_with_its_reason_before_the_verdict(make: Any) -> N
 def test_wrong_action_is_an_error(make: Any, wrong: Any) -> None:
     experiment = make(1, Asked({(A, 1): wrong}))
     experiment.replay([SlotsChanged(0.0, 1), TrialStarted.dummy(A)])
-    with pytest.raises(ValueError, match="is not a valid Action"):
+    with pytest.raises(
+        TuneError, match=r"Asked.on_trial_result\(\) returned .*expected a Decision, or one of CONTINUE"
+    ):
         experiment.handle(ResultsReported.dummy(A, 1, waiting=True))
 
 

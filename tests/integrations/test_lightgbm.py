@@ -358,11 +358,7 @@ CONTINUED: dict[str, tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]] = {
     "goss": ({**PARAMS, "data_sample_strategy": "goss"}, (X, Y)),
     "extra-trees": ({**SAMPLED, "extra_trees": True}, (X, Y)),
     "linear-trees": ({**REGRESSION, "linear_tree": True}, DIABETES),
-    # With small leaves LightGBM itself fails in one of a hundred trainings: its rounded sums leave one side empty.
-    "quantized": (
-        {**SAMPLED, "use_quantized_grad": True, "min_sum_hessian_in_leaf": 5, "min_data_in_leaf": 20},
-        (X, Y),
-    ),
+    # Not with use_quantized_grad: LightGBM's own training then differs from itself now and then, or fails.
     "median": ({**REGRESSION, "objective": "regression_l1"}, DIABETES),
     "classes": (
         {**SAMPLED, "objective": "multiclass", "num_class": 3, "metric": "multi_logloss", "min_data_in_leaf": 5},

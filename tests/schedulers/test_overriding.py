@@ -226,6 +226,36 @@ def test_a_stopper_that_could_not_be_called_is_refused() -> None:
         tune.RunConfig(stop=lambda result: True)
 
 
+class Misspelled(FIFOScheduler):
+    """Would never be called."""
+
+    def on_trial_results(self, trial, result):  # type: ignore[no-untyped-def]
+        """As it says."""
+
+    async def on_trial_error(self, trial):  # type: ignore[no-untyped-def, override]
+        """As it says."""
+
+
+def test_methods_that_would_do_nothing_are_told() -> None:
+    assert mistakes_of(Misspelled) == [
+        "scheduler: expected def on_trial_error, got Misspelled.on_trial_error, which is async or yields.",
+        "scheduler: Misspelled.on_trial_results would never be called. Did you mean 'on_trial_result'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "returned", "message"),
+    [
+        ("on_trial_result", None, r"on_trial_result\(\) returned None for trial 00000: expected a Decision, or one of"),
+        ("next_milestone", 4, r"next_milestone\(\) returned 4 for trial 00000: expected a Milestone such as"),
+    ],
+)
+def test_wrong_answers_are_named(method: str, returned: Any, message: str) -> None:
+    scheduler = type("Mine", (TrialScheduler,), {method: lambda self, *arguments: returned})()
+    with pytest.raises(tune.TuneError, match=message):
+        lengths(scheduler)
+
+
 def test_score_without_a_metric_says_what_is_missing() -> None:
     class Scoring(FIFOScheduler):
         def on_trial_result(self, trial: Any, result: dict[str, Any]) -> str:

@@ -418,6 +418,11 @@ class Experiment:
         decided = self.scheduler.on_trial_result(trial, result) if self.scheduler.reads_results else Action.CONTINUE
         if decided is Action.CONTINUE:
             return _CONTINUE
+        if not isinstance(decided, Decision) and decided not in set(Action):
+            raise TuneError(
+                f"{type(self.scheduler).__name__}.on_trial_result() returned {decided!r} for trial {trial.id}: "
+                f"expected a Decision, or one of {', '.join(Action)}. Return Action.CONTINUE if nothing is to be done."
+            )
         decision = decided if isinstance(decided, Decision) else Decision(Action(decided))
         if not decision.reason and decision.action is not Action.CONTINUE:
             done = _DONE[decision.action]
@@ -501,6 +506,11 @@ class Experiment:
     def _lease(self, trial: Trial) -> Lease:
         """What the scheduler grants, narrowed to the next report where somebody must see each one."""
         granted = self.scheduler.next_milestone(trial)
+        if not isinstance(granted, (Milestone, Lease, type(None))):
+            raise TuneError(
+                f"{type(self.scheduler).__name__}.next_milestone() returned {granted!r} for trial {trial.id}: expected "
+                "a Milestone such as Milestone('training_iteration', 10), a Lease, or None for never."
+            )
         lease = granted if isinstance(granted, Lease) else Lease(milestone=granted)
         trial.lease = lease
         if self.stopper is not None or self.scheduler.asked_at_every_report:

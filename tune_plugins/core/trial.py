@@ -159,11 +159,12 @@ NO_RESULT: dict[str, Any] = {}
 """The last result of a trial that has none yet; never changed in place."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trial:
     """One configuration and what became of it. Written by the core only; schedulers and callbacks read it.
 
-    ``str(trial)`` is its name, in characters that fit into the name of a file.
+    ``str(trial)`` is its name, in characters that fit into the name of a file. A trial is equal to itself only, and may
+    be the key of a dict.
 
     Attributes:
         id: short, unique within the experiment, sorts in order of creation; also `trial_id`.

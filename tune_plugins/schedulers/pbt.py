@@ -119,6 +119,8 @@ class PopulationBasedTraining(TrialScheduler):
             most=0.5,
             remedy="The worst and the best trials must be different ones.",
         )
+        for name in ("synch", "log_config", "require_attrs"):
+            found.flag(name, getattr(self, name))
         return found.found
 
     def _exploration_mistakes(self) -> list[str]:
