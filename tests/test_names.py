@@ -120,6 +120,12 @@ def test_python_adds_nothing_to_what_is_said() -> None:
     assert done.stderr.splitlines()[-1] == last
 
 
+def test_a_worker_asks_for_no_hints() -> None:
+    """`from package import module` asks the package for the name first: nothing is looked for there."""
+    code = "import sys, tune_plugins.worker.process; assert 'tune_plugins.schedulers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_framework_that_is_there_but_not_imported() -> None:
     code = "import tune_plugins as tune\ntune.integrations.xgboost"
     said = "Import it first: from tune_plugins.integrations import xgboost as tune_xgboost"

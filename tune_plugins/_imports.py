@@ -97,6 +97,10 @@ def _in_an_import() -> bool:
 def _hint(module: str) -> Callable[[str], str]:
     def hint(name: str) -> str:
         import difflib
+        import importlib.util
+
+        if hasattr(sys.modules.get(module), "__path__") and importlib.util.find_spec(f"{module}.{name}") is not None:
+            return ""  # `from package import module` asks for the name first; that is to cost nothing
 
         top = __name__.partition(".")[0]
         homes: dict[str, str] = {}
