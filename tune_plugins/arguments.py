@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Collection, Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -61,6 +62,23 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(names), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def is_slip(given: str, meant: str) -> bool:
+    """Whether a name is most likely a slip of the pen for another one: other cases, signs between words, a letter.
+
+    >>> is_slip("val-loss", "val_loss"), is_slip("acuracy", "accuracy"), is_slip("eval_lgloss", "eval_logloss")
+    (True, True, True)
+    >>> is_slip("val_loss", "loss"), is_slip("fold_5", "fold_1"), is_slip("loss", "loss")
+    (False, False, False)
+    """
+    if given == meant:
+        return False
+    one, other = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (given, meant))
+    if one == other:
+        return True
+    letters = [re.sub(r"[0-9]", "", name) for name in (one, other)]
+    return letters[0] != letters[1] and SequenceMatcher(None, one, other).ratio() >= 0.9
 
 
 class Mistakes:
