@@ -11,6 +11,8 @@ FRAMEWORKS = {
     "pytorch": "PyTorch",
     "xgboost": "XGBoost",
     "lightgbm": "LightGBM",
+    "catboost": "CatBoost",
+    "own": "A framework of one's own",
 }
 
 

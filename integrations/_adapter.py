@@ -22,7 +22,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from tune_plugins import session as tune_session
-from tune_plugins.errors import ArgumentError, Mistakes
+from tune_plugins.arguments import Mistakes
+from tune_plugins.errors import ArgumentError
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.model_port import ModelPort, names_applied
@@ -68,8 +69,10 @@ class Adapter:
     Attributes:
         saves: the adapter offers checkpoints.
         endings: that the name of its file may have; empty: any.
+        filename: name of the file in a checkpoint, as it was given.
         model: what is trained, during a fit; else None.
         trainer: what trains it, during a fit, where the framework has such an object; else None.
+        _fit: what `begin_fit` has returned, for the adapter itself; it sets it to None when the fit is over.
     """
 
     saves: bool = False
@@ -148,20 +151,15 @@ class Adapter:
         """
         found = Mistakes(type(self).__name__)
         self._metrics = check_metrics(metrics, found)
-        self._filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
+        self.filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
         if filename is not None and not self._is_file_name(filename):
             ending = f" ending in {' or '.join(self.endings)}" if self.endings else ""
             found.add(
                 f"filename: expected a plain file name{ending}, got {filename!r}. "
                 f"Write e.g. 'model{self.endings[0] if self.endings else '.ckpt'}'."
             )
-        if not isinstance(frequency, int) or isinstance(frequency, bool) or frequency < 0:
-            found.add(
-                f"frequency: expected a number of reports, 0 or more, got {frequency!r}. "
-                "Write 0 to save only when the tuning run asks for it."
-            )
-        if not isinstance(checkpoint_at_end, bool):
-            found.add(f"checkpoint_at_end: expected True or False, got {checkpoint_at_end!r}.")
+        found.whole("frequency", frequency, least=0, remedy="Write 0 to save only when the tuning run asks for it.")
+        found.flag("checkpoint_at_end", checkpoint_at_end)
         found.found += mistakes
         found.raise_if_any()
 
@@ -193,12 +191,14 @@ class Adapter:
                 ],
             )
         owns = self.saves and savable and (session.claim_checkpoints() if claim else not session.checkpoints_claimed)
-        self._fit = kind(session, counts=not session.has_reported, port=Port(self) if owns else None)
+        # A trial that goes on, and a fit that does not: what its framework counts begins with 1 again.
+        counts = not session.has_reported and (owns or session.start_checkpoint is None)
+        self._fit = kind(session, counts=counts, port=Port(self) if owns else None)
         fit: F = self._fit
         return fit
 
     def send(self, metrics: Mapping[str, Any], iteration: int | None = None, *, offers_state: bool = True) -> bool:
-        """Report a result; True if the training is to end now.
+        """Report a result; True if the training is to end now. Outside a tuning run it does nothing.
 
         An exploit happens in here: the state and the config may be others when this returns.
 
@@ -207,7 +207,9 @@ class Adapter:
             iteration: what the framework counts; None: the session counts.
             offers_state: the state is one that can be saved, and another one can be taken over.
         """
-        fit: Fit = self._fit
+        fit: Fit | None = self._fit
+        if fit is None:
+            return False
         fit.finished = False
         verdict = fit.session.report(
             metrics,
@@ -243,7 +245,7 @@ class Adapter:
             ArgumentError: there is no such file; names those there are.
         """
         remedy = f"Give {type(self).__name__} the name under which it was saved."
-        return existing_file(directory, self._filename, where=type(self).__name__, argument="filename", remedy=remedy)
+        return existing_file(directory, self.filename, where=type(self).__name__, argument="filename", remedy=remedy)
 
     def _together(self, method: str, *arguments: Any) -> Any:
         """Call a method for the engine; an adapter of a distributed training does so on all ranks."""

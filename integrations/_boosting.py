@@ -1,4 +1,4 @@
-"""What the adapters of XGBoost and LightGBM share: both train by one call, in rounds that callbacks watch."""
+"""What the adapters of XGBoost, LightGBM and CatBoost share: all train by one call, in rounds that callbacks watch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tune_plugins.errors import WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter
-from tune_plugins.integrations._metrics import Metrics, plain
+from tune_plugins.integrations._metrics import Metrics, returned_metrics
 
 Postprocess = Callable[[dict[str, float]], Mapping[str, Any]]
 """Gets the metrics of a round and returns what to report."""
@@ -33,7 +33,7 @@ class BoostingAdapter(Adapter):
         """What the user's function makes of the metrics of a round, as plain numbers."""
         if self._postprocess is None:
             return values
-        return plain(self._postprocess(values), where="results_postprocessing_fn")
+        return returned_metrics(self._postprocess(values), where="results_postprocessing_fn")
 
 
 @dataclass(frozen=True, slots=True)

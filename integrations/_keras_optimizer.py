@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tune_plugins.arguments import is_number
 from tune_plugins.errors import WarmRestartNeeded
 
 LEARNING_RATE = ("learning_rate", "lr")
@@ -208,7 +209,7 @@ def check_learning_rate(
         )
     _unambiguous(learning_rate_names(config), "learning rate")
     old = config.get(name)
-    if not _number(old) or not _number(new) or np.float32(old) != np.float32(base[0]):
+    if not is_number(old) or not is_number(new) or np.float32(old) != np.float32(base[0]):
         raise WarmRestartNeeded(
             f"{name!r} cannot be changed in a running training: the optimizer was made with the learning rate "
             f"{base[0]!r}, the config says {old!r}, so the script computes one from the other"
@@ -243,7 +244,7 @@ def set_attribute(model: Any, name: str, config: Mapping[str, Any], new: Any) ->
         )
     _unambiguous([other for other in config if _last(other) == attribute], attribute)
     old, used = config.get(name), getattr(optimizer, attribute)
-    if not _number(old) or not _number(new) or not _number(used) or used != old:
+    if not is_number(old) or not is_number(new) or not is_number(used) or used != old:
         raise WarmRestartNeeded(
             f"{name!r} cannot be changed in a running training: the optimizer uses {used!r}, the config says {old!r}"
         )
@@ -290,7 +291,3 @@ def _schedule(optimizer: Any) -> str | None:
 
 def _last(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -11,8 +11,8 @@ from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
 from tune_plugins.integrations import _adapter
 from tune_plugins.integrations import _lightning_state as state
 from tune_plugins.integrations._lightning_ranks import Ranks
-from tune_plugins.integrations._metrics import plain
 from tune_plugins.integrations._torch_optimizers import Built, apply, hyperparameters
+from tune_plugins.session.values import plain
 
 ALWAYS = ("epoch", "step")
 """Reported beside the metrics asked for: index of the epoch and number of optimizer steps, as Lightning counts them."""
@@ -218,7 +218,7 @@ class Fit(_adapter.Fit):
 
     def _values(self) -> dict[str, Any]:
         trainer = self.trainer
-        available = plain(trainer.callback_metrics, where="callback_metrics")
+        available = plain(trainer.callback_metrics)
         values = available
         if (wanted := self.callback._metrics) is not None:
             if trainer.enable_validation and not self._validated:  # an epoch before the first validation
@@ -239,7 +239,7 @@ class Fit(_adapter.Fit):
             self.trainer, self.built, self.settings, self.session.context.trial_id, self.ranks.gather
         )
         if self.ranks.rank == 0:
-            torch.save(checkpoint, directory / self.callback._filename)
+            torch.save(checkpoint, directory / self.callback.filename)
 
     def _load(self, directory: Path, iteration: int) -> None:
         if self._ended:

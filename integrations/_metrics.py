@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
-from tune_plugins.errors import ArgumentError, Mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean
+from tune_plugins.errors import ArgumentError
+from tune_plugins.session.values import plain
 
 Metrics = str | Sequence[str] | Mapping[str, str] | None
 """None: all that the framework gives; one name; several; or {name to report: name in the framework}."""
@@ -76,21 +77,21 @@ def select_metrics(
         if source in names:
             continue
         if names:
-            near = get_close_matches(source, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            mistakes.add(f"metrics: there is no {source!r}; there are {', '.join(map(repr, names))}.{hint}")
+            there = ", ".join(map(repr, names))
+            mistakes.add(f"metrics: there is no {source!r}; there are {there}.{did_you_mean(source, names)}")
         else:
             mistakes.add(f"metrics: there is no {source!r}, as there are no metrics at all. {if_none}".rstrip())
     mistakes.raise_if_any()
     return wanted
 
 
-def plain(metrics: Any, *, where: str) -> dict[str, Any]:
-    """Metrics that user code made, with NumPy scalars and the like turned into Python numbers.
+def returned_metrics(metrics: Any, *, where: str) -> dict[str, Any]:
+    """Metrics that user code made, as plain values.
 
     Raises:
         ArgumentError: `metrics` is no mapping.
     """
     if not isinstance(metrics, Mapping):
         raise ArgumentError(where, [f"expected a dict of metrics in return, got {metrics!r}. Return {{name: value}}."])
-    return {str(name): value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    found: dict[str, Any] = plain(metrics)
+    return found

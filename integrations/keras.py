@@ -354,7 +354,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         state_files.save(
             fit.model,
             directory,
-            self._filename,
+            self.filename,
             epoch=fit.epoch,
             batch=fit.batch,
             base_learning_rates=fit.base_learning_rates,

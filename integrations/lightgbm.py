@@ -194,7 +194,7 @@ class TuneReportCallback(BoostingAdapter):
         """Look at a call of LightGBM before it has binned its data."""
         fit = self.begin_fit(_Fit, call.callbacks, savable=call.trains)
         assert fit is not None
-        if fit.counts:
+        if not fit.session.has_reported:
             _Loan.undo_all()  # an error may have ended a fit of an earlier trial where no callback sees it
         fit.origin = fit.begin = fit.before = call.begin
         fit.end = call.begin + call.rounds
@@ -210,9 +210,7 @@ class TuneReportCallback(BoostingAdapter):
                     self._leave(fit)
                     raise
         used.update(call.data_sets)
-        # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
-        fresh = fit.session.start_checkpoint is not None and fit.before == 0
-        fit.counts = fit.counts and call.trains and not fresh
+        fit.counts = fit.counts and call.trains
 
     def _go_on(self, fit: _Fit, call: _Call, directory: str) -> None:
         """Begin with the model of a checkpoint."""
@@ -375,7 +373,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def save_state(self, directory: Path) -> None:
         """Write the model in LightGBM's own format."""
         fit: _Fit = self._fit
-        fit.model.save_model(directory / self._filename, num_iteration=-1)
+        fit.model.save_model(directory / self.filename, num_iteration=-1)
         done = fit.before + fit.done
         if done != fit.model.current_iteration():
             (directory / _ROUNDS).write_text(json.dumps({"rounds": done}), encoding="utf-8")

@@ -29,10 +29,13 @@ from typing import Any, NoReturn
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import ArgumentError, Mistakes, TrialUnwound, TuneError, WarmRestartNeeded
+from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.errors import ArgumentError, TrialUnwound, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter, Fit, Internals, Port
 from tune_plugins.integrations._metrics import Metrics
 from tune_plugins.session.model_port import names_applied
+from tune_plugins.session.values import plain
+from tune_plugins.space.nested import flatten
 
 require("torch", extra="torch", needed_by="tune_plugins.integrations.torch")
 
@@ -121,12 +124,14 @@ class TrainState(Adapter):
     ) -> None:
         mistakes = Mistakes("TrainState")
         self._objects = _collect({"model": model, "optimizer": optimizer, "scheduler": scheduler, **objects}, mistakes)
-        if apply_config is not None and not callable(apply_config):
-            mistakes.add(
-                "apply_config: expected a function of the changed hyper-parameters and the old config, got "
-                f"{apply_config!r}. "
-                "Leave it out if only settings of optimizers change."
-            )
+        mistakes.function(
+            "apply_config",
+            apply_config,
+            "of the changed hyper-parameters and the old config",
+            arguments=2,
+            none=True,
+            remedy="Leave it out if only settings of optimizers change.",
+        )
         self.set_up(
             metrics=metrics,
             filename=filename,
@@ -159,7 +164,7 @@ class TrainState(Adapter):
         Raises:
             ArgumentError: `n` is not a number of epochs; the checkpoint does not fit.
         """
-        if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        if not is_whole(n) or n < 0:
             raise ArgumentError("TrainState.epochs", [f"n: expected a number of epochs, 0 or more, got {n!r}."])
         ranks = self._fit.ranks if self._fit.loop else _Ranks.here()
         session = tune_session.current() if ranks.rank == 0 else None
@@ -347,7 +352,7 @@ class TrainState(Adapter):
                 "built": run.built,
                 "random": run.random_states or [_random_state(one_device=False)],
             },
-            directory / self._filename,
+            directory / self.filename,
         )
 
     def _load(self, saved: Mapping[str, Any], live: bool) -> None:
@@ -613,17 +618,13 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics with tensors and NumPy scalars as plain numbers, also in nested dicts."""
-    numbers: dict[str, Any] = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            numbers[str(name)] = _numbers(value)
-        else:
-            if isinstance(value, torch.Tensor) and value.numel() != 1:
-                raise TuneError(
-                    f"TrainState.report(): expected one number for {str(name)!r}, got a tensor of shape "
-                    f"{tuple(value.shape)}. Write e.g. {name}.mean()."
-                )
-            numbers[str(name)] = value.item() if hasattr(value, "item") else value
+    for name, value in flatten(metrics).items():
+        if isinstance(value, torch.Tensor) and value.numel() != 1:
+            raise TuneError(
+                f"TrainState.report(): expected one number for {name!r}, got a tensor of shape "
+                f"{tuple(value.shape)}. Write e.g. {name}.mean()."
+            )
+    numbers: dict[str, Any] = plain(metrics)
     return numbers
 
 

@@ -28,7 +28,8 @@ from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter, Fit, Internals, calling
-from tune_plugins.integrations._metrics import Metrics, plain
+from tune_plugins.integrations._metrics import Metrics
+from tune_plugins.session.values import plain
 
 require("torch", extra="transformers", needed_by="tune_plugins.integrations.transformers")
 require("transformers", extra="transformers", needed_by="tune_plugins.integrations.transformers")
@@ -241,7 +242,7 @@ class TuneReportCallback(TrainerCallback, Adapter):
         if self._metrics is not None:
             selected = self.select(available, "Set eval_strategy='epoch' in the TrainingArguments.")
             available = {name: available[source] for name, source in selected.items()} | always
-        return plain(available, where=type(self).__name__)
+        return {name: plain(value) for name, value in available.items()}
 
     def _begin_late(self) -> None:
         """The callback was added to a Trainer that had been made before."""

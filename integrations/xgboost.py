@@ -114,9 +114,7 @@ class TuneReportCallback(TrainingCallback, BoostingAdapter):
         if fit.start is not None:
             with fit.start.as_directory() as directory:
                 model, fit.end = self._go_on(model, directory)
-        # A trial that goes on, and a fit that does not: its rounds would count from 1 again.
-        fresh = is_booster and fit.session.start_checkpoint is not None and model.num_boosted_rounds() == 0
-        fit.counts = fit.counts and is_booster and not fresh
+        fit.counts = fit.counts and is_booster
         if fit.port is not None:
             call = _TrainCall.find()
             fit.stuck = call is not None and call.updates
@@ -263,7 +261,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     def save_state(self, directory: Path) -> None:
         """Write the model in XGBoost's own format."""
-        self.model.save_model(directory / self._filename)
+        self.model.save_model(directory / self.filename)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the Booster what `xgboost.train` would begin with for the donor's model as `xgb_model`."""

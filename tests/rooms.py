@@ -120,8 +120,8 @@ ROOMS = (
     Room(
         "integrations",
         "adapters, one module a framework, in the folder `integrations/`",
-        ("errors", "_imports", "space", "record", "session"),
-        ("keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
+        ("errors", "arguments", "_imports", "space", "record", "session"),
+        ("catboost", "keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
     ),
 )
 

@@ -21,9 +21,10 @@ import pytest
 from pages import blocks
 
 HEAVY = {"ray", "torch", "pandas", "pyarrow", "numpy", "scipy", "fsspec", "rich", "matplotlib"} | {
-    *("xgboost", "lightgbm", "lightning", "pytorch_lightning", "keras", "tensorflow", "jax", "sklearn", "optuna")
+    *("xgboost", "lightgbm", "catboost", "lightning", "pytorch_lightning"),
+    *("keras", "tensorflow", "jax", "sklearn", "optuna"),
 }
-FRAMEWORK_EXTRAS = {"xgboost", "lightning", "keras", "torch", "sklearn", "lightgbm", "transformers"}
+FRAMEWORK_EXTRAS = {"xgboost", "lightning", "keras", "torch", "sklearn", "lightgbm", "catboost", "transformers"}
 SEARCH_EXTRAS = {"optuna", "hyperopt", "bayesopt", "ax", "nevergrad", "configspace", "flaml", "zoopt"}
 
 

@@ -73,7 +73,7 @@ def unknown_name(module: str, hint: Callable[[str], str] | None = None) -> Calla
         said = "" if name.startswith("_") else (hint or _hint(module))(name)
         if not said:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        if _is_imported_from(module):
+        if _in_an_import():
             raise ImportError(f"cannot import name {name!r} from {module!r}. {said}", name=module)
         # Without the module, or Python adds its own "Did you mean" to ours.
         raise AttributeError(f"module {module!r} has no attribute {name!r}. {said}", name=name, obj=None)
@@ -81,15 +81,15 @@ def unknown_name(module: str, hint: Callable[[str], str] | None = None) -> Calla
     return missing
 
 
-def _is_imported_from(module: str) -> bool:
-    """Whether the code that asks `module` for a name is ``from module import name``.
+def _in_an_import() -> bool:
+    """Whether the code that asks a module for a name is ``from module import name``.
 
     Of an AttributeError Python makes there an ImportError of its own, and nobody reads what the first one said.
     """
     import opcode
 
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"] == __name__:
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
     return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["IMPORT_FROM"]
 

@@ -30,7 +30,6 @@ __all__ = [
     "ArgumentError",
     "IllegalEventError",
     "MissingDependencyError",
-    "Mistakes",
     "TrialError",
     "TrialEvicted",
     "TrialRestarted",
@@ -62,36 +61,6 @@ class ArgumentError(TuneError, ValueError):
 
     def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, tuple[str, ...]]]:
         return type(self), (self.where, self.mistakes)
-
-
-class Mistakes:
-    """Collects argument mistakes so that all of them are reported at once.
-
-    >>> mistakes = Mistakes("TuneConfig")
-    >>> mistakes.add("mode: expected 'min' or 'max', got 'best'. Write mode='min' for a loss.")
-    >>> mistakes.raise_if_any()
-    Traceback (most recent call last):
-        ...
-    tune_plugins.errors.ArgumentError: TuneConfig: 1 mistake in the arguments
-      1. mode: expected 'min' or 'max', got 'best'. Write mode='min' for a loss.
-    """
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-        self.found: list[str] = []
-
-    def add(self, mistake: str) -> None:
-        """Note one mistake: what was expected, what was given, what to change."""
-        self.found.append(mistake)
-
-    def merge(self, error: ArgumentError) -> None:
-        """Take over the mistakes of an error raised by a part."""
-        self.found.extend(error.mistakes)
-
-    def raise_if_any(self) -> None:
-        """Raise one `ArgumentError` that lists everything noted so far."""
-        if self.found:
-            raise ArgumentError(self.where, self.found)
 
 
 class MissingDependencyError(TuneError, ImportError):

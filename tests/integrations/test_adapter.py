@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import lightgbm
 import numpy as np
 import pytest
 import xgboost
 
 from tune_plugins.errors import TrialEvicted
+from tune_plugins.integrations import keras as keras_adapter
 from tune_plugins.integrations import lightgbm as lightgbm_adapter
 from tune_plugins.integrations import xgboost as xgboost_adapter
 from tune_plugins.testing import RecordingSession
@@ -32,8 +34,19 @@ def with_lightgbm(rounds: int = 3) -> None:
     lightgbm.train(params, data, rounds, valid_sets=[data], valid_names=["eval"], callbacks=[adapter])
 
 
+def with_keras(epochs: int = 3) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(X, Y, epochs=epochs, verbose=0, callbacks=[keras_adapter.TuneReportCheckpointCallback()])
+
+
 Train = Callable[[], Any]
-PAIRS = [(with_xgboost, with_lightgbm), (with_lightgbm, with_xgboost)]
+PAIRS = [
+    (with_xgboost, with_lightgbm),
+    (with_lightgbm, with_xgboost),
+    (with_xgboost, with_keras),
+    (with_keras, with_xgboost),
+]
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)

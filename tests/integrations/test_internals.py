@@ -15,7 +15,7 @@ from tune_plugins.integrations import Internals
 from tune_plugins.testing import moved_internals
 
 FOLDER = Path(tune_plugins.integrations.__file__).parent
-SHARED = {"_boosting": ("xgboost", "lightgbm"), "_torch_optimizers": ("torch", "lightning", "transformers")}
+SHARED = {"_boosting": ("xgboost", "lightgbm", "catboost"), "_torch_optimizers": ("torch", "lightning", "transformers")}
 
 
 def internals_of(name: str) -> Internals:

@@ -123,6 +123,14 @@ def test_rank_zero_reports_and_a_stop_reaches_all(tmp_path: Path) -> None:
     assert said(tmp_path) == [["0:0.05", "1:0.05"]] * 2
 
 
+def test_checkpoints_belong_to_the_first_fit_also_where_each_has_processes_of_its_own() -> None:
+    with session_of(save_at=range(1, 100)) as session:
+        fit("fork", None, None, TuneReportCheckpointCallback())
+        fit("fork", None, None, TuneReportCheckpointCallback())
+    assert session.iterations == list(range(1, 2 * EPOCHS + 1)) and session.finished == 1
+    assert [report.savable for report in session.reports] == [True] * EPOCHS + [False] * EPOCHS
+
+
 def test_it_trains_what_it_does_alone() -> None:
     with session_of(save_at={1, 2}) as session:
         tuned = fit("fork", None, None, TuneReportCheckpointCallback())

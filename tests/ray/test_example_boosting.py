@@ -1,4 +1,4 @@
-"""The examples of XGBoost and LightGBM run as they are and inside a tuning run."""
+"""The examples of XGBoost, LightGBM and CatBoost run as they are and inside a tuning run."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
     [
         ("xgboost_pbt", "--population", "--population: expected at least 2, got 0", r"eval-error:0\.\d+"),
         ("lightgbm_digits", "--rounds", "--rounds: expected at least 1, got 0", r"validation error: 0\.\d+"),
+        ("catboost_digits", "--rounds", "--rounds: expected at least 1, got 0", r"validation accuracy: 0\.\d+"),
     ],
 )
 def test_options_and_the_training_alone(run_here: Run, name: str, bad: str, said: str, printed: str) -> None:
@@ -41,9 +42,10 @@ def test_population_of_xgboost_at_small_size(run_here: Run, tmp_path: Path) -> N
     assert "Traceback" not in said
 
 
-def test_asha_with_lightgbm_at_small_size(run_here: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["lightgbm_digits", "catboost_digits"])
+def test_asha_at_small_size(run_here: Run, tmp_path: Path, name: str) -> None:
     options = ("--num-samples", "12", "--rounds", "12", "--storage-path", str(tmp_path))
-    code, said = run_here("lightgbm_digits", *options)
+    code, said = run_here(name, *options)
     assert code == 0, said
     rounds = re.search(r"^Rounds trained: (\d+) of 144$", said, re.MULTILINE)
     assert rounds and 50 <= int(rounds[1]) < 144, said
@@ -52,7 +54,10 @@ def test_asha_with_lightgbm_at_small_size(run_here: Run, tmp_path: Path) -> None
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(("name", "function"), [("xgboost_pbt", "train_cancer"), ("lightgbm_digits", "train_digits")])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("xgboost_pbt", "train_cancer"), ("lightgbm_digits", "train_digits"), ("catboost_digits", "train_digits")],
+)
 def test_the_change_to_the_training_function_is_as_small_as_it_says(name: str, function: str) -> None:
     _, intro, code = (EXAMPLES / f"{name}.py").read_text().split('"""', 2)
     added, removed = (re.findall(rf"^    \{sign}(.*)$", intro, re.MULTILINE) for sign in "+-")

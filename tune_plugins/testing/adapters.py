@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialUnwound
+from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialUnwound, TuneError
 from tune_plugins.session import TrialContext
+from tune_plugins.space.nested import flatten
 from tune_plugins.testing.session import Exploit, RecordingSession
 
 # Cases that are done by warm restarts where exploits in place are declared to be impossible.
@@ -63,7 +64,7 @@ class AdapterConformance:
         module: the adapter's module.
         adapters: the public classes of it that this suite covers.
         framework: import name of the framework, as it stands in the error when it is not installed.
-        extra: the extra of this package that installs it.
+        extra: the extra of this package that installs it; "" for an adapter outside this package.
         label: head of the column in the table.
         iterations: epochs or rounds of a whole training, 5 or more.
         config: hyper-parameters.
@@ -85,7 +86,7 @@ class AdapterConformance:
     module: str
     adapters: tuple[type, ...] = ()
     framework: str
-    extra: str
+    extra: str = ""
     label: str
     iterations: int = 6
     config: Mapping[str, Any]
@@ -320,12 +321,40 @@ class AdapterConformance:
         given = self._evicted_at(half, self.config)
         self._exploit(self.config, self.entering, given, half, at=half, declared="it is declared in `entering`")
 
+    def test_apply_config_is_overridden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A script changes what only it knows by one override, the same in every framework; a wrong one is named."""
+        half, adapter = self.iterations // 2, self.adapters[0]
+        given, own = self._evicted_at(half, self.config), adapter.apply_config  # type: ignore[attr-defined]
+        exploit = {half: Exploit(given.checkpoints[half], half, dict(self.live))}
+        wrong: list[Any] = []
+        seen: list[Any] = []
+
+        def override(callback: Any, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+            name, *others = changed
+            seen.append((dict(before), callback.model))
+            applied = set(own(callback, {other: changed[other] for other in others}, before))
+            return wrong[0] if wrong else {name, *applied}
+
+        monkeypatch.setattr(adapter, "apply_config", override)
+        if self._declares("exploit_in_place"):
+            return self._restarted(self.config, exploit)
+        script, session, _ = self._run(exploit_at=dict(exploit))
+        assert session.restarts == [] and len(session.exploits) == 1 and script.ended == 1
+        ((before, model),) = seen
+        assert before == flatten(self.config) and model is not None
+        for returned in (None, "text", {"unknown"}):
+            wrong[:] = [returned]
+            with pytest.raises(TuneError, match=r"apply_config: expected the names that it has applied, some of '"):
+                self._run(exploit_at=dict(exploit))
+        return None
+
     # --------------------------------------------------------------------------------- the package
 
     def test_missing_framework_is_named(self) -> None:
         """Without the framework the import fails, and names the module and the extra to install."""
         code = f"""
             import sys
+            sys.path[:] = {sys.path!r}
             sys.modules[{self.framework!r}] = None
             try:
                 import {self.module}
@@ -336,8 +365,8 @@ class AdapterConformance:
             [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100, check=False
         )
         said = done.stdout + done.stderr
-        assert "MissingDependencyError" in said and self.framework in said, said
-        assert f"tune-plugins[{self.extra}]" in said, said
+        assert "Error" in said and "Traceback" not in said and self.framework in said, said
+        assert not self.extra or ("MissingDependencyError" in said and f"tune-plugins[{self.extra}]" in said), said
 
     # -------------------------------------------------------------------------------------- helpers
 
