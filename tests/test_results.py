@@ -7,12 +7,15 @@ import math
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pandas as pd
 import pytest
 
+import tune_plugins as tune
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import CheckpointSaved, DeleteCheckpoint, RecordDecision, RecordStatus, RecordTrial
 from tune_plugins.core.events import ResultsReported as Reported
@@ -284,3 +287,41 @@ def test_reading_needs_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+class Layer:
+    """An option that is no plain value."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Another one."""
+
+    width: int
+
+
+def test_configs_are_what_the_trials_got(tmp_path: Path) -> None:
+    options: list[Any] = [
+        Layer,
+        Shape(3),
+        len,
+        Path("data"),
+        TrialStatus.RUNNING,
+        (1, 2),
+        {1: "one"},
+        numpy.float32(0.5),
+    ]
+    seen: dict[str, Any] = {}
+
+    def train(config: dict[str, Any]) -> None:
+        seen[tune.get_context().get_trial_id()] = config["option"]
+        tune.report(loss=1)
+
+    results = tune.Tuner(
+        train,
+        param_space={"option": tune.grid_search(options)},
+        run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path),
+    ).fit()
+    for result, option in zip(results, options, strict=True):
+        assert result.config["option"] == seen[result.trial_id] == option
+        assert type(result.config["option"]) is type(option)

@@ -69,16 +69,18 @@ def is_slip(given: str, meant: str) -> bool:
 
     >>> is_slip("val-loss", "val_loss"), is_slip("acuracy", "accuracy"), is_slip("eval_lgloss", "eval_logloss")
     (True, True, True)
-    >>> is_slip("val_loss", "loss"), is_slip("fold_5", "fold_1"), is_slip("loss", "loss")
-    (False, False, False)
+    >>> is_slip("val_loss", "loss"), is_slip("fold_5", "fold_1"), is_slip("mae", "mse"), is_slip("loss", "loss")
+    (False, False, False, False)
     """
     if given == meant:
         return False
     one, other = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (given, meant))
     if one == other:
         return True
-    letters = [re.sub(r"[0-9]", "", name) for name in (one, other)]
-    return letters[0] != letters[1] and SequenceMatcher(None, one, other).ratio() >= 0.9
+    if re.sub(r"[0-9]", "", one) == re.sub(r"[0-9]", "", other) or min(len(one), len(other)) < 4:
+        return False
+    same = sum(block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks())
+    return max(len(one), len(other)) - same <= 1
 
 
 class Mistakes:

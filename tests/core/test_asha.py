@@ -176,7 +176,17 @@ def test_ties_go_on_together() -> None:
     assert {t.iteration for t in driver.experiment.trials.values()} == {9}
 
 
-BAD = [math.nan, math.inf, -math.inf, None, "diverged", [1.0]]
+BAD = [math.nan, math.inf, -math.inf, "diverged", [1.0]]
+
+
+def test_a_rung_is_passed_where_nothing_has_been_measured_yet() -> None:
+    def curve(config: dict[str, Any], iteration: int) -> dict[str, Any]:
+        return {"score": config["x"]} if iteration % 3 == 0 else {"score": None} if iteration % 3 == 1 else {}
+
+    driver = run(xs(1, 2, 3, 4), curve, max_t=8, grace_period=1, reduction_factor=2, slots=1)
+    assert [d.action for d in driver.decisions() if d.iteration in (1, 2)] == ["CONTINUE"] * 8
+    assert [d.reason for d in driver.decisions()][:1] == ["continued at rung 1: no score has been reported yet"]
+    assert "stopped at rung 4" in driver.experiment.trials["00003"].reason
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

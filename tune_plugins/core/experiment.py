@@ -300,8 +300,11 @@ class Experiment:
         trial = self._trial(event, "finished")
         if trial.status is not S.STOPPING or trial.cause is None:
             trial.reason, trial.cause = event.reason, event.cause
-        if self._awaited and trial.cause.full and trial.results_count:
+        if self._awaited and trial.cause.full and trial.results_count and not event.unwound:
             self._look_for_awaited(trial)
+        metric = self.rules.metric
+        if metric is not None and trial.results_count and lookup(trial.last_result, metric, 0) is None:
+            trial.reason += f"; {metric} is None in all of its results"
         self._end(trial, "finished", event.time, commands)
 
     def _on_results(self, event: ResultsReported, commands: list[Command]) -> None:
@@ -345,7 +348,7 @@ class Experiment:
             if lookup(results[0], name, _MISSING) is _MISSING:
                 mistakes.add(_not_reported(argument, name, trial, results[0], "The first report must have it."))
         self._required = {}
-        for name in [n for n in self._awaited if any(lookup(r, n) is not None for r in results)]:
+        for name in [n for n in self._awaited if any(lookup(r, n, _MISSING) is not _MISSING for r in results)]:
             del self._awaited[name]
         for name, argument in self._awaited.items():
             # One that looks like a slip of the pen: others may come later, such as `val_loss` behind `loss`.
@@ -364,8 +367,7 @@ class Experiment:
         awaited, self._awaited = self._awaited, {}
         mistakes = Mistakes("Tuner")
         for name, argument in awaited.items():
-            none = lookup(trial.last_result, name, _MISSING) is None
-            remedy = "It was None in all results." if none else "No result of this trial, which ran to its end, has it."
+            remedy = "This trial ran to its end, and no result has it."
             mistakes.add(_not_reported(argument, name, trial, trial.last_result, remedy))
         mistakes.raise_if_any()
 
@@ -457,9 +459,12 @@ class Experiment:
     # ------------------------------------------------------------------------------- decisions
 
     def _show(self, trial: Trial, result: dict[str, Any]) -> Decision:
+        scheduler = self.scheduler
         if self.searcher.reads_results:
             self.searcher.on_trial_result(trial.id, result)
-        decided = self.scheduler.on_trial_result(trial, result) if self.scheduler.reads_results else Action.CONTINUE
+        if not scheduler.reads_results:
+            return _CONTINUE
+        decided = scheduler.on_trial_result(trial, result)
         if decided is Action.CONTINUE:
             return _CONTINUE
         decision = decided if isinstance(decided, Decision) else Decision(Action(decided))

@@ -52,7 +52,7 @@ def run_job(
     except TrialEvicted:
         pass
     except TrialStopped:
-        _finish(session, mail)
+        _finish(session, mail, unwound=True)
     except SystemExit as error:
         if error.code in (None, 0):
             _finish(session, mail)
@@ -122,9 +122,10 @@ def _next_attempt(job: Job, session: TrialSession) -> Job:
     )
 
 
-def _finish(session: TrialSession, mail: Mail) -> None:
+def _finish(session: TrialSession, mail: Mail, *, unwound: bool = False) -> None:
     end = session.end or RETURNED
-    if (error := session.close(TrialFinished(time.time(), session.job.trial_id, end.reason, end.cause))) is not None:
+    finished = TrialFinished(time.time(), session.job.trial_id, end.reason, end.cause, unwound)
+    if (error := session.close(finished)) is not None:
         _fail(session, mail, error)
 
 
