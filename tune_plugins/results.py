@@ -225,7 +225,7 @@ class ResultGrid:
             trials, last = store.trials(), store.last_results()
             if (metric := self._metric) is not None:
                 for trial_id, result in last.items():
-                    if lookup(result, metric) is None:
+                    if lookup(result, metric, last) is last:
                         # Not measured each time, or behind the training something else was reported.
                         earlier = (lookup(each, metric) for each in reversed(store.results(trial_id)))
                         if (value := next((v for v in earlier if v is not None), None)) is not None:
