@@ -44,7 +44,11 @@ default_role = "code"
 
 # Every reference to a name of this package must resolve (`make docs` is nitpicky); for names of other packages that
 # would need their inventories from the network.
-nitpick_ignore_regex = [(r"py:.*", r"(?!tune_plugins\.).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!tune_plugins\.).*"),
+    (r"py:class", r"tune_plugins\..*\.[A-Z]"),
+]  # type variables
+nitpick_ignore = [("py:class", "tune_plugins.integrations._adapter.F")]  # a type variable
 
 
 def _generate(app: Sphinx) -> None:

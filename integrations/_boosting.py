@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter
 from tune_plugins.integrations._metrics import Metrics, returned_metrics
@@ -19,15 +20,12 @@ class BoostingAdapter(Adapter):
 
     def _set_up(self, metrics: Metrics, postprocess: Postprocess | None, **checkpoints: Any) -> None:
         """Look at the arguments, those of `Adapter.set_up` among them."""
-        given: object = postprocess
-        mistakes = []
-        if given is not None and not callable(given):
-            mistakes.append(
-                f"results_postprocessing_fn: expected a function of the metrics dict, got {given!r}. "
-                "Leave it out to report the metrics as they are."
-            )
+        mistakes = Mistakes(type(self).__name__)
+        remedy = "Leave it out to report the metrics as they are."
+        name, what = "results_postprocessing_fn", "of the metrics dict"
+        mistakes.function(name, postprocess, what, arguments=1, none=True, remedy=remedy)
         self._postprocess = postprocess
-        self.set_up(metrics=metrics, mistakes=mistakes, **checkpoints)
+        self.set_up(metrics=metrics, mistakes=mistakes.found, **checkpoints)
 
     def _processed(self, values: dict[str, float]) -> dict[str, Any]:
         """What the user's function makes of the metrics of a round, as plain numbers."""

@@ -11,7 +11,7 @@ import json
 import os
 import random
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,8 @@ def _remember_attributes_to_skip() -> None:
     for kind in ("Functional", "Layer", "Loss", "Metric", "Operation", "Optimizer", "Sequential"):
         name = f"saving_attr_skiplist_{kind}"
         if hasattr(saving_lib, "get_attr_skipset") and global_state.get_global_attribute(name) is None:
-            global_state.set_global_attribute(name, saving_lib.get_attr_skipset(kind))
+            with suppress(ValueError):  # earlier versions know fewer kinds
+                global_state.set_global_attribute(name, saving_lib.get_attr_skipset(kind))
 
 
 class _Unbuilt:
@@ -274,4 +275,6 @@ def _global_seed_generator(*, make: bool = False) -> Any:
 
     if make:
         return seed_generator.global_seed_generator()
-    return global_state.get_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR)
+    # Earlier versions, such as 3.8, have no constant for this name.
+    name = getattr(seed_generator, "GLOBAL_SEED_GENERATOR", "global_seed_generator")
+    return global_state.get_global_attribute(name)

@@ -37,7 +37,8 @@ def check_metrics(metrics: Any, mistakes: Mistakes) -> dict[str, str] | None:
             "Leave it out to report all metrics."
         )
         return None
-    wrong = [name for pair in pairs for name in dict.fromkeys(pair) if not isinstance(name, str) or not name]
+    names = [name for new, source in pairs for name in ((new,) if source is new else (new, source))]
+    wrong = [name for name in names if not isinstance(name, str) or not name]
     if wrong:
         mistakes.add(f"metrics: expected names that are non-empty text, got {', '.join(map(repr, wrong))}.")
     if not pairs:

@@ -41,7 +41,7 @@ from lightgbm.callback import CallbackEnv, EarlyStopException, reset_parameter  
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
 INTERNALS = Internals(
-    seen=("4.7.0",),
+    seen=("4.4.0", "4.7.0"),
     names=(
         "lightgbm.engine.train: params, num_boost_round, train_set, reduced_valid_sets, name_valid_sets",
         "lightgbm.engine.train: is_valid_contain_train, train_data_name, init_iteration",

@@ -53,7 +53,7 @@ else:
     Callback = type("Callback", tuple(_callback_classes()), {"__module__": __name__})
 
 INTERNALS = Internals(
-    seen=("2.6.6",),
+    seen=("2.4.0", "2.6.6"),
     names=(
         "torch.distributed.distributed_c10d: _get_default_store",
         *(

@@ -132,6 +132,7 @@ class TrainState(Adapter):
             none=True,
             remedy="Leave it out if only settings of optimizers change.",
         )
+        mistakes.flag("save_checkpoints", save_checkpoints)
         self.set_up(
             metrics=metrics,
             filename=filename,

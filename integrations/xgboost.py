@@ -42,7 +42,7 @@ from xgboost.callback import (  # noqa: E402
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
 INTERNALS = Internals(
-    seen=("3.2.0",),
+    seen=("3.0.0", "3.2.0"),
     names=(
         "xgboost.training.train: params, dtrain, num_boost_round, evals",
         "xgboost.callback.CallbackContainer: callbacks",

@@ -87,6 +87,7 @@ ROOMS = (
             "search",
             "stoppers",
             "record",
+            "session",
             "trainable",
             "worker",
             "callbacks",

@@ -13,7 +13,13 @@ from mistakes import mistakes_of
 import tune_plugins as tune
 from tune_plugins import stoppers
 from tune_plugins.arguments import Mistakes, is_finite, is_number, is_whole
-from tune_plugins.schedulers import ASHAScheduler, MedianStoppingRule, PopulationBasedTraining
+from tune_plugins.schedulers import (
+    ASHAScheduler,
+    MedianStoppingRule,
+    MultiObjectiveASHA,
+    PopulationBasedTraining,
+    PopulationBasedTrainingReplay,
+)
 from tune_plugins.search import BasicVariantGenerator
 
 
@@ -108,8 +114,39 @@ CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         {"metric": "", "std": -1, "num_results": 1, "mode": "best"},
         ["metric", "std", "num_results", "mode"],
     ),
+    "several metrics": (
+        MultiObjectiveASHA,
+        {"metrics": ["loss", 3], "modes": ["min", ["max"]], "max_t": -1},
+        ["max_t", "metrics", "modes"],
+    ),
+    "a schedule": (PopulationBasedTrainingReplay, {"policy": 3}, ["policy"]),
+    "a curve": (tune.Curve, {"values": 3, "seconds": "x"}, ["values", "seconds"]),
+    "a curve without a cost for each step": (tune.Curve, {"values": [1.0, 2.0], "seconds": [1.0]}, ["seconds"]),
+    "simulate": (
+        tune.simulate,
+        {"training": lambda config: [1.0], "tune_config": 3, "run_config": {}, "cluster": 2},
+        ["tune_config", "run_config", "cluster"],
+    ),
+    "no curve": (
+        tune.simulate,
+        {"training": lambda config: "abc", "run_config": tune.RunConfig(verbose=0)},
+        ["values"],
+    ),
     "a domain": (tune.loguniform, {"lower": 0, "upper": 1}, ["loguniform(0.0, 1.0)"]),
     "resources": (tune.with_resources, {"trainable": train, "resources": {"cpu": -1}}, ["resources"]),
+    "resources of several bundles": (
+        tune.PlacementGroupFactory,
+        {"bundles": [{"CPU": -1}, 3, {}], "strategy": "NEAR"},
+        ["bundles[0]", "bundles[1]", "bundles[2]", "strategy"],
+    ),
+    "no bundles": (tune.PlacementGroupFactory, {"bundles": []}, ["bundles"]),
+    "a function of resources": (
+        tune.with_resources,
+        {"trainable": 3, "resources": lambda: {"cpu": 1}},
+        ["resources", "trainable"],
+    ),
+    "parameters": (tune.with_parameters, {"trainable": 3, "data": []}, ["trainable"]),
+    "points": (BasicVariantGenerator, {"points_to_evaluate": [3]}, ["points_to_evaluate[0]"]),
     "Tuner": (
         tune.Tuner,
         {"trainable": 3, "param_space": [1, 2], "tune_config": {}, "run_config": 3},
@@ -133,6 +170,22 @@ def test_mistakes_are_told_where_they_are_made(name: str) -> None:
     found = mistakes_of(call, **arguments)
     assert [mistake.partition(":")[0] for mistake in found] == wrong
     assert all("expected " in mistake or "needs" in mistake for mistake in found), found
+
+
+def test_wrong_reports_are_told(tmp_path: Path) -> None:
+    told: list[list[str]] = []
+
+    def wrong(config: dict[str, Any]) -> None:
+        told.append(mistakes_of(tune.report, 3, checkpoint="here"))
+        tune.report(loss=1)
+
+    tune.Tuner(wrong, run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path)).fit()
+    assert [mistake.partition(":")[0] for mistake in told[0]] == ["metrics", "checkpoint"]
+
+
+def test_a_class_in_the_place_of_an_object_is_told() -> None:
+    (mistake,) = mistakes_of(tune.TuneConfig, scheduler=ASHAScheduler)
+    assert mistake.endswith("Write ASHAScheduler().")
 
 
 def test_configs_that_have_changed_since_are_looked_at_again(tmp_path: Path) -> None:
@@ -165,6 +218,7 @@ def test_what_needs_the_run_is_told_by_fit(tmp_path: Path) -> None:
         (np.float32(1), True, True, False),
         (math.inf, True, False, False),
         (math.nan, True, False, False),
+        (10**400, True, False, True),
         (True, False, False, False),
         (np.bool_(True), False, False, False),
         ("1", False, False, False),
@@ -195,6 +249,16 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     assert len(results) == 2
 
 
+def test_numbers_of_numpy_reach_thresholds_and_milestones_in_a_simulation() -> None:
+    results = tune.simulate(
+        lambda config: tune.Curve([{"epoch": np.int64(n), "loss": np.float32(n)} for n in range(9)], np.float32(2)),
+        param_space={"x": tune.grid_search([1, 2])},
+        tune_config=tune.TuneConfig(scheduler=ASHAScheduler(metric="loss", mode="max", time_attr="epoch", max_t=4)),
+        run_config=tune.RunConfig(verbose=0, stop={"loss": 3}),
+    )
+    assert [result.metrics["training_iteration"] for result in results] == [4, 4]
+
+
 def test_one_wording() -> None:
     mistakes = Mistakes("f")
     assert mistakes.whole("a", 3, least=1) and mistakes.number("a", 0.5, above=0, below=1) and mistakes.flag("a", False)
@@ -203,12 +267,16 @@ def test_one_wording() -> None:
     assert not mistakes.number("b", 2, least=0, most=1, what="a probability")
     assert not mistakes.one_of("c", True, (1, 2))
     assert not mistakes.one_of("d", "x", ("y",), none=True)
+    assert mistakes.one_of("d", np.str_("y"), ("y",))
     assert not mistakes.function("e", lambda: 1, "of the config", arguments=1, remedy="Write lambda config: 1.")
+    assert not mistakes.function("f", 3, "of the config", arguments=1)
     assert [mistake.partition(", got ")[0] for mistake in mistakes.found] == [
         "a: expected None or a whole number of at least 1",
         "b: expected a probability of at least 0 and at most 1",
         "c: expected 1 or 2",
         "d: expected None or 'y'",
-        "e: expected a function of the config",
+        "e: expected a function of the config, called with 1 argument",
+        "f: expected a function of the config",
     ]
+    assert mistakes.found[4].endswith("got <lambda>(). Write lambda config: 1.")
     assert mistakes.found[0].endswith("got 2.5. Do this.")

@@ -12,7 +12,7 @@ import pytest
 
 import tune_plugins as tune
 from tune_plugins.callbacks import HOOKS, callback_mistakes
-from tune_plugins.record.store import ExperimentStore
+from tune_plugins.record.store import FILE_NAME, ExperimentStore
 
 
 def fit(folder: Path, *callbacks: Any, train: Any = None, space: Any = None, **options: Any) -> tune.ResultGrid:
@@ -185,6 +185,20 @@ class Renamed(tune.Callback):
         """As it says."""
 
 
+class First(tune.Callback):
+    """Takes the first by position alone."""
+
+    def on_trial_start(self, iteration, /, **info):  # type: ignore[override]
+        """As it says."""
+
+
+class NoStars(tune.Callback):
+    """Expects one argument where the rest is given."""
+
+    def on_trial_start(self, iteration, trials, trial, info):  # type: ignore[override]
+        """As it says."""
+
+
 class Misspelled(tune.Callback):
     """Would never be called."""
 
@@ -218,7 +232,12 @@ class NoMethod(tune.Callback):
 WRONG = {
     "positional": (Positional(), "got def on_trial_start(self, *args) in Positional"),
     "renamed": (Renamed(), "expected def on_trial_result(self, iteration, trials, trial, result, **info), got def"),
-    "misspelled": (Misspelled(), "Misspelled.on_trial_results, which nobody would call. Did you mean on_trial_result?"),
+    "first by position": (First(), "got def on_trial_start(self, iteration, /, **info) in First"),
+    "no stars": (NoStars(), "got def on_trial_start(self, iteration, trials, trial, info) in NoStars"),
+    "misspelled": (
+        Misspelled(),
+        "Misspelled.on_trial_results, which nobody would call. Did you mean 'on_trial_result'?",
+    ),
     "async": (Asynchronous(), "which is async"),
     "foreign": (Foreign(), "belong into the training function"),
     "class": (Renamed, "expected an object, got the class Renamed. Write Renamed()."),
@@ -324,10 +343,15 @@ def test_trials_do_not_share_a_folder(tmp_path: Path) -> None:
         seen.append(Path(tune.get_context().get_trial_dir()).name)
         tune.report(loss=0)
 
-    names = iter(["same", "Same", "same_00001", "../up", "..", "x" * 300])
-    fit(tmp_path, train=train, space={"x": 1}, num_samples=6, trial_dirname_creator=lambda trial: next(names))
-    assert seen == ["same", "Same_00001", "same_00001_00002", ".._up", "_", "x" * 100]
+    names = iter(["same", "Same", "same_00001", "../up", "..", "x" * 300, FILE_NAME])
+    fit(tmp_path, train=train, space={"x": 1}, num_samples=7, trial_dirname_creator=lambda trial: next(names))
+    assert seen == ["same", "Same_00001", "same_00001_00002", ".._up", "_", "x" * 100, f"{FILE_NAME}_00006"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+
+
+def test_a_creator_that_returns_nothing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(tune.TuneError, match="trial_dirname_creator: expected a name, got None for trial 00000"):
+        fit(tmp_path, trial_dirname_creator=lambda trial: None)
 
 
 def test_names_are_made_once(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Collection, Iterable
-from difflib import SequenceMatcher, get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -41,7 +40,10 @@ def is_number(value: object) -> bool:
 
 def is_finite(value: Any) -> bool:
     """A number that is neither NaN nor infinite."""
-    return is_number(value) and math.isfinite(value)
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def is_whole(value: object) -> bool:
@@ -54,13 +56,15 @@ def is_callable(value: Any, arguments: int | None = None) -> bool:
     return callable(value) and (arguments is None or _takes(value, arguments))
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
     """A question that ends a message about an unknown name; empty if none of the names is near.
 
     >>> did_you_mean("eval-los", ["eval-loss", "train-loss"])
     " Did you mean 'eval-loss'?"
     """
-    near = get_close_matches(name, list(names), n=1)
+    from difflib import get_close_matches  # only needed for a message
+
+    near = get_close_matches(name, list(names), n=1, cutoff=nearness)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -79,6 +83,8 @@ def is_slip(given: str, meant: str) -> bool:
         return True
     if re.sub(r"[0-9]", "", one) == re.sub(r"[0-9]", "", other) or min(len(one), len(other)) < 4:
         return False
+    from difflib import SequenceMatcher  # only needed for a message
+
     same = sum(block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks())
     return max(len(one), len(other)) - same <= 1
 
@@ -173,7 +179,10 @@ class Mistakes:
 
     def one_of(self, name: str, value: Any, options: Collection[Any], *, none: bool = False, remedy: str = "") -> bool:
         """One of a few values; with `none`, None as well."""
-        right = (none and value is None) or any(type(value) is type(option) and value == option for option in options)
+        right = (none and value is None) or any(
+            isinstance(value, type(option)) and isinstance(value, bool) is isinstance(option, bool) and value == option
+            for option in options
+        )
         *most, last = [repr(option) for option in ([None, *options] if none else options)]
         return self.check(right, name, f"{', '.join(most)} or {last}" if most else last, value, remedy)
 
@@ -199,6 +208,11 @@ class Mistakes:
     ) -> bool:
         """A function; `what` says of what, and what it returns; `arguments`: how many it will be called with."""
         right = (none and value is None) or is_callable(value, arguments)
+        if not right and callable(value):
+            expected = f"a function {what}, called with {arguments} argument{'s' if arguments != 1 else ''}"
+            called = getattr(value, "__name__", type(value).__name__)
+            self.add(f"{name}: expected {expected}, got {called}{shown_signature(value)}. {remedy}".rstrip())
+            return False
         return self.check(right, name, f"a function {what}", value, remedy)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.arguments import shown_signature
+from tune_plugins.arguments import did_you_mean, shown_signature
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
@@ -110,7 +109,7 @@ class Callback:
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Called for each reported result, in order; `result` has `trial_id` and `config`, too."""
+        """Called for each reported result, in order; `result` has `trial_id` and the `config` of now, too."""
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""
@@ -202,10 +201,9 @@ def callback_mistakes(where: str, callback: Any) -> list[str]:
         if mistake := _signature_mistake(callback, name):
             found.append(f"{where}: {mistake}")
     for name in dir(type(callback)):
-        if name.startswith("on_") and name not in HOOKS and (near := get_close_matches(name, HOOKS, 1, 0.9)):
+        if name.startswith("on_") and name not in HOOKS and (meant := did_you_mean(name, HOOKS, 0.9)):
             found.append(
-                f"{where}: expected a hook, got {type(callback).__name__}.{name}, which nobody would call. "
-                f"Did you mean {near[0]}?"
+                f"{where}: expected a hook, got {type(callback).__name__}.{name}, which nobody would call.{meant}"
             )
     return found
 
@@ -226,10 +224,10 @@ def _signature_mistake(callback: Any, name: str) -> str:
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it
-    given = inspect.signature(HOOKS[name]).parameters
+    given = set(inspect.signature(HOOKS[name]).parameters) - {"self", "info"}
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    unknown = [p for p in needed if p.kind is p.POSITIONAL_ONLY or p.name not in given]
     by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
-    by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    unknown = [p for p in by_name if p.default is p.empty and p.name not in given]
     if unknown or (by_position and not _takes_any(parameters)):
         return (
             f"expected def {expected}, got def {name}{shown_signature(method, bound=True)} in "

@@ -127,11 +127,13 @@ class TuneConfig:
         if found.mode("mode", self.mode, none=True) and self.metric is not None and self.mode is None:
             found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if self.search_alg is not None:
-            right = callable(getattr(self.search_alg, "suggest", None))
+            right = callable(getattr(self.search_alg, "suggest", None)) and not isinstance(self.search_alg, type)
             if found.check(right, "search_alg", "a tune_plugins.search.Searcher", self.search_alg):
                 found.found += override_mistakes("search_alg", self.search_alg, Searcher)
         if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):
-            found.add(f"scheduler: expected a tune_plugins.schedulers.TrialScheduler, got {self.scheduler!r}.")
+            remedy = f"Write {self.scheduler.__name__}()." if isinstance(self.scheduler, type) else ""
+            expected = "a tune_plugins.schedulers.TrialScheduler"
+            found.check(False, "scheduler", expected, self.scheduler, remedy)
         found.whole("num_samples", self.num_samples, least=1, remedy="Give the number of configurations to try.")
         found.whole(
             "max_concurrent_trials",

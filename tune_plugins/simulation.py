@@ -67,10 +67,18 @@ def simulate(
     from tune_plugins.driver.launch import carry_out
     from tune_plugins.results import ResultGrid
 
-    tune, run = tune_config or TuneConfig(), run_config or RunConfig()
-    cluster = cluster or SimulatedCluster()
-    space = Space(param_space)
+    tune = TuneConfig() if tune_config is None else tune_config
+    run = RunConfig() if run_config is None else run_config
+    cluster = SimulatedCluster() if cluster is None else cluster
     mistakes = Mistakes("simulate")
+    for name, given, kind in (
+        ("tune_config", tune, TuneConfig),
+        ("run_config", run, RunConfig),
+        ("cluster", cluster, SimulatedCluster),
+    ):
+        mistakes.check(isinstance(given, kind), name, f"a tune_plugins.{kind.__name__}", given)
+    mistakes.raise_if_any()
+    space = Space(param_space)
     scheduler, searcher = check_run(tune, run, space, mistakes)
     temporary = run.name is None and run.storage_path is None
     if not temporary:
@@ -94,7 +102,9 @@ def simulate(
 
 def _as_curves(function: Callable[[dict[str, Any]], Curve | Iterable[Any]]) -> Callable[[int, dict[str, Any]], Curve]:
     def curve_of(index: int, config: dict[str, Any]) -> Curve:
-        curve = function(config)
-        return curve if isinstance(curve, Curve) else Curve(list(curve))
+        curve: Any = function(config)
+        if isinstance(curve, Curve):
+            return curve
+        return Curve(list(curve) if isinstance(curve, Iterable) and not isinstance(curve, (str, Mapping)) else curve)
 
     return curve_of

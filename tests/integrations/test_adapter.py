@@ -10,6 +10,7 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+from mistakes import mistakes_of
 
 from tune_plugins.errors import TrialEvicted
 from tune_plugins.integrations import keras as keras_adapter
@@ -68,3 +69,11 @@ def test_a_resumed_trial_gives_the_checkpoint_to_the_fit_that_saved_it(first: Tr
         second()
     assert session.iterations == [3, 4, 5, 6]
     assert [report.savable for report in session.reports] == [True] + [False] * 3
+
+
+def test_names_of_metrics_that_are_none_are_listed() -> None:
+    found = mistakes_of(
+        xgboost_adapter.TuneReportCallback, metrics={"loss": ["eval-logloss"], 3: "", "auc": "eval-auc"}
+    )
+    assert found == ["metrics: expected names that are non-empty text, got ['eval-logloss'], 3, ''."]
+    assert mistakes_of(xgboost_adapter.TuneReportCallback, metrics=[["a"]])[0].endswith("got ['a'].")

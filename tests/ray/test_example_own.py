@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,24 @@ pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[int, str]]
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-def test_alone_and_as_a_population(run_here: Run, tmp_path: Path) -> None:
+
+def test_alone(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     code, said = run_here("own_adapter", "--alone", "--epochs", "2")
     assert code == 0 and re.search(r"loss: \d\.\d{4}", said), said
-    code, said = run_here("own_adapter", "--population", "4", "--epochs", "12", "--storage-path", str(tmp_path))
-    assert code == 0 and "Traceback" not in said, said
-    result = re.search(r"^Validation loss \d\.\d{4}, accuracy (0\.\d{4})$", said, re.MULTILINE)
-    assert result and float(result[1]) > 0.85, said
+
+
+def test_as_a_population(tmp_path: Path) -> None:
+    options = ["--population", "4", "--epochs", "12", "--storage-path", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "own_adapter.py"), *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    result = re.search(r"^Validation loss \d\.\d{4}, accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
+    assert result and float(result[1]) > 0.85, done.stdout

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tune_plugins as tune
@@ -45,7 +46,7 @@ def _busy(config: dict[str, Any]) -> dict[str, Any]:
         (None, 1, 1),
         ({"cpu": 2}, None, 1),
         ({"cpu": 0.5}, None, 4),
-        ({"cpu": 0.5}, 3, 3),
+        ({"cpu": 0.5}, np.int64(3), 3),
     ],
 )
 def test_as_many_trials_at_a_time_as_fit_and_no_more(

@@ -57,6 +57,50 @@ class StopsEveryFour(StopsAtThree):
         return Milestone("training_iteration", trial.iteration + 4)
 
 
+class StopsAtTwo:
+    """A mixin, which is no scheduler."""
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Decision | str:
+        return Action.STOP if result["training_iteration"] >= 2 else Action.CONTINUE
+
+
+class MixedFIFO(StopsAtTwo, FIFOScheduler):
+    """Defines nothing itself."""
+
+
+class MixedASHA(StopsAtTwo, ASHAScheduler):
+    """The same, of one that reads only what reaches a rung."""
+
+
+class FIFOWithBoth(FIFOScheduler):
+    """Derives from one that reads no results."""
+
+    def next_milestone(self, trial: Any) -> Milestone:
+        return Milestone("training_iteration", trial.iteration + 4)
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Decision | str:
+        return Action.STOP
+
+
+def test_a_mixin_that_overrides_on_trial_result_is_asked() -> None:
+    assert lengths(MixedFIFO()) == lengths(MixedASHA(max_t=10)) == [2, 2, 2, 2]
+
+
+def test_a_fifo_scheduler_that_overrides_milestones_as_well_is_asked_there() -> None:
+    assert lengths(FIFOWithBoth()) == [4, 4, 4, 4]
+
+
+def test_what_a_scheduler_says_itself_of_what_it_reads_is_kept() -> None:
+    class Quiet(MixedFIFO):
+        reads_results = False
+        asked_at_every_report = False
+
+    class Derived(Quiet):
+        pass
+
+    assert lengths(Quiet()) == lengths(Derived()) == [10, 10, 10, 10]
+
+
 def test_a_fifo_scheduler_that_overrides_on_trial_result_is_asked() -> None:
     assert lengths(StopsAtThree()) == [10, 10, 10, 3]
 
@@ -139,6 +183,36 @@ def test_a_searcher_that_could_not_be_called_is_refused() -> None:
         ArgumentError, match=r"search_alg: expected def suggest\(self, trial_id, index\), got def suggest"
     ):
         tune.TuneConfig(search_alg=Narrow())
+
+
+def test_the_class_of_a_searcher_is_refused_as_such() -> None:
+    found = mistakes_of(tune.TuneConfig, search_alg=BasicVariantGenerator)
+    assert len(found) == 1 and found[0].startswith("search_alg: expected a tune_plugins.search.Searcher, got <class")
+
+
+def test_notes_that_raise_harm_no_run() -> None:
+    class Noting(FIFOScheduler):
+        def notes(self) -> list[str]:
+            raise OSError("no notes today")
+
+    class Listening(tune.Callback):
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def on_step_end(self, notes: Any, **info: Any) -> None:
+            self.told += notes
+
+        def on_experiment_end(self, **info: Any) -> None:
+            self.told.append("end")
+
+    listening = Listening()
+    tune.simulate(
+        lambda config: [1.0],
+        tune_config=tune.TuneConfig(scheduler=Noting()),
+        run_config=tune.RunConfig(verbose=0, callbacks=[listening]),
+    )
+    assert listening.told[0] == "Noting.notes raised OSError: no notes today"
+    assert listening.told[-1] == "end"
 
 
 def test_a_stopper_that_could_not_be_called_is_refused() -> None:

@@ -101,15 +101,21 @@ class TrialScheduler(metaclass=_Checked):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        own = vars(cls)
-        milestones_of_another = "next_milestone" not in own and cls.next_milestone is not TrialScheduler.next_milestone
-        if "on_trial_result" in own and milestones_of_another:
+        own, order = vars(cls), cls.__mro__
+
+        def home(name: str) -> int:
+            return next(place for place, each in enumerate(order) if name in vars(each))
+
+        results, milestones = home("on_trial_result"), home("next_milestone")
+        # What another scheduler says of its own `on_trial_result` does not hold for that of this one, or of a mixin.
+        flags = {"reads_results": True, "reads_every_result": True}
+        if milestones == 0:
+            flags["asked_at_every_report"] = False
+        elif results < milestones and order[milestones] is not TrialScheduler:
             # The milestones are those of a scheduler that has no say in between; this one may have.
-            flags = {"reads_results": True, "reads_every_result": True, "asked_at_every_report": True}
-        else:
-            flags = {"asked_at_every_report": False} if "next_milestone" in own else {}
+            flags["asked_at_every_report"] = True
         for name, value in flags.items():
-            if name not in own:
+            if name not in own and (not value or results < home(name)):
                 setattr(cls, name, value)
 
     def __init__(

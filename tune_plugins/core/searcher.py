@@ -53,8 +53,12 @@ class Searcher(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # Whoever derives from a searcher that looks at no results, and looks at them himself, wants to be told.
-        if {"on_trial_result", "on_trial_complete"} & set(vars(cls)) and "reads_results" not in vars(cls):
-            cls.reads_results = True
+        for each in cls.__mro__:
+            if "reads_results" in vars(each):
+                break
+            if {"on_trial_result", "on_trial_complete"} & set(vars(each)):
+                cls.reads_results = True
+                break
 
     def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
         """Take the task of a run; called before anything else, once for each run.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.names import as_file_name, ask, tag
+from tune_plugins.errors import TuneError
 
 __all__ = ["Ancestry", "CheckpointRecord", "Lease", "Milestone", "Names", "Trial", "TrialStatus"]
 
@@ -114,6 +115,7 @@ class Names:
         directory: folder of the experiment; empty where there is none.
         name_creator: makes the name of a trial for people; None: ``<trainable>_<id>``.
         dirname_creator: makes the name of its folder; None: ``trial_<id>``.
+        reserved: names in the folder of the experiment that no folder may have, in lower case.
     """
 
     trainable: str = "trial"
@@ -121,6 +123,7 @@ class Names:
     directory: str = ""
     name_creator: Callable[[Trial], object] | None = None
     dirname_creator: Callable[[Trial], object] | None = None
+    reserved: frozenset[str] = frozenset()
 
     def give(self, trial: Trial, taken: Collection[str]) -> None:
         """Name a new trial and its folder.
@@ -133,15 +136,22 @@ class Names:
             taken: names of the folders of all others, in lower case: some file systems do not tell cases apart.
 
         Raises:
-            TuneError: a function of the user's raised.
+            TuneError: a function of the user's raised, or returned no name.
         """
         if self.name_creator is not None:
-            trial.custom_name = str(ask("trial_name_creator", self.name_creator, trial))
+            trial.custom_name = _asked("trial_name_creator", self.name_creator, trial)
         if self.dirname_creator is not None:
-            name = as_file_name(str(ask("trial_dirname_creator", self.dirname_creator, trial)))
-            while name.lower() in taken:
+            name = as_file_name(_asked("trial_dirname_creator", self.dirname_creator, trial))
+            while name.lower() in taken or name.lower() in self.reserved:
                 name = f"{name}_{trial.id}"
             trial.custom_dirname = name
+
+
+def _asked(what: str, creator: Callable[[Trial], object], trial: Trial) -> str:
+    name = ask(what, creator, trial)
+    if name is None or not str(name):
+        raise TuneError(f"{what}: expected a name, got {name!r} for trial {trial.id}. Let the function return text.")
+    return str(name)
 
 
 _UNNAMED = Names()

@@ -105,6 +105,7 @@ def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = ""
             os.fspath(directory),
             tune.trial_name_creator,
             tune.trial_dirname_creator,
+            frozenset(FILE_NAME + suffix for suffix in ("", "-wal", "-shm", "-journal")),
         ),
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from tune_plugins.arguments import is_finite
+from tune_plugins.arguments import Mistakes, is_finite
 
 Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 _ALIASES = {"cpu": "CPU", "gpu": "GPU", "CPU": "CPU", "GPU": "GPU"}
@@ -19,10 +19,22 @@ class PlacementGroupFactory:
     Args:
         bundles: e.g. ``[{"CPU": 1}, {"CPU": 2, "GPU": 1}]``; memory in bytes.
         strategy: Ray's placement strategy: PACK, SPREAD, STRICT_PACK or STRICT_SPREAD.
+
+    Raises:
+        ArgumentError: lists all mistakes.
     """
 
     bundles: Sequence[Mapping[str, float]]
     strategy: Strategy = "PACK"
+
+    def __post_init__(self) -> None:
+        mistakes = Mistakes("PlacementGroupFactory")
+        several = isinstance(self.bundles, Sequence) and not isinstance(self.bundles, str) and bool(self.bundles)
+        if mistakes.check(several, "bundles", "a list of at least one dict", self.bundles, "Write [{'CPU': 1}]."):
+            for number, bundle in enumerate(self.bundles):
+                mistakes.found += _bundle_mistakes(f"bundles[{number}]", bundle)
+        mistakes.one_of("strategy", self.strategy, get_args(Strategy))
+        mistakes.raise_if_any()
 
     @property
     def required_resources(self) -> dict[str, float]:
@@ -52,26 +64,35 @@ ResourceRequest = Mapping[str, float] | PlacementGroupFactory | None
 Resources = ResourceRequest | Callable[[dict[str, Any]], ResourceRequest]
 
 
+def resource_mistakes(request: Any) -> list[str]:
+    """What is wrong with a request, in words."""
+    if request is None or isinstance(request, PlacementGroupFactory):
+        return []
+    return _bundle_mistakes("resources", request)
+
+
+def _bundle_mistakes(where: str, bundle: Any) -> list[str]:
+    if not isinstance(bundle, Mapping) or not bundle:
+        return [f"{where}: expected a dict such as {{'cpu': 1, 'gpu': 0.5}}, got {bundle!r}."]
+    return [
+        f"{where}: expected a number of at least 0 for {name!r}, got {amount!r}."
+        for name, amount in bundle.items()
+        if not is_finite(amount) or amount < 0
+    ]
+
+
 def shape_of(request: ResourceRequest) -> Shape:
     """The shape of a request; None is one CPU.
 
     Raises:
         ValueError: says what is wrong with it, in words.
     """
+    if found := resource_mistakes(request):
+        raise ValueError(" ".join(found))
     factory = request if isinstance(request, PlacementGroupFactory) else PlacementGroupFactory([request or {"CPU": 1}])
-    if not factory.bundles:
-        raise ValueError(
-            "resources: expected at least one bundle, got none. Write PlacementGroupFactory([{'CPU': 1}])."
-        )
     bundles = []
     for given in factory.bundles:
-        if not isinstance(given, Mapping):
-            raise ValueError(f"resources: expected a dict such as {{'cpu': 1, 'gpu': 0.5}}, got {given!r}.")
-        bundle: dict[str, float] = {}
-        for name, amount in given.items():
-            if not is_finite(amount) or amount < 0:
-                raise ValueError(f"resources: expected a number of at least 0 for {name!r}, got {amount!r}.")
-            bundle[_ALIASES.get(name, name)] = float(amount)
+        bundle = {_ALIASES.get(name, name): float(amount) for name, amount in given.items()}
         bundles.append(tuple(sorted((n, a) for n, a in bundle.items() if a > 0)) or (("CPU", 0.001),))
     shape = Shape(tuple(bundles), factory.strategy)
     total = PlacementGroupFactory([dict(b) for b in shape.bundles]).required_resources

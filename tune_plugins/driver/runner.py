@@ -183,7 +183,15 @@ class Runner:
                 self._keep_states()
 
     def _end_step(self) -> None:
-        self.hooks.step("on_step_end", notes=self.experiment.scheduler.notes())
+        self.hooks.step("on_step_end", notes=self._notes())
+
+    def _notes(self) -> list[str]:
+        """Lines of the scheduler; one that raises ends no run: they are only shown."""
+        scheduler = self.experiment.scheduler
+        try:
+            return scheduler.notes()
+        except Exception as error:
+            return [f"{type(scheduler).__name__}.notes raised {type(error).__name__}: {error}"]
 
     def _keep_states(self) -> None:
         if states := self.hooks.states():
@@ -320,7 +328,7 @@ class Hooks:
         self.iteration = 0
         self.trials: list[Trial] = []
         self._by_id = trials
-        self._reported: set[str] = set()
+        self._reported: set[Hook] = set()
         self._restoring: set[str] = set()
         self._listening: dict[str, list[Hook]] = {name: [] for name in HOOKS}
         for callback in callbacks:
@@ -389,6 +397,6 @@ class Hooks:
         try:
             return hook(**arguments)
         except Exception:
-            if hook.owner not in self._reported:
-                self._reported.add(hook.owner)
+            if hook not in self._reported:
+                self._reported.add(hook)
                 logger.warning("%s raised; the run goes on without it (said once)", hook.owner, exc_info=True)

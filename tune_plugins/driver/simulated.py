@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, is_number
 from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -38,6 +38,7 @@ from tune_plugins.core.metrics import lookup
 from tune_plugins.core.scores import finite
 from tune_plugins.core.trial import CheckpointRecord, Lease
 from tune_plugins.driver.runtime import RESIDENTS, Place, Runtime, Task
+from tune_plugins.session.values import PLAIN, plain
 
 _CRASH = ErrorInfo("WorkerLostError", "simulated crash")
 _LONGEST_RUN = 1000  # steps computed ahead of the virtual clock, so that endless trainings are possible
@@ -57,6 +58,11 @@ class SimulatedTraining(Protocol):
         """
 
 
+def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    """A list, tuple, array or the like."""
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, (str, bytes, Mapping))
+
+
 @dataclass(frozen=True)
 class Curve:
     """The learning curve of one configuration.
@@ -68,6 +74,15 @@ class Curve:
 
     values: Sequence[Any]
     seconds: float | Sequence[float] = 1.0
+
+    def __post_init__(self) -> None:
+        mistakes = Mistakes("Curve")
+        right = _is_list(self.values)
+        mistakes.check(right, "values", "a list of numbers or of dicts of metrics", self.values)
+        if not is_number(self.seconds):
+            right = _is_list(self.seconds) and (not right or len(self.seconds) >= len(self.values))
+            mistakes.check(right, "seconds", "a number, or one for each of the values", self.seconds)
+        mistakes.raise_if_any()
 
 
 @dataclass(frozen=True)
@@ -95,8 +110,8 @@ class Curves:
             return None
         value = curve.values[position]
         metrics = value if isinstance(value, Mapping) else {self.metric: value}
-        seconds = curve.seconds if isinstance(curve.seconds, (int, float)) else curve.seconds[position]
-        return (curve, position + 1), metrics, float(seconds)
+        seconds: Any = curve.seconds
+        return (curve, position + 1), metrics, float(seconds[position] if _is_list(seconds) else seconds)
 
 
 @dataclass(frozen=True)
@@ -349,6 +364,8 @@ class SimulatedRuntime(Runtime):
                 event = WorkerLost(clock, trial_id, _CRASH)
                 break
             state, elapsed, iteration = after, elapsed + seconds, iteration + 1
+            if not PLAIN.issuperset(map(type, metrics.values())):
+                metrics = plain(metrics)
             result = {**metrics, "training_iteration": iteration, "time_total_s": elapsed, "timestamp": clock}
             results.append(result)
             if iteration < quiet_until:

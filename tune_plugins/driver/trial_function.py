@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Concatenate, TypeAlias
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.driver.resources import Resources, shape_of
+from tune_plugins.driver.resources import Resources, resource_mistakes
 from tune_plugins.trainable import Trainable
 
 __all__ = ["AnyTrainable", "TrialFunction", "as_trial_function", "with_parameters", "with_resources"]
@@ -70,7 +70,7 @@ class TrialFunction:
                 f"trainable: expected a function that can be called with one config{extra}, got {self.name}{wrong}. "
                 "Use tune.with_parameters for more."
             )
-        return found + resource_mistakes(self.resources)
+        return found if callable(self.resources) else found + resource_mistakes(self.resources)
 
     def _mistakes_of_class(self, given: type) -> list[str]:
         name = given.__name__
@@ -111,17 +111,6 @@ class TrialFunction:
         return None
 
 
-def resource_mistakes(resources: Any) -> list[str]:
-    """What is wrong with the resources of a trial, in words; what a function returns is known when it is called."""
-    if not callable(resources):
-        try:
-            shape_of(resources)
-        except ValueError as error:
-            return [str(error)]
-    return []
-
-
-# The second says all; the first is for mypy, which takes no lambda for a `Concatenate`.
 AnyTrainable: TypeAlias = Callable[[Any], Any] | Callable[Concatenate[Any, ...], Any]
 """What can be tuned: a function whose first argument is the config, a class, or either with what was said of it."""
 
@@ -129,6 +118,12 @@ AnyTrainable: TypeAlias = Callable[[Any], Any] | Callable[Concatenate[Any, ...],
 def as_trial_function(trainable: AnyTrainable) -> TrialFunction:
     """Whatever the user gave, as a `TrialFunction`."""
     return trainable if isinstance(trainable, TrialFunction) else TrialFunction(trainable)
+
+
+def _look_at_trainable(trainable: Any, mistakes: Mistakes) -> None:
+    right = callable(trainable) or isinstance(trainable, TrialFunction)
+    mistakes.check(right, "trainable", "a training function, or a class derived from Trainable", trainable)
+    mistakes.raise_if_any()
 
 
 def with_resources(trainable: AnyTrainable, resources: Resources) -> TrialFunction:
@@ -145,7 +140,12 @@ def with_resources(trainable: AnyTrainable, resources: Resources) -> TrialFuncti
     >>> with_resources(print, {"cpu": 2}).resources
     {'cpu': 2}
     """
-    Mistakes("with_resources", resource_mistakes(resources)).raise_if_any()
+    mistakes = Mistakes("with_resources")
+    if callable(resources):
+        mistakes.function("resources", resources, "of the config that returns what a trial takes", arguments=1)
+    else:
+        mistakes.found += resource_mistakes(resources)
+    _look_at_trainable(trainable, mistakes)
     return replace(as_trial_function(trainable), resources=resources)
 
 
@@ -156,6 +156,10 @@ def with_parameters(trainable: AnyTrainable, **parameters: Any) -> TrialFunction
         trainable: a function ``train(config, data=...)``, or a class derived from `Trainable` whose ``setup(config,
             data=...)`` takes them.
         **parameters: the objects; arrays are not copied, workers share them in memory.
+
+    Raises:
+        ArgumentError: `trainable` cannot be called.
     """
+    _look_at_trainable(trainable, Mistakes("with_parameters"))
     known = as_trial_function(trainable)
     return replace(known, parameters={**known.parameters, **parameters})

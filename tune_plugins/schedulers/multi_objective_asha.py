@@ -8,7 +8,7 @@ epsilon-net; the rest is ASHA, here in its stopping form.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
@@ -67,8 +67,8 @@ class MultiObjectiveASHA(ASHAScheduler):
         stop_last_trials: bool = True,
         min_results_per_rung: int | None = None,
     ) -> None:
-        self.metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-        self.modes = [modes] * len(self.metrics) if isinstance(modes, str) else list(modes)
+        self.metrics: list[Any] = list(metrics) if _several(metrics) else [metrics]
+        self.modes: list[Any] = list(modes) if _several(modes) else [modes] * len(self.metrics)
         super().__init__(
             time_attr=time_attr,
             metric=self.metrics[0] if self.metrics else None,
@@ -85,14 +85,17 @@ class MultiObjectiveASHA(ASHAScheduler):
         """Everything that is wrong with the arguments, in words."""
         found = Mistakes(type(self).__name__, super().mistakes())
         found.check(
-            len(self.metrics) >= 2 and len(set(self.metrics)) == len(self.metrics),
+            len(self.metrics) >= 2
+            and all(isinstance(metric, str) and metric for metric in self.metrics)
+            and len(set(self.metrics)) == len(self.metrics),
             "metrics",
             "the names of at least two different metrics",
             self.metrics,
             "For one metric use ASHAScheduler.",
         )
-        for mode in dict.fromkeys(self.modes):
-            found.mode("modes", mode)
+        for place, mode in enumerate(self.modes):
+            if mode not in self.modes[:place]:
+                found.mode("modes", mode)
         if len(self.modes) != len(self.metrics):
             found.add(
                 f"modes: expected one for all, or one for each of the {len(self.metrics)} metrics, got "
@@ -165,3 +168,7 @@ class MultiObjectiveASHA(ASHAScheduler):
                     best = rung.fronts.sizes[0] if len(rung.fronts) else 0
                     lines.append(f"{prefix}rung {rung.level:g}: {best} of {len(rung.scores)} are Pareto-optimal")
         return lines
+
+
+def _several(given: object) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, str)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
-from tune_plugins.errors import TuneError
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers.explore import changes
 from tune_plugins.space.jsonable import dumps, loads
 from tune_plugins.space.nested import copy_of
@@ -164,6 +164,11 @@ class PopulationBasedTrainingReplay(TrialScheduler):
         super().__init__()
         if policy is None:
             raise TuneError(f"PopulationBasedTrainingReplay: the trial has no schedule. {_HOW_TO_GET_ONE}")
+        if not isinstance(policy, (PBTSchedule, str, os.PathLike)):
+            raise ArgumentError(
+                "PopulationBasedTrainingReplay",
+                [f"policy: expected a schedule or the path of a file, got {policy!r}. {_HOW_TO_GET_ONE}"],
+            )
         self.schedule = policy if isinstance(policy, PBTSchedule) else PBTSchedule.load(policy)
         self._done: dict[str, int] = {}
 

@@ -51,6 +51,9 @@ class BasicVariantGenerator(Searcher):
             isinstance(points_to_evaluate, (str, Mapping)) or not isinstance(points_to_evaluate, Sequence)
         ):
             mistakes.add(f"points_to_evaluate: expected a list of dicts, got {points_to_evaluate!r}. Write [{{...}}].")
+        else:
+            for number, point in enumerate(points_to_evaluate or ()):
+                mistakes.check(isinstance(point, Mapping), f"points_to_evaluate[{number}]", "a dict", point)
         mistakes.whole("max_concurrent", max_concurrent, least=0, remedy="Use 0 for no limit.")
         mistakes.flag("constant_grid_search", constant_grid_search)
         seed = random_state is None or is_whole(random_state)

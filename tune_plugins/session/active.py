@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tune_plugins.errors import TuneError
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.contract import PARENT_VARIABLE, Session, TrialContext, Verdict
 
@@ -48,6 +48,7 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
     Raises:
         TrialStopped: the trial is to end here (derived from BaseException).
         TuneError: called outside a trial.
+        ArgumentError: `metrics` is no dict, or `checkpoint` no `Checkpoint`.
 
     >>> def train(config):
     ...     for epoch in range(10):
@@ -59,8 +60,14 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
             "report() was called outside a trial: there is nobody to report to. "
             "Run the function through Tuner(...).fit()."
         )
-    if metrics is not None and not isinstance(metrics, Mapping):
-        raise TypeError(f"report() takes a dict of metrics, or metrics as keywords, got {metrics!r}.")
+    if not isinstance(metrics, (Mapping, type(None))) or not isinstance(checkpoint, (Checkpoint, type(None))):
+        wrong = []
+        if not isinstance(metrics, (Mapping, type(None))):
+            wrong.append(f"metrics: expected a dict, or metrics as keywords, got {metrics!r}. Write report(loss=0.5).")
+        if not isinstance(checkpoint, (Checkpoint, type(None))):
+            remedy = "Write Checkpoint.from_directory(folder)."
+            wrong.append(f"checkpoint: expected a tune_plugins.Checkpoint, got {checkpoint!r}. {remedy}")
+        raise ArgumentError("report", wrong)
     if kwargs:
         metrics = {**metrics, **kwargs} if metrics else kwargs
     elif metrics is None:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from tune_plugins.arguments import did_you_mean
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space.domains import Categorical, Domain, Function, same
 from tune_plugins.space.lazy import Pending, Record, Root, Row, plain
@@ -231,16 +232,9 @@ class Table(Node):
         pins, unknown = self._spread(pin)
         found = [why for key, value in pins.items() for why in self.children[key].misfits(value)]
         names = dict.fromkeys(name for name, _ in self.leaves(self.name))
-        if unknown:
-            import difflib  # only needed for a message
-
         for key in unknown:
-            close = difflib.get_close_matches(join(self.name, key), names, 1)
-            found.append(
-                f"{join(self.name, key)}: no such parameter. "
-                + (f"Did you mean {close[0]}? " if close else "")
-                + f"Known: {', '.join(names)}."
-            )
+            name = join(self.name, key)
+            found.append(f"{name}: no such parameter.{did_you_mean(name, names)} Known: {', '.join(names)}.")
         return found
 
     def build(self, draw: Draw, point: int, pin: Any) -> Record:

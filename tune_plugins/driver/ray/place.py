@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.core.names import ask
 from tune_plugins.driver.ray.cluster import join_or_start, nodes
 from tune_plugins.driver.ray.pickling import in_object_store, pickled
@@ -100,7 +100,7 @@ def _slots(
         most = fits(shape, available)
         if most == 0:
             mistakes.add(missing(shape, available))
-    return shape, min(limit, most) if isinstance(limit, int) else most
+    return shape, min(int(limit), most) if limit is not None and is_whole(limit) else most
 
 
 def _sum(nodes: list[dict[str, float]]) -> dict[str, float]:
