@@ -175,7 +175,7 @@ class TuneReportCallback(TrainingCallback, BoostingAdapter):
         if fit.done <= fit.reported:
             return
         fit.reported = fit.done
-        fit.stopped = self.send(self._values(fit), fit.begin + fit.done, offers_state=not fit.stuck)
+        fit.stopped = self.send(self._values(fit), fit.begin + fit.done, offers_state=not fit.stuck, last=fit.over)
 
     def _values(self, fit: _Fit) -> dict[str, Any]:
         """The metrics of the newest round, as plain numbers."""

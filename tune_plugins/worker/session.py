@@ -108,6 +108,7 @@ class TrialSession:
         checkpoint: Checkpoint | None = None,
         model: ModelPort | None = None,
         save_every: int = 0,
+        last: bool = False,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
         if self.end is not None:
@@ -128,7 +129,7 @@ class TrialSession:
         self._last = result
 
         lease = self._lease
-        waits = lease.milestone is not None and reached(lease.milestone, result)
+        waits = lease.milestone is not None and not last and reached(lease.milestone, result)
         if checkpoint is not None:
             self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
         elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
