@@ -228,3 +228,63 @@ def test_pauses_without_checkpoints_are_told_at_the_first_one(tmp_path: Path, sc
         fit(train, tmp_path, scheduler=scheduler, space=space, num_samples=4)
     (folder,) = tmp_path.iterdir()
     assert {result.status.value for result in tune.ResultGrid(folder)} <= {"TERMINATED", "ERROR"}
+
+
+# ------------------------------------------------------------------------------------------ nothing left to train
+
+
+def test_a_function_that_fails_behind_its_training_is_not_entered_with_nothing_left(tmp_path: Path) -> None:
+    """Its ending reads what the training leaves; the error that is told is the first one."""
+    from sklearn.datasets import load_breast_cancer
+    from xgboost import DMatrix, train
+
+    from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
+
+    data = DMatrix(*load_breast_cancer(return_X_y=True))
+    entered: list[int] = []
+
+    def boost(config: dict[str, Any]) -> dict[str, float]:
+        log: dict[str, Any] = {}
+        callback = TuneReportCheckpointCallback(frequency=2)
+        train({"max_depth": 2}, data, 4, evals=[(data, "eval")], evals_result=log, callbacks=[callback], verbose_eval=0)
+        entered.append(len(log["eval"]["rmse"]))
+        if len(entered) == 1:
+            raise OSError("the disk of the logger is full")
+        return {"final": log["eval"]["rmse"][-1]}
+
+    failures = tune.FailureConfig(max_failures=2)
+    (result,) = fit(boost, tmp_path, metric="eval-rmse", failure_config=failures)
+    assert entered == [4, 2]  # from the checkpoint of two rounds
+    assert result.metrics["final"] == result.metrics["eval-rmse"]
+    assert result.metrics["training_iteration"] == 4
+
+
+@pytest.mark.parametrize("interval", [2, 4, 8])
+def test_a_milestone_on_the_last_round_takes_nothing_away(tmp_path: Path, interval: int) -> None:
+    from sklearn.datasets import load_breast_cancer
+    from xgboost import DMatrix, train
+
+    from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
+
+    data = DMatrix(*load_breast_cancer(return_X_y=True))
+
+    def boost(config: dict[str, Any]) -> dict[str, float]:
+        log: dict[str, Any] = {}
+        callbacks = [TuneReportCheckpointCallback()]
+        train(config, data, 8, evals=[(data, "eval")], evals_result=log, callbacks=callbacks, verbose_eval=0)
+        return {"final": log["eval"]["rmse"][-1]}
+
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=interval,
+        hyperparam_mutations={"eta": tune.uniform(0.01, 0.5)},
+        quantile_fraction=0.5,
+    )
+    space = {"eta": tune.grid_search([0.01, 0.1, 0.2, 0.4])}
+    results = fit(boost, tmp_path, metric="eval-rmse", scheduler=scheduler, space=space)
+    assert [result.error for result in results] == [None] * 4
+    for result in results:
+        assert result.metrics["final"] == result.metrics["eval-rmse"]
+        assert result.metrics["training_iteration"] == 8
+    if interval == 8:
+        assert [result.config["eta"] for result in results] == [0.01, 0.1, 0.2, 0.4]

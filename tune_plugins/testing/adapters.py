@@ -131,6 +131,8 @@ class AdapterConformance:
         assert [report.last for report in session.reports] == [False] * (self.iterations - 1) + [True]
         assert not session.exploits and not session.restarts and script.ended == 1
         self._assert_same(self.train_alone(self.config, self.iterations), model)
+        _, session, _ = self._run(self.config, start=(donor, 2))
+        assert [report.last for report in session.reports] == [False] * (self.iterations - 3) + [True]
 
     def test_reports_what_the_framework_measured(self) -> None:
         """Values are those in the framework's own record."""

@@ -86,6 +86,7 @@ class TrialSession:
         self.exploit: ExploitTrial | None = None
         self._lease = job.lease
         self._last: dict[str, Any] = {}
+        self._complete = False  # nothing is left to train behind the last report
         self._saved_at = job.iteration if start is not None else -1
         self._reports_since_save = 0
         self._best_score: float | None = None
@@ -122,6 +123,7 @@ class TrialSession:
             given = result.get("training_iteration")
             iteration = given if isinstance(given, int) else self.iteration + 1
         self._check_metric(result)
+        self._complete = last
         self.iteration = iteration
         result["training_iteration"] = iteration
         result["time_total_s"] = time.perf_counter() - self._clock
@@ -283,6 +285,7 @@ class TrialSession:
         self._saved_at = self.iteration
         self._reports_since_save = 0
         trial_id, iteration, last, score = self.job.trial_id, self.iteration, self._last, self._score(self._last)
+        complete = self._complete
 
         def commit() -> None:
             try:
@@ -295,7 +298,7 @@ class TrialSession:
                     # The trial was over already: nobody else will say that its last checkpoint is missing.
                     self.mail.event(errored(trial_id, error, fatal=True))
             else:
-                self.mail.event(CheckpointSaved(time.time(), trial_id, record))
+                self.mail.event(CheckpointSaved(time.time(), trial_id, replace(record, complete=complete)))
 
         self._saving = self.background.submit(commit)
         if wait:
