@@ -55,7 +55,8 @@ class TuneReportCallback(Callback, Adapter):
         """Report the epoch, which is where a trial waits, is stopped, or takes over the state of another one."""
         if self._fit is not None:
             values = {name: logs[source] for name, source in self.select(logs).items()}
-            trainer.stop = trainer.stop or self.send(values, trainer.epoch)
+            stop = self.send(values, trainer.epoch, last=trainer.stop or trainer.epoch == trainer.epochs)
+            trainer.stop = trainer.stop or stop
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """Leave the last checkpoint."""

@@ -54,6 +54,8 @@ class Trainer:
         self.random = np.random.default_rng(seed)
         self.epoch = 0
         """Epochs that are trained."""
+        self.epochs = 0
+        """Epochs to train in all."""
         self.stop = False
         """Set by a callback: no epoch follows."""
         self.callbacks: Sequence[Callback] = ()
@@ -62,7 +64,7 @@ class Trainer:
         self, train: Data, held_out: Data, epochs: int, batch_size: int = 32, callbacks: Sequence[Callback] = ()
     ) -> None:
         """Train up to `epochs` epochs in all."""
-        self.stop, self.callbacks = False, callbacks
+        self.stop, self.epochs, self.callbacks = False, epochs, callbacks
         for callback in callbacks:
             callback.on_fit_begin(self)
         while self.epoch < epochs and not self.stop:

@@ -197,7 +197,14 @@ class Adapter:
         fit: F = self._fit
         return fit
 
-    def send(self, metrics: Mapping[str, Any], iteration: int | None = None, *, offers_state: bool = True) -> bool:
+    def send(
+        self,
+        metrics: Mapping[str, Any],
+        iteration: int | None = None,
+        *,
+        offers_state: bool = True,
+        last: bool = False,
+    ) -> bool:
         """Report a result; True if the training is to end now. Outside a tuning run it does nothing.
 
         An exploit happens in here: the state and the config may be others when this returns.
@@ -206,6 +213,7 @@ class Adapter:
             metrics: names and plain values.
             iteration: what the framework counts; None: the session counts.
             offers_state: the state is one that can be saved, and another one can be taken over.
+            last: nothing is left to train: the trial is neither paused here, nor given another state.
         """
         fit: Fit | None = self._fit
         if fit is None:
@@ -216,6 +224,7 @@ class Adapter:
             iteration=iteration if fit.counts else None,
             model=fit.port if offers_state else None,
             save_every=self._frequency,
+            last=last,
         )
         return verdict is tune_session.Verdict.STOP
 

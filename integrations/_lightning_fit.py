@@ -151,13 +151,24 @@ class Fit(_adapter.Fit):
     def _report(self) -> None:
         self._due = False
         self._refuse_rates_put_back()
-        stopped = self.ranks.conduct(lambda: self.callback.send(self._values()))
+        stopped = self.ranks.conduct(lambda: self.callback.send(self._values(), last=self._over()))
         self.counts = False
         self._steps_reported = self.trainer.global_step
         if stopped:
             self._stop()
         elif self._is_last():
             self._finish()
+
+    def _over(self) -> bool:
+        """Whether nothing is left to train behind this report."""
+        trainer = self.trainer
+        loop = trainer.fit_loop
+        if self._ended or (trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps):
+            return True
+        if self._inside_epoch:
+            return False
+        done = loop.max_epochs not in (None, -1) and loop.epoch_progress.current.processed >= loop.max_epochs
+        return bool(done or (trainer.should_stop and loop._can_stop_early))
 
     def _stop(self) -> None:
         loop = self.trainer.fit_loop

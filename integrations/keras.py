@@ -217,9 +217,10 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
             fit.epoch, fit.batch = epoch + 1, 0
         held, fit.held = fit.held, None
         values = self._values(logs, fit) if self._report_on == "epoch_end" else held
+        planned = fit.call.epochs is not None and epoch + 1 >= fit.call.epochs
         if values is not None:
-            self._report(fit, values, offers_state=True)
-        if fit.model.stop_training or (fit.call.epochs is not None and epoch + 1 >= fit.call.epochs):
+            self._report(fit, values, offers_state=True, last=planned or bool(fit.model.stop_training))
+        if fit.model.stop_training or planned:
             # Now and not in `on_train_end`: there Keras has put averaged weights in place (use_ema), and others
             # their best ones (EarlyStopping), from which the training could not go on.
             self.finish_fit()
@@ -235,8 +236,8 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
 
     # --------------------------------------------------------------------------------------- reporting
 
-    def _report(self, fit: _Fit, values: dict[str, Any], *, offers_state: bool) -> None:
-        if self.send(values, fit.epoch, offers_state=offers_state):
+    def _report(self, fit: _Fit, values: dict[str, Any], *, offers_state: bool, last: bool = False) -> None:
+        if self.send(values, fit.epoch, offers_state=offers_state, last=last):
             fit.model.stop_training = True
 
     def _values(self, logs: Mapping[str, Any] | None, fit: _Fit | None) -> dict[str, Any]:

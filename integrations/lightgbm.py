@@ -281,7 +281,7 @@ class TuneReportCallback(BoostingAdapter):
         complete = fit.before + fit.done >= fit.end
         fit.over = complete or ending is not None
         values = self._values(fit, results)
-        stopped = self.send(values, fit.before + fit.done, offers_state=not fit.stuck)
+        stopped = self.send(values, fit.before + fit.done, offers_state=not fit.stuck, last=fit.over)
         if not (fit.over or stopped):
             return False
         self.finish_fit()

@@ -254,7 +254,7 @@ class TrainState(Adapter):
             return
         if run.loop != run.resumed_loop:
             run.offset, run.next_epoch = run.iteration, 0
-        run.skipping = False
+        run.skipping, run.length = False, n
         try:
             while run.next_epoch < n and not run.stopped:
                 run.epoch, run.reported, run.steps_at_report = run.next_epoch, False, None
@@ -296,7 +296,9 @@ class TrainState(Adapter):
             if self._metrics is not None:
                 selected = self.select(metrics, "Give them to report(), e.g. state.report(loss=loss).")
                 metrics = {name: metrics[source] for name, source in selected.items()}
-            stopped = self.send(metrics, run.iteration, offers_state=run.epoch is not None)
+            stopped = self.send(
+                metrics, run.iteration, offers_state=run.epoch is not None, last=run.next_epoch >= run.length
+            )
         except BaseException as error:
             run.failed = True
             kind = type(error) if isinstance(error, TrialUnwound) else TuneError
@@ -448,6 +450,7 @@ class _Run(Fit):
         self.skipping = False  # behind a loop that was complete when the checkpoint was saved
         self.epoch: int | None = None  # in progress
         self.next_epoch = 0
+        self.length = float("inf")  # epochs of the loop
         self.offset = 0  # iterations before this loop
         self.iteration = 0
         self.reported = False  # in this epoch

@@ -229,7 +229,9 @@ class TuneReportCallback(TrainerCallback, Adapter):
         fit: _Fit | None = self._fit
         if fit is not None and self._on in fit.seen:
             fit.seen.clear()
-            if self.send(self._values(fit)):
+            state, control = fit.trainer.state, fit.trainer.control
+            last = bool(control.should_training_stop) or 0 < state.max_steps <= state.global_step
+            if self.send(self._values(fit), last=last):
                 fit.trainer.control.should_training_stop = True
         return result
 

@@ -175,7 +175,9 @@ class TuneReportCallback(TrainingCallback, BoostingAdapter):
         if fit.done <= fit.reported:
             return
         fit.reported = fit.done
-        fit.stopped = self.send(self._values(fit), fit.begin + fit.done, offers_state=not fit.stuck)
+        rounds = fit.begin + fit.done
+        last = fit.over or (fit.end is not None and rounds >= fit.end)
+        fit.stopped = self.send(self._values(fit), rounds, offers_state=not fit.stuck, last=last)
 
     def _values(self, fit: _Fit) -> dict[str, Any]:
         """The metrics of the newest round, as plain numbers."""

@@ -7,12 +7,15 @@ import math
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pandas as pd
 import pytest
 
+import tune_plugins as tune
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import CheckpointSaved, DeleteCheckpoint, RecordDecision, RecordStatus, RecordTrial
 from tune_plugins.core.events import ResultsReported as Reported
@@ -101,7 +104,8 @@ def test_the_last_value_counts_where_the_last_result_lacks_the_metric(tmp_path: 
         store.commit([Reported(3.0, "b", ({"done": True, "nested": {"score": 7}},))])
     grid = ResultGrid(tmp_path / "exp")
     assert grid.get_best_result().trial_id == "b"
-    assert grid.get_best_result("nested/score", "max").metrics == {"done": True, "nested": {"score": 7}}
+    expected = {"done": True, "nested": {"score": 7}, "loss": 0.25}  # the run's metric as it was last known
+    assert grid.get_best_result("nested/score", "max").metrics == expected
 
 
 def test_errors_say_what_to_do(tmp_path: Path) -> None:
@@ -284,3 +288,41 @@ def test_reading_needs_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+class Layer:
+    """An option that is no plain value."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Another one."""
+
+    width: int
+
+
+def test_configs_are_what_the_trials_got(tmp_path: Path) -> None:
+    options: list[Any] = [
+        Layer,
+        Shape(3),
+        len,
+        Path("data"),
+        TrialStatus.RUNNING,
+        (1, 2),
+        {1: "one"},
+        numpy.float32(0.5),
+    ]
+    seen: dict[str, Any] = {}
+
+    def train(config: dict[str, Any]) -> None:
+        seen[tune.get_context().get_trial_id()] = config["option"]
+        tune.report(loss=1)
+
+    results = tune.Tuner(
+        train,
+        param_space={"option": tune.grid_search(options)},
+        run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path),
+    ).fit()
+    for result, option in zip(results, options, strict=True):
+        assert result.config["option"] == seen[result.trial_id] == option
+        assert type(result.config["option"]) is type(option)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
 from types import FunctionType
@@ -75,6 +76,27 @@ def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
 
     near = get_close_matches(name, list(names), n=1, cutoff=nearness)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def is_slip(given: str, meant: str) -> bool:
+    """Whether a name is most likely a slip of the pen for another one: other cases, signs between words, a letter.
+
+    >>> is_slip("val-loss", "val_loss"), is_slip("acuracy", "accuracy"), is_slip("eval_lgloss", "eval_logloss")
+    (True, True, True)
+    >>> is_slip("val_loss", "loss"), is_slip("fold_5", "fold_1"), is_slip("mae", "mse"), is_slip("loss", "loss")
+    (False, False, False, False)
+    """
+    if given == meant:
+        return False
+    one, other = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (given, meant))
+    if one == other:
+        return True
+    if re.sub(r"[0-9]", "", one) == re.sub(r"[0-9]", "", other) or min(len(one), len(other)) < 4:
+        return False
+    from difflib import SequenceMatcher  # only needed for a message
+
+    same = sum(block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks())
+    return max(len(one), len(other)) - same <= 1
 
 
 class Mistakes:

@@ -18,7 +18,7 @@ from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import TrialError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
-from tune_plugins.space.nested import flatten
+from tune_plugins.space.nested import copy_of, flatten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +157,7 @@ class ResultGrid:
     Args:
         path: folder of the experiment.
         metric, mode: what "best" means unless told otherwise; default: as the experiment was run.
+        configs: of the trials by id, as the trials have got them, where that is known; default: as they are recorded.
         keeper: an object that is held as long as the results are.
 
     Raises:
@@ -169,8 +170,10 @@ class ResultGrid:
         metric: str | None = None,
         mode: Mode | None = None,
         *,
+        configs: Mapping[str, dict[str, Any]] | None = None,
         keeper: object = None,
     ) -> None:
+        self._configs = configs or {}
         self.experiment_path = os.path.abspath(os.path.expanduser(path))
         self._keeper = keeper
         with ExperimentStore.open(self.experiment_path) as store:
@@ -220,6 +223,13 @@ class ResultGrid:
     def _all(self) -> list[Result]:
         with ExperimentStore.open(self.experiment_path) as store:
             trials, last = store.trials(), store.last_results()
+            if (metric := self._metric) is not None:
+                for trial_id, result in last.items():
+                    if lookup(result, metric, last) is last:
+                        # Not measured each time, or behind the training something else was reported.
+                        earlier = (lookup(each, metric) for each in reversed(store.results(trial_id)))
+                        if (value := next((v for v in earlier if v is not None), None)) is not None:
+                            last[trial_id] = {**result, metric: value}
         return [self._result(trial, last.get(trial.trial_id, {})) for trial in trials]
 
     def _result(self, trial: RecordedTrial, metrics: dict[str, Any]) -> Result:
@@ -228,7 +238,7 @@ class ResultGrid:
         return Result(
             trial.trial_id,
             metrics,
-            trial.config,
+            copy_of(self._configs[trial.trial_id]) if trial.trial_id in self._configs else trial.config,
             path,
             trial.status,
             trial.reason,

@@ -94,11 +94,10 @@ def simulate(
     place = SimulatedPlace(training, cluster)
     if not temporary:
         directory = experiment_directory(run, _NAME)
-        carry_out(plan, place, directory, displays(run))
-        return ResultGrid(directory)
+        return ResultGrid(directory, configs=carry_out(plan, place, directory, displays(run)))
     folder = TemporaryFolder(_NAME)
-    carry_out(plan, place, folder.path, displays(run))
-    return ResultGrid(folder.path, keeper=folder)
+    configs = carry_out(plan, place, folder.path, displays(run))
+    return ResultGrid(folder.path, configs=configs, keeper=folder)
 
 
 def _as_curves(function: Callable[[dict[str, Any]], Curve | Iterable[Any]]) -> Callable[[int, dict[str, Any]], Curve]:

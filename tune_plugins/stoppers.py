@@ -318,8 +318,8 @@ def stop_mistakes(stop: Any) -> list[str]:
     for part in _parts(stop):
         if isinstance(part, Mapping):
             for key, value in part.items():
-                if not isinstance(key, str) or not is_number(value) or math.isnan(value):
-                    found.append(f"stop: expected {{metric: number}}, got {{{key!r}: {value!r}}}.")
+                if not isinstance(key, str) or not (value is True or is_number(value)) or math.isnan(value):
+                    found.append(f"stop: expected {{metric: number}} or {{metric: True}}, got {{{key!r}: {value!r}}}.")
                 elif key not in _COUNTED and thresholds.setdefault(key, value) != value:
                     found.append(f"stop: two thresholds for {key!r}, {thresholds[key]!r} and {value!r}. Leave one out.")
         elif isinstance(part, Stopper):
@@ -349,6 +349,12 @@ def split_stop(stop: Any) -> tuple[dict[str, float], Stopper | None]:
         elif type(part) not in (NoopStopper, TimeoutStopper):
             rules.append(part if isinstance(part, Stopper) else FunctionStopper(part))
     return thresholds, None if not rules else rules[0] if len(rules) == 1 else CombinedStopper(*rules)
+
+
+def flags(stop: Any) -> set[str]:
+    """Names that end a trial where they are true, as ``stop={"done": True}`` says; a result need not have them."""
+    parts = [part for part in _parts(stop) if isinstance(part, Mapping)]
+    return {name for part in parts for name, value in part.items() if value is True}
 
 
 def time_limit(stop: Any) -> float | None:

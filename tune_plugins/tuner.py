@@ -75,8 +75,8 @@ class Tuner:
 
         plan, place = self._check()
         directory = experiment_directory(plan.run, plan.name)
-        carry_out(plan, place, directory, displays(plan.run))
-        self._results = ResultGrid(directory)
+        configs = carry_out(plan, place, directory, displays(plan.run))
+        self._results = ResultGrid(directory, configs=configs)
         self._raise_first_error()
         return self._results
 

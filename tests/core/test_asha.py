@@ -176,24 +176,41 @@ def test_ties_go_on_together() -> None:
     assert {t.iteration for t in driver.experiment.trials.values()} == {9}
 
 
-BAD = [math.nan, math.inf, -math.inf, None, "diverged", [1.0]]
+BAD = [math.nan, math.inf, -math.inf, "diverged", [1.0]]
+
+
+def test_a_rung_is_passed_where_nothing_has_been_measured_yet() -> None:
+    def curve(config: dict[str, Any], iteration: int) -> dict[str, Any]:
+        return {"score": config["x"]} if iteration % 3 == 0 else {"score": None} if iteration % 3 == 1 else {}
+
+    driver = run(xs(1, 2, 3, 4), curve, max_t=8, grace_period=1, reduction_factor=2, slots=1)
+    assert [d.action for d in driver.decisions() if d.iteration in (1, 2)] == ["CONTINUE"] * 8
+    assert [d.reason for d in driver.decisions()][:1] == ["continued at rung 1: no score has been reported yet"]
+    assert "stopped at rung 4" in driver.experiment.trials["00003"].reason
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize("bad", [*BAD, "missing"], ids=repr)
+@pytest.mark.parametrize("bad", BAD, ids=repr)
 def test_no_number_is_ranked_last_and_stopped(bad: Any, mode: str) -> None:
     def curve(config: dict[str, Any], iteration: int) -> dict[str, Any]:
-        if config["x"] != "bad":
-            return {"score": config["x"]}
-        return {"other": 1} if bad == "missing" and iteration > 1 else {"score": bad if bad != "missing" else 1.0}
+        return {"score": bad if config["x"] == "bad" else config["x"]}
 
-    # A grace period of 2 leaves the first report alone, which must have the metric.
     driver = run(xs("bad", 3, 2, "bad", 1), curve, mode=mode, max_t=8, grace_period=2, reduction_factor=2, slots=1)
     trials = driver.experiment.trials
     assert trials["00000"].reason == "stopped at rung 2: no finite score, rank 1 of 1"
     assert trials["00003"].reason == "stopped at rung 2: no finite score, rank 3 of 4"
     best = "00004" if mode == "min" else "00001"
     assert trials[best].iteration == 8
+
+
+def test_a_metric_that_is_not_measured_each_time_counts_as_last_known() -> None:
+    def curve(config: dict[str, Any], iteration: int) -> dict[str, Any]:
+        return {"other": 1} if iteration % 2 == 0 else {"score": config["x"]}
+
+    driver = run(xs(3, 2, 1, 4), curve, max_t=8, grace_period=2, reduction_factor=2, slots=1)
+    assert driver.experiment.trials["00002"].iteration == 8
+    assert driver.experiment.trials["00003"].reason.startswith("stopped at rung 2: 4 worse than the cut")
+    assert driver.experiment.trials["00003"].last_result["score"] == 4
 
 
 def test_numbers_in_other_clothes_count() -> None:

@@ -251,9 +251,38 @@ def test_wrong_action_is_an_error(make: Any, wrong: Any) -> None:
 
 def test_unknown_metric_names_those_there_are(make: Any) -> None:
     experiment = started(make, metric="eval/acc", mode="max")
+    experiment.handle(ResultsReported.dummy(A, 1, eval={"loss": 1.0}))
     with pytest.raises(ArgumentError, match=r"'eval/acc'; trial 00000 reported: .*eval/loss, .*training_iteration"):
+        experiment.handle(TrialFinished(5.0, A))
+
+
+def test_a_slip_of_the_pen_is_told_at_once(make: Any) -> None:
+    experiment = started(make, metric="eval/los", mode="max")
+    with pytest.raises(ArgumentError, match=r"trial 00000 reported: .*eval/loss.*Did you mean 'eval/loss'"):
         experiment.handle(ResultsReported.dummy(A, 1, eval={"loss": 1.0}))
     assert experiment.trials[A].results_count == 0
+
+
+def test_the_metric_may_come_last(make: Any) -> None:
+    experiment = started(make, metric="final", mode="max")
+    experiment.handle(ResultsReported.dummy(A, 1, loss=1.0))
+    experiment.handle(ResultsReported.dummy(A, 1, loss=1.0, final=2.0))
+    experiment.handle(TrialFinished(5.0, A))
+    assert experiment.trials[A].last_result["final"] == 2.0
+
+
+def test_a_trial_that_was_stopped_is_no_evidence(make: Any) -> None:
+    experiment = started(make, metric="final", mode="max")
+    experiment.handle(ResultsReported.dummy(A, 1, loss=1.0))
+    experiment.handle(TrialFinished(5.0, A, "stopped", EndCause.SCHEDULER))
+    assert experiment.trials[A].status == "TERMINATED"
+
+
+def test_a_metric_that_is_none_in_all_results_is_told_at_the_end(make: Any) -> None:
+    experiment = started(make, metric="loss", mode="min")
+    experiment.handle(ResultsReported.dummy(A, 1, loss=None))
+    experiment.handle(TrialFinished(5.0, A))
+    assert experiment.trials[A].reason == "the trial function returned; loss is None in all of its results"
 
 
 def test_metric_may_be_missing_later_and_be_nested(make: Any) -> None:

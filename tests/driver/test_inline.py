@@ -334,4 +334,4 @@ def test_a_function_may_end_with_its_model_if_it_has_reported(tmp_path: Path) ->
     (result,) = fit(fitted, tmp_path)
     assert result.error is None and result.metrics["training_iteration"] == 27
     (silent,) = fit(lambda config: object(), tmp_path)
-    assert "must return None or a dict of metrics, got object" in str(silent.error)
+    assert "must return None, a dict of metrics or a number, got object" in str(silent.error)

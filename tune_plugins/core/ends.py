@@ -44,6 +44,7 @@ class End(NamedTuple):
 
 
 RETURNED = End(EndCause.FINISHED, "the trial function returned")
+SAID_DONE = End(EndCause.FINISHED, "the trial reported done=True")
 
 
 @dataclass(frozen=True, slots=True)

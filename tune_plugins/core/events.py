@@ -121,11 +121,15 @@ class ExploitDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrialFinished(Event):
-    """User code ended by itself or at its stop rule; `reason` and `cause` say which."""
+    """User code ended by itself or at its stop rule; `reason` and `cause` say which.
+
+    `unwound`: it was left in the middle, by an exception that a report raised; it might have reported more.
+    """
 
     trial_id: str
     reason: str = RETURNED.reason
     cause: EndCause = RETURNED.cause
+    unwound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

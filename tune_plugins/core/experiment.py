@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean, is_slip
 from tune_plugins.core.ends import End, EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -86,7 +86,8 @@ class Rules:
 
     Attributes:
         trial_limit: number of trials at most; None: as many as the searcher suggests.
-        required: names beside the metric that the first result must have, with the argument that each stands in.
+        required: names that the first result must have, with the argument that each stands in.
+        awaited: names that a trial which runs to its end must have reported by then, as well.
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
         names: how trials are called.
@@ -95,6 +96,7 @@ class Rules:
     metric: str | None = None
     mode: Mode | None = None
     required: Mapping[str, str] = field(default_factory=dict)
+    awaited: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     trial_limit: int | None = None
     max_failures: int = 0
@@ -142,8 +144,11 @@ class Experiment:
         self._stop: End | None = None
         self._searching = True
         self._required = dict(rules.required)
+        self._awaited = dict(rules.awaited)
         if rules.metric is not None:
-            self._required[rules.metric] = "metric"
+            self._awaited.setdefault(rules.metric, "metric")
+        # Names that are compared, and of which the value last known counts where a result lacks it.
+        self._compared = tuple(dict.fromkeys(n for n in (rules.metric, self.scheduler.metric) if n is not None))
         scheduler = self.scheduler
         self._reads_results = scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
         self._reads_every = (
@@ -295,35 +300,76 @@ class Experiment:
         trial = self._trial(event, "finished")
         if trial.status is not S.STOPPING or trial.cause is None:
             trial.reason, trial.cause = event.reason, event.cause
+        if self._awaited and trial.cause.full and trial.results_count and not event.unwound:
+            self._look_for_awaited(trial)
+        metric = self.rules.metric
+        if metric is not None and trial.results_count and lookup(trial.last_result, metric, 0) is None:
+            trial.reason += f"; {metric} is None in all of its results"
         self._end(trial, "finished", event.time, commands)
 
     def _on_results(self, event: ResultsReported, commands: list[Command]) -> None:
         trial = self._trial(event, "results")
-        last = event.results[-1]
-        if self._required:
-            self._check_names(trial, event.results[0])
+        if self._required or self._awaited:
+            self._look_for_names(trial, event.results)
         self._note(trial, "results")  # legal, and leaves the status as it is
-        trial.last_result = last
+        results = self._with_last_known(trial, event.results) if self._compared else event.results
+        last = trial.last_result = results[-1]
         trial.iteration = int(last["training_iteration"])
-        trial.results_count += len(event.results)
+        trial.results_count += len(results)
         if self._reads_every:
-            self._unseen.setdefault(trial.id, []).extend(event.results)
+            self._unseen.setdefault(trial.id, []).extend(results)
         elif event.waiting and self._reads_results:
             self._unseen[trial.id] = [last]
         if event.waiting and trial.status is S.RUNNING:
             self._decide(trial, event.time, commands)
 
-    def _check_names(self, trial: Trial, result: dict[str, Any]) -> None:
+    def _with_last_known(self, trial: Trial, results: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+        """The results as they are compared: a metric that is not measured each time counts as it was last known."""
+        known = {n: v for n in self._compared if (v := lookup(trial.last_result, n)) is not None}
+        found = []
+        for result in results:
+            lacks = False
+            for name in self._compared:
+                if (value := lookup(result, name)) is not None:
+                    known[name] = value
+                else:
+                    lacks = lacks or name in known
+            found.append({**result, **{n: known[n] for n in known if lookup(result, n) is None}} if lacks else result)
+        return found
+
+    def _look_for_names(self, trial: Trial, results: tuple[dict[str, Any], ...]) -> None:
+        """What the user named is looked for in the first results.
+
+        Raises:
+            ArgumentError: a name is not there that must be, or one that is very much like another is not there.
+        """
         mistakes = Mistakes("Tuner")
         for name, argument in self._required.items():
-            if lookup(result, name, _MISSING) is _MISSING:
-                reported = ", ".join(sorted(flatten(result))) or "nothing"
-                mistakes.add(
-                    f"{argument}: expected the name of a reported metric, got {name!r}; trial {trial.id} reported: "
-                    f"{reported}. Use one of these names (the first report must have it; later ones may leave it out)."
-                )
-        mistakes.raise_if_any()
+            if lookup(results[0], name, _MISSING) is _MISSING:
+                mistakes.add(_not_reported(argument, name, trial, results[0], "The first report must have it."))
         self._required = {}
+        for name in [n for n in self._awaited if any(lookup(r, n, _MISSING) is not _MISSING for r in results)]:
+            del self._awaited[name]
+        for name, argument in self._awaited.items():
+            # One that looks like a slip of the pen: others may come later, such as `val_loss` behind `loss`.
+            if not trial.results_count and any(is_slip(name, other) for other in flatten(results[0])):
+                mistakes.add(_not_reported(argument, name, trial, results[0]))
+        if mistakes.found:
+            self._awaited = {}
+        mistakes.raise_if_any()
+
+    def _look_for_awaited(self, trial: Trial) -> None:
+        """A trial that ran to its end must have reported what the user named.
+
+        Raises:
+            ArgumentError: it has not; names what it reported.
+        """
+        awaited, self._awaited = self._awaited, {}
+        mistakes = Mistakes("Tuner")
+        for name, argument in awaited.items():
+            remedy = "This trial ran to its end, and no result has it."
+            mistakes.add(_not_reported(argument, name, trial, trial.last_result, remedy))
+        mistakes.raise_if_any()
 
     def _on_lost(self, event: WorkerLost, commands: list[Command]) -> None:
         trial = self._trial(event, "error")
@@ -413,9 +459,12 @@ class Experiment:
     # ------------------------------------------------------------------------------- decisions
 
     def _show(self, trial: Trial, result: dict[str, Any]) -> Decision:
+        scheduler = self.scheduler
         if self.searcher.reads_results:
             self.searcher.on_trial_result(trial.id, result)
-        decided = self.scheduler.on_trial_result(trial, result) if self.scheduler.reads_results else Action.CONTINUE
+        if not scheduler.reads_results:
+            return _CONTINUE
+        decided = scheduler.on_trial_result(trial, result)
         if decided is Action.CONTINUE:
             return _CONTINUE
         if not isinstance(decided, Decision) and decided not in set(Action):
@@ -758,6 +807,15 @@ _VERDICTS: dict[Action, Callable[[Experiment, Trial, Decision, EndCause, float, 
     Action.PAUSE: Experiment._verdict_pause,
     Action.EXPLOIT: Experiment._verdict_exploit,
 }
+
+
+def _not_reported(argument: str, name: str, trial: Trial, result: Mapping[str, Any], remedy: str = "") -> str:
+    names = sorted(flatten(dict(result)))
+    hint = ("" if name in names else did_you_mean(name, names)) or (f" {remedy}" if remedy else "")
+    return (
+        f"{argument}: expected the name of a reported metric, got {name!r}; trial {trial.id} reported: "
+        f"{', '.join(names) or 'nothing'}.{hint}"
+    )
 
 
 def _abandoned(trial: Trial) -> End:

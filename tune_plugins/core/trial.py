@@ -76,6 +76,7 @@ class CheckpointRecord:
         score: value of the retention's score attribute at that iteration, if there is one.
         bytes: total size of its files in bytes.
         trial_id: of its owner, the trial that saved it.
+        complete: of a training that had come to its end: nothing could go on from it.
     """
 
     id: str
@@ -84,6 +85,7 @@ class CheckpointRecord:
     score: float | None = None
     bytes: int = 0
     trial_id: str = ""
+    complete: bool = field(default=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -261,8 +263,8 @@ class Trial:
 
     @property
     def checkpoint(self) -> CheckpointRecord | None:
-        """What it would go on from in a new process; None: from its beginning. `path` is the folder."""
-        return self.resume_point()
+        """The newest state of the training it has now; None: there is none yet. `path` is the folder."""
+        return self.adopted or self.newest_checkpoint
 
     @property
     def newest_checkpoint(self) -> CheckpointRecord | None:
@@ -275,8 +277,12 @@ class Trial:
         return None if self.ancestry is None else self.ancestry.adopted
 
     def resume_point(self) -> CheckpointRecord | None:
-        """What it goes on from in a new process."""
-        return self.adopted or self.newest_checkpoint
+        """What it goes on from in a new process; None: from its beginning.
+
+        Not from a complete training: where the function failed behind that, its ending would miss what a training
+        leaves, such as the histories of the metrics.
+        """
+        return self.adopted or next((c for c in reversed(self.checkpoints) if not c.complete), None)
 
     def states(self) -> list[CheckpointRecord]:
         """Checkpoints, oldest first, that hold states of the training it has now.

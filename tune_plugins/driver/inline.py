@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, NoReturn
 
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import (
@@ -95,7 +95,7 @@ class InlineRuntime(Runtime):
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code)
+        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code, self._give_up)
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
         directory, environ, state = os.getcwd(), dict(os.environ), random.getstate()
         self.in_user_code = True
@@ -131,6 +131,11 @@ class InlineRuntime(Runtime):
         finally:
             self.in_user_code = True
 
+    def _give_up(self, error: TuneError) -> NoReturn:
+        """The run cannot go on; whatever user code makes of the error."""
+        self._trouble = error
+        raise error
+
     def perform(self, commands: Sequence[Command]) -> None:
         """Note what is to be done; the running trial finds its verdict when `turn` returns."""
         for command in commands:
@@ -149,8 +154,10 @@ class InlineRuntime(Runtime):
 class _InlineMail:
     """The driver is a function call away."""
 
-    def __init__(self, trial_id: str, turn: Callable[[list[Event]], None]) -> None:
-        self.trial_id, self._turn = trial_id, turn
+    def __init__(
+        self, trial_id: str, turn: Callable[[list[Event]], None], give_up: Callable[[TuneError], NoReturn]
+    ) -> None:
+        self.trial_id, self._turn, self._give_up = trial_id, turn, give_up
         self._results: list[dict[str, Any]] = []
         self._events: list[Event] = []
         self._verdict: Command | None = None
@@ -190,9 +197,13 @@ class _InlineMail:
         self._turn(self.take())
         verdict, self._verdict = self._verdict, None
         if verdict is None:
-            raise TuneError(
-                f"trial {self.trial_id} is paused and has no checkpoint to go on from later. Inline, trials run one "
-                "after another: report a checkpoint at each report, or use an adapter that saves them."
+            self._give_up(
+                TuneError(
+                    f"The scheduler pauses trial {self.trial_id}, and it has no checkpoint to go on from later. "
+                    "Inline, trials run one after another: a paused one cannot wait in memory. Report a checkpoint "
+                    "with each result (tune.report(..., checkpoint=...)), use an adapter that saves them, run on Ray "
+                    "(runtime='ray'), or take a scheduler that pauses nothing, such as ASHAScheduler()."
+                )
             )
         return verdict
 

@@ -45,6 +45,7 @@ class JobMaker:
             policy=self._policy,
             resources=shape.total,
             log_files=self._log_files(trial.dirname),
+            metric=self._experiment.rules.metric,
         )
 
     def _log_files(self, dirname: str) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tune_plugins.callbacks import Callback, RunInfo
 from tune_plugins.core.experiment import Experiment
@@ -17,7 +18,7 @@ from tune_plugins.record.store import ExperimentStore
 from tune_plugins.stoppers import split_stop
 
 
-def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Callback]) -> None:
+def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Callback]) -> dict[str, dict[str, Any]]:
     """Run all trials to their end, or to Ctrl-C.
 
     Args:
@@ -25,6 +26,9 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         place: where.
         directory: folder of the experiment, made here; the record is in it afterwards.
         displays: callbacks that come before the user's.
+
+    Returns:
+        The config of each trial by its id, as the trial has got it.
 
     Raises:
         TuneError: the run could not go on; says why and where the results are.
@@ -68,6 +72,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         )
         callbacks = [*displays, *plan.run.callbacks]
         Runner(experiment, runtime, store, callbacks, info, plan.run.stop, plan.tune.num_samples).run()
+    return {trial.id: trial.config for trial in experiment.trials.values()}
 
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:

@@ -21,7 +21,7 @@ from tune_plugins.record.names import check_name
 from tune_plugins.search import Searcher
 from tune_plugins.search.basic_variant import BasicVariantGenerator
 from tune_plugins.space import Space
-from tune_plugins.stoppers import set_up, split_stop, time_limit
+from tune_plugins.stoppers import flags, set_up, split_stop, time_limit
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,17 @@ def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = ""
     set_up(run.stop, metric=metric, mode=mode)
     limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
-    required = dict.fromkeys(split_stop(run.stop)[0], "stop")
-    if scheduler.needs_metric:
-        required[scheduler.time_attr] = f"{type(scheduler).__name__} time_attr"
+    name = type(scheduler).__name__
+    awaited = dict.fromkeys(split_stop(run.stop)[0].keys() - flags(run.stop), "stop")
+    if scheduler.needs_metric and scheduler.metric is not None:
+        awaited[scheduler.metric] = "metric" if scheduler.metric == tune.metric else f"{name} metric"
+    if metric is not None:
+        awaited[metric] = "metric"
     return Rules(
         metric=metric,
         mode=mode,
-        required=required,
+        required={scheduler.time_attr: f"{name} time_attr"} if scheduler.needs_metric else {},
+        awaited=awaited,
         seed=seed,
         trial_limit=searcher.total_trials,
         max_failures=failure.max_failures,

@@ -129,7 +129,7 @@ class Runner:
         try:
             while not self.experiment.finished:
                 if len(self._signals) > 1:
-                    self._end_at_once()
+                    self._end_at_once("interrupted twice")
                     break
                 events = self.runtime.poll(_STEP_S)
                 if not (events or self.runtime.waits):
@@ -142,8 +142,10 @@ class Runner:
             self._commit()
         except BaseException:
             reason = self._trouble
-            self.runtime.kill_all()
-            # What was taken in before the trouble is kept; if that is the disk's, there is nothing to be done.
+            # What was taken in before the trouble is kept, and trials that were running have ended with it. If the
+            # trouble is the disk's, or the scheduler is in no state to be told, there is nothing to be done.
+            with suppress(Exception):
+                self._end_at_once(reason)
             with suppress(TuneError):
                 self._commit()
             raise
@@ -300,11 +302,11 @@ class Runner:
 
         return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def _end_at_once(self) -> None:
+    def _end_at_once(self, reason: str) -> None:
         self.runtime.kill_all()
         now = self.runtime.time()
         if not self.experiment.stop_reason:
-            self._take_in([StopRequested(now, "interrupted twice")])
+            self._take_in([StopRequested(now, reason)])
         lost: list[Event] = [
             WorkerLost(now, trial.id, _AT_ONCE, preempted=True)
             for trial in self.experiment.trials.values()

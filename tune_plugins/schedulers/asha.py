@@ -170,6 +170,10 @@ class ASHAScheduler(TrialScheduler):
     def _judge(self, trial: Trial, result: dict[str, Any], rung: Rung) -> Decision:
         """Compare the trial at a rung that it has just reached."""
         score = self.score(result)
+        if self._not_measured(result):
+            return Decision(
+                Action.CONTINUE, f"continued at rung {rung.level:g}: no {self.metric} has been reported yet"
+            )
         if math.isinf(score):
             rank = rung.add(score)
             self._judged[trial.id] = math.inf
@@ -178,6 +182,10 @@ class ASHAScheduler(TrialScheduler):
         if isinstance(rung, PromotionRung):
             return self._pause_or_promote(trial, score, rung)
         return self._continue_or_stop(trial, score, rung)
+
+    def _not_measured(self, result: dict[str, Any]) -> bool:
+        """The metric may come later, e.g. where a validation is rarer than an epoch: that is no failure."""
+        return self.metric is not None and lookup(result, self.metric) is None
 
     def _continue_or_stop(self, trial: Trial, score: float, rung: Rung) -> Decision:
         where = f"at rung {rung.level:g}"

@@ -71,6 +71,7 @@ class ChildSession:
         checkpoint: Checkpoint | None = None,
         model: ModelPort | None = None,
         save_every: int = 0,
+        last: bool = False,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
         arguments = {
@@ -78,6 +79,7 @@ class ChildSession:
             "iteration": iteration,
             "checkpoint": None if checkpoint is None else checkpoint.path,
             "save_every": save_every,
+            "last": last,
         }
         verdict, config = self._ask("report", arguments, model)
         if isinstance(self.context.config, dict):

@@ -100,6 +100,7 @@ class Session(Protocol):
         checkpoint: Checkpoint | None = None,
         model: ModelPort | None = None,
         save_every: int = 0,
+        last: bool = False,
     ) -> Verdict:
         """Report one result and, at a milestone, wait for the verdict.
 
@@ -116,6 +117,8 @@ class Session(Protocol):
                 returns, only if a checkpoint is needed now (the lease or the retention asks, or `save_every`
                 reports have gone by).
             save_every: the adapter's own frequency; 0: never for that reason.
+            last: the training comes to its end with this result, and there is nothing left to train: the trial is then
+                neither paused nor told to go on from another state, and does not wait.
 
         Raises:
             TrialUnwound: the function is to be left at once (evicted, restarted), or a report follows

@@ -123,6 +123,17 @@ class AdapterConformance:
         assert session.iterations == list(range(1, self.iterations + 1))
         assert script.ended == 1
 
+    def test_says_which_result_is_the_last(self) -> None:
+        """Nothing is paused or exploited with nothing left to train: the script's own ending finds what it expects."""
+        donor = self._evicted_at(2, self.config)
+        exploits = {self.iterations: Exploit(donor.checkpoints[2], 2, dict(self.live))}
+        script, session, model = self._run(exploit_at=exploits)
+        assert [report.last for report in session.reports] == [False] * (self.iterations - 1) + [True]
+        assert not session.exploits and not session.restarts and script.ended == 1
+        self._assert_same(self.train_alone(self.config, self.iterations), model)
+        _, session, _ = self._run(self.config, start=(donor, 2))
+        assert [report.last for report in session.reports] == [False] * (self.iterations - 3) + [True]
+
     def test_reports_what_the_framework_measured(self) -> None:
         """Values are those in the framework's own record."""
         script, session, _ = self._run()

@@ -30,6 +30,7 @@ class RecordedReport:
         checkpoint: what was saved or handed over with it, if anything.
         verdict: what the adapter was told.
         savable: the adapter offered to save.
+        last: the adapter said that nothing is left to train.
     """
 
     iteration: int
@@ -37,6 +38,7 @@ class RecordedReport:
     checkpoint: Checkpoint | None
     verdict: Verdict
     savable: bool
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ class RecordingSession:
         checkpoint: Checkpoint | None = None,
         model: ModelPort | None = None,
         save_every: int = 0,
+        last: bool = False,
     ) -> Verdict:
         """Record one result; see `tune_plugins.session.Session.report`.
 
@@ -205,16 +208,16 @@ class RecordingSession:
         saved = None
         if checkpoint is not None:
             saved = self._store(lambda directory: copy_into(checkpoint.path, directory))
-        elif model is not None and (wanted or due or iteration in self._exploit_at):
+        elif model is not None and (wanted or due or (iteration in self._exploit_at and not last)):
             saved = self._store(model.save_state)
         self._stopped = self._stop_at is not None and iteration >= self._stop_at
         verdict = Verdict.STOP if self._stopped else Verdict.CONTINUE
-        self.reports.append(RecordedReport(iteration, dict(metrics), saved, verdict, model is not None))
+        self.reports.append(RecordedReport(iteration, dict(metrics), saved, verdict, model is not None, last))
         if (error := self._raise_at.get(iteration)) is not None:
             if isinstance(error, TrialUnwound) and not isinstance(error, TrialStopped):
                 self._unwound = error
             raise error
-        if not self._stopped and (exploit := self._exploit_at.pop(iteration, None)) is not None:
+        if not self._stopped and not last and (exploit := self._exploit_at.pop(iteration, None)) is not None:
             self._exploit(exploit, model)
         return verdict
 

@@ -14,6 +14,7 @@ from typing import Any
 from tune_plugins import session as session_module
 from tune_plugins.core.ends import RETURNED
 from tune_plugins.core.events import TrialFinished
+from tune_plugins.core.metrics import DEFAULT_METRIC
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.session import Verdict
 from tune_plugins.session.values import plain
@@ -51,7 +52,7 @@ def run_job(
     except TrialEvicted:
         pass
     except TrialStopped:
-        _finish(session, mail)
+        _finish(session, mail, unwound=True)
     except SystemExit as error:
         if error.code in (None, 0):
             _finish(session, mail)
@@ -84,21 +85,28 @@ def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> 
 def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
     returned = function(session.config)
     if inspect.isgenerator(returned):
-        for metrics in returned:
-            if not isinstance(metrics, dict):
-                raise TypeError(f"a trial function must yield dicts of metrics, got {metrics!r}")
+        for yielded in returned:
+            if (metrics := _as_metrics(yielded)) is None:
+                raise TypeError(f"a trial function must yield dicts of metrics, or numbers, got {yielded!r}")
             if session.report(metrics) is Verdict.STOP:
                 returned.close()
                 break
-    elif isinstance(returned, dict):
-        if session.end is None:
-            session.report_returned(returned)
+    elif (metrics := _as_metrics(returned)) is not None:
+        session.report_returned(metrics)
     elif returned is not None and not session.has_reported and session.start_checkpoint is None:
         # Else it is what a script ends with: a model, a history.
         raise TypeError(
-            f"a trial function must return None or a dict of metrics, got {type(returned).__name__}: "
+            f"a trial function must return None, a dict of metrics or a number, got {type(returned).__name__}: "
             f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."
         )
+
+
+def _as_metrics(returned: Any) -> dict[str, Any] | None:
+    """A dict of metrics, or the one metric of a training that gives a number; None: neither."""
+    if isinstance(returned, dict):
+        return returned
+    number = plain(returned)
+    return {DEFAULT_METRIC: number} if type(number) in (int, float) else None
 
 
 def _next_attempt(job: Job, session: TrialSession) -> Job:
@@ -114,9 +122,10 @@ def _next_attempt(job: Job, session: TrialSession) -> Job:
     )
 
 
-def _finish(session: TrialSession, mail: Mail) -> None:
+def _finish(session: TrialSession, mail: Mail, *, unwound: bool = False) -> None:
     end = session.end or RETURNED
-    if (error := session.close(TrialFinished(time.time(), session.job.trial_id, end.reason, end.cause))) is not None:
+    finished = TrialFinished(time.time(), session.job.trial_id, end.reason, end.cause, unwound)
+    if (error := session.close(finished)) is not None:
         _fail(session, mail, error)
 
 

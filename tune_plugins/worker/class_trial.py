@@ -73,7 +73,9 @@ def _train(running: _Running, session: Session) -> None:
         trainable._iteration += 1
         running.done = bool(result.get("done", False))
         asked = 1 if result.get("should_checkpoint") else 0
-        verdict = session.report(result, iteration=trainable._iteration, model=port, save_every=asked)
+        verdict = session.report(
+            result, iteration=trainable._iteration, model=port, save_every=asked, last=running.done
+        )
         if verdict is Verdict.STOP:
             break
     if port is not None:

@@ -29,6 +29,7 @@ class Job:
         name, dirname: of the trial, for people and for its folder inside `experiment_dir`.
         checkpoint: state to go on from, whose `training_iteration` is `iteration`.
         resources: what the trial may use, e.g. ``{"CPU": 1}``.
+        metric: name of the run's, None where nothing is optimised.
     """
 
     trial_id: str
@@ -46,6 +47,7 @@ class Job:
     policy: CheckpointPolicy = CheckpointPolicy()
     resources: Mapping[str, float] = field(default_factory=dict)
     log_files: tuple[str, str] | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from tune_plugins.core.ends import End
+from tune_plugins.core.ends import SAID_DONE, End
 from tune_plugins.core.events import (
     CheckpointSaved,
     Event,
@@ -22,7 +22,7 @@ from tune_plugins.core.events import (
     TrialPaused,
 )
 from tune_plugins.core.leases import end_of, reached
-from tune_plugins.core.metrics import lookup
+from tune_plugins.core.metrics import DONE, lookup
 from tune_plugins.core.scores import finite
 from tune_plugins.core.trial import CheckpointRecord
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
@@ -86,6 +86,7 @@ class TrialSession:
         self.exploit: ExploitTrial | None = None
         self._lease = job.lease
         self._last: dict[str, Any] = {}
+        self._complete = False  # nothing is left to train behind the last report
         self._saved_at = job.iteration if start is not None else -1
         self._reports_since_save = 0
         self._best_score: float | None = None
@@ -108,6 +109,7 @@ class TrialSession:
         checkpoint: Checkpoint | None = None,
         model: ModelPort | None = None,
         save_every: int = 0,
+        last: bool = False,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
         if self.end is not None:
@@ -120,6 +122,8 @@ class TrialSession:
         if iteration is None:
             given = result.get("training_iteration")
             iteration = given if isinstance(given, int) else self.iteration + 1
+        self._check_metric(result)
+        self._complete = last
         self.iteration = iteration
         result["training_iteration"] = iteration
         result["time_total_s"] = time.perf_counter() - self._clock
@@ -127,12 +131,14 @@ class TrialSession:
         self._last = result
 
         lease = self._lease
-        waits = lease.milestone is not None and reached(lease.milestone, result)
+        waits = lease.milestone is not None and not last and reached(lease.milestone, result)
         if checkpoint is not None:
             self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
         elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
             self._write(model.save_state, wait=waits)
         end = end_of(result, lease, self.job.stop)
+        if end is None and result.get(DONE) is True:
+            end = SAID_DONE
         if end is None and (wish := self.mail.stop_wanted()) is not None:
             end = End(wish.cause, wish.reason)
         if waits and end is None:
@@ -147,15 +153,31 @@ class TrialSession:
 
     def report_returned(self, metrics: Mapping[str, Any]) -> None:
         """What the function returned: added to its last result, or the only one if nothing was reported."""
-        if not self._last:
-            self.report(metrics)
-            return
         self.raise_if_unwound()
+        if not self._last:
+            if self.end is None:
+                self.report(metrics)
+            return
         self._raise_save_error()
         added = {name: plain(value) for name, value in metrics.items()}
+        self._check_metric(added)
         now = {"time_total_s": time.perf_counter() - self._clock, "timestamp": time.time()}
         self._last = {**self._last, **added, "training_iteration": self.iteration, **now}
         self.mail.result(self._last)
+
+    def _check_metric(self, result: dict[str, Any]) -> None:
+        """The run's metric is compared: text or a list would rank last, and nobody would know why.
+
+        Raises:
+            TypeError: it is no number; fails the trial, at the line that reports it.
+        """
+        name = self.job.metric
+        value = None if name is None else result.get(name) if name in result else lookup(result, name)
+        if value is not None and not isinstance(value, (int, float)):
+            raise TypeError(
+                f"the metric {name!r}, by which trials are compared, must be a number, got {type(value).__name__}: "
+                f"{str(value)[:80]}. Report a number under this name, and anything else under another one."
+            )
 
     def _stop(self, end: End) -> Verdict:
         self.end = end
@@ -263,6 +285,7 @@ class TrialSession:
         self._saved_at = self.iteration
         self._reports_since_save = 0
         trial_id, iteration, last, score = self.job.trial_id, self.iteration, self._last, self._score(self._last)
+        complete = self._complete
 
         def commit() -> None:
             try:
@@ -275,7 +298,7 @@ class TrialSession:
                     # The trial was over already: nobody else will say that its last checkpoint is missing.
                     self.mail.event(errored(trial_id, error, fatal=True))
             else:
-                self.mail.event(CheckpointSaved(time.time(), trial_id, record))
+                self.mail.event(CheckpointSaved(time.time(), trial_id, replace(record, complete=complete)))
 
         self._saving = self.background.submit(commit)
         if wait:

@@ -1,0 +1,290 @@
+"""How a trial ends, and what is left of it: what it returns, what it says, which names must be there by then."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tune_plugins as tune
+from tune_plugins.callbacks import EndCause
+from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
+
+
+def fit(train: Any, folder: Path, **options: Any) -> tune.ResultGrid:
+    run = {key: options.pop(key) for key in ("stop", "callbacks", "failure_config") if key in options}
+    return tune.Tuner(
+        train,
+        param_space=options.pop("space", {"x": 1}),
+        tune_config=tune.TuneConfig(**{"metric": "loss", "mode": "min", **options}),
+        run_config=tune.RunConfig(verbose=0, storage_path=folder, runtime="inline", **run),
+    ).fit()
+
+
+def returning(config: dict[str, Any]) -> dict[str, Any]:
+    """A script with an adapter: told to stop, the loop ends, and the function goes on to its end."""
+    from tune_plugins import session
+
+    here = session.current()
+    assert here is not None
+    for step in range(1, 9):
+        if here.report({"loss": 1 / step}) is session.Verdict.STOP:
+            break
+    return {"accuracy": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({}, EndCause.FINISHED),
+        ({"stop": {"training_iteration": 3}}, EndCause.THRESHOLD),
+        ({"scheduler": ASHAScheduler(max_t=4, grace_period=4)}, EndCause.SCHEDULED_END),
+        ({"stop": lambda trial_id, result: result["training_iteration"] == 2}, EndCause.STOPPER),
+    ],
+)
+def test_what_a_function_returns_behind_a_stop_is_recorded(
+    tmp_path: Path, options: dict[str, Any], cause: EndCause
+) -> None:
+    (result,) = fit(returning, tmp_path, **options)
+    assert result.cause is cause
+    assert result.metrics["accuracy"] == 0.9
+    assert result.metrics["loss"] == 1 / result.metrics["training_iteration"]
+
+
+def test_a_report_behind_the_training_leaves_the_metric_in_place(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=0.5)
+        tune.report(accuracy=0.9)
+
+    results = fit(train, tmp_path)
+    assert results[0].metrics["accuracy"] == 0.9
+    assert results[0].metrics["loss"] == 0.5
+    assert results.get_best_result().metrics["accuracy"] == 0.9
+
+
+# --------------------------------------------------------------------------- names, and when they must be there
+
+
+def every_second(config: dict[str, Any]) -> None:
+    """Keras with ``validation_freq=2``, or an evaluation by steps."""
+    for epoch in range(1, 9):
+        tune.report({"loss": config["x"] / epoch, **({"val_loss": config["x"]} if epoch % 2 == 0 else {})})
+
+
+@pytest.mark.parametrize("scheduler", [None, ASHAScheduler(max_t=8, grace_period=1, reduction_factor=2)])
+def test_a_metric_may_be_measured_now_and_then(tmp_path: Path, scheduler: Any) -> None:
+    space = {"x": tune.grid_search([1, 2, 3, 4])}
+    results = fit(every_second, tmp_path, metric="val_loss", scheduler=scheduler, space=space)
+    assert results.get_best_result().config["x"] == 1
+    assert results[0].metrics["val_loss"] == 1
+    assert not any("no finite" in result.reason for result in results)
+    if scheduler is not None:
+        assert any(result.cause is EndCause.SCHEDULER for result in results)
+
+
+def test_stop_by_one_metric_and_rank_by_another(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        for epoch in range(1, 9):
+            tune.report(loss=config["x"] / epoch)
+        return {"final": -config["x"]}
+
+    scheduler = ASHAScheduler(metric="loss", mode="min", max_t=9, grace_period=1, reduction_factor=2)
+    space = {"x": tune.grid_search([4, 3, 2, 1])}
+    results = fit(train, tmp_path, metric="final", mode="max", scheduler=scheduler, space=space)
+    assert results.get_best_result().metrics["final"] == -1
+    (stopped,) = fit(train, tmp_path, metric="final", mode="max", stop={"loss": 0.5})
+    assert "final" not in stopped.metrics  # the loop was left in the middle, which is no evidence of a wrong name
+
+
+@pytest.mark.parametrize("metric", ["los", "val_loss", "Loss", "accuracy"])
+def test_a_name_that_no_result_has_is_told_and_nothing_is_left_running(tmp_path: Path, metric: str) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(3):
+            tune.report(loss=step)
+
+    with pytest.raises(tune.ArgumentError, match=f"metric: expected the name of a reported metric, got '{metric}'; "):
+        fit(train, tmp_path, metric=metric, num_samples=3)
+    (folder,) = tmp_path.iterdir()
+    statuses = {result.status.value for result in tune.ResultGrid(folder)}
+    assert statuses <= {"TERMINATED", "ERROR"}
+
+
+def test_a_slip_is_told_with_the_first_result(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(3):
+            tune.report({"val_loss": step})
+
+    # ASHA asks at the first report, and so the driver has seen it before there is a second one.
+    scheduler = ASHAScheduler(metric="val_loss", mode="min")
+    with pytest.raises(tune.ArgumentError, match="Did you mean 'val_loss'"):
+        fit(train, tmp_path, metric="val-loss", scheduler=scheduler)
+    (folder,) = tmp_path.iterdir()
+    assert len(tune.ResultGrid(folder)[0].metrics_dataframe) <= 1
+
+
+# ------------------------------------------------------------------------------------ other ways to say it
+
+
+def test_done_ends_the_trial(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(10):
+            tune.report(loss=step, done=step == 2)
+
+    (result,) = fit(train, tmp_path)
+    assert (result.metrics["loss"], result.cause, result.reason) == (
+        2,
+        EndCause.FINISHED,
+        "the trial reported done=True",
+    )
+    (result,) = fit(train, tmp_path, stop={"done": True})
+    assert result.metrics["loss"] == 2
+
+
+def test_a_flag_of_ones_own_ends_the_trial(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(10):
+            tune.report({"loss": step, **({"converged": True} if step == 4 else {})})
+
+    (result,) = fit(train, tmp_path, stop={"converged": True})
+    assert (result.metrics["loss"], result.cause) == (4, EndCause.THRESHOLD)
+
+
+def test_numbers_that_are_returned_and_yielded(tmp_path: Path) -> None:
+    def yielding(config: dict[str, Any]) -> Any:
+        yield 3.5
+        yield np.float32(2.5)
+
+    for train, expected in ((lambda config: 3.5, [3.5]), (lambda config: np.int64(3), [3]), (yielding, [3.5, 2.5])):
+        (result,) = fit(train, tmp_path, metric="_metric")
+        assert list(result.metrics_dataframe["_metric"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.array(0.5), 0.5),
+        (Decimal("0.5"), 0.5),
+        (Fraction(1, 2), 0.5),
+        (True, True),
+    ],
+)
+def test_numbers_in_other_clothes_are_numbers(tmp_path: Path, value: Any, expected: Any) -> None:
+    (result,) = fit(lambda config: tune.report(loss=value, other=value), tmp_path)
+    assert result.metrics["loss"] == result.metrics["other"] == expected
+    assert type(result.metrics["loss"]) in (int, float, bool)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("0.5", "str"), ([0.5], "list"), ({"a": 1}, "dict"), (np.ones(2), "str")])
+def test_a_metric_that_is_no_number_fails_its_trial(tmp_path: Path, value: Any, kind: str) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=value if config["x"] == 1 else 2.0, other=value)
+
+    results = fit(train, tmp_path, space={"x": tune.grid_search([1, 2])})
+    assert f"the metric 'loss', by which trials are compared, must be a number, got {kind}" in str(results[0].error)
+    assert results[1].metrics["loss"] == 2.0
+    assert results[1].error is None
+
+
+def test_none_is_missing(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=None if config["x"] == 1 else 2.0)
+
+    results = fit(train, tmp_path, space={"x": tune.grid_search([1, 2])})
+    assert results[0].reason == "the trial function returned; loss is None in all of its results"
+    assert results.get_best_result().config["x"] == 2
+
+
+# ---------------------------------------------------------------------- a scheduler that pauses, and no checkpoints
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        HyperBandScheduler(max_t=9),
+        PopulationBasedTraining(
+            time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"x": tune.uniform(0, 1)}
+        ),
+    ],
+    ids=["hyperband", "pbt"],
+)
+def test_pauses_without_checkpoints_are_told_at_the_first_one(tmp_path: Path, scheduler: Any, swallow: bool) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(1, 10):
+            try:
+                tune.report(loss=config["x"] / step)
+            except Exception:
+                if not swallow:
+                    raise
+
+    space = {"x": tune.uniform(0, 1)}
+    with pytest.raises(tune.TuneError, match="The scheduler pauses trial 00000, and it has no checkpoint"):
+        fit(train, tmp_path, scheduler=scheduler, space=space, num_samples=4)
+    (folder,) = tmp_path.iterdir()
+    assert {result.status.value for result in tune.ResultGrid(folder)} <= {"TERMINATED", "ERROR"}
+
+
+# ------------------------------------------------------------------------------------------ nothing left to train
+
+
+def test_a_function_that_fails_behind_its_training_is_not_entered_with_nothing_left(tmp_path: Path) -> None:
+    """Its ending reads what the training leaves; the error that is told is the first one."""
+    from sklearn.datasets import load_breast_cancer
+    from xgboost import DMatrix, train
+
+    from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
+
+    data = DMatrix(*load_breast_cancer(return_X_y=True))
+    entered: list[int] = []
+
+    def boost(config: dict[str, Any]) -> dict[str, float]:
+        log: dict[str, Any] = {}
+        callback = TuneReportCheckpointCallback(frequency=2)
+        train({"max_depth": 2}, data, 4, evals=[(data, "eval")], evals_result=log, callbacks=[callback], verbose_eval=0)
+        entered.append(len(log["eval"]["rmse"]))
+        if len(entered) == 1:
+            raise OSError("the disk of the logger is full")
+        return {"final": log["eval"]["rmse"][-1]}
+
+    failures = tune.FailureConfig(max_failures=2)
+    (result,) = fit(boost, tmp_path, metric="eval-rmse", failure_config=failures)
+    assert entered == [4, 2]  # from the checkpoint of two rounds
+    assert result.metrics["final"] == result.metrics["eval-rmse"]
+    assert result.metrics["training_iteration"] == 4
+
+
+@pytest.mark.parametrize("interval", [2, 4, 8])
+def test_a_milestone_on_the_last_round_takes_nothing_away(tmp_path: Path, interval: int) -> None:
+    from sklearn.datasets import load_breast_cancer
+    from xgboost import DMatrix, train
+
+    from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
+
+    data = DMatrix(*load_breast_cancer(return_X_y=True))
+
+    def boost(config: dict[str, Any]) -> dict[str, float]:
+        log: dict[str, Any] = {}
+        callbacks = [TuneReportCheckpointCallback()]
+        train(config, data, 8, evals=[(data, "eval")], evals_result=log, callbacks=callbacks, verbose_eval=0)
+        return {"final": log["eval"]["rmse"][-1]}
+
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=interval,
+        hyperparam_mutations={"eta": tune.uniform(0.01, 0.5)},
+        quantile_fraction=0.5,
+    )
+    space = {"eta": tune.grid_search([0.01, 0.1, 0.2, 0.4])}
+    results = fit(boost, tmp_path, metric="eval-rmse", scheduler=scheduler, space=space)
+    assert [result.error for result in results] == [None] * 4
+    for result in results:
+        assert result.metrics["final"] == result.metrics["eval-rmse"]
+        assert result.metrics["training_iteration"] == 8
+    if interval == 8:
+        assert [result.config["eta"] for result in results] == [0.01, 0.1, 0.2, 0.4]
