@@ -194,8 +194,8 @@ def test_an_exploit_in_place_of_nested_values(tmp_path: Path) -> None:
 def test_an_exploit_takes_over_that_the_donor_was_done(tmp_path: Path) -> None:
     session = run(Resettable, {"lr": 0.25}, exploit_at={2: Exploit(donor(tmp_path, at=6), 6, {"lr": 0.3})})
     assert session.iterations == [1, 2]
-    session = run(Resettable, {"lr": 0.25}, exploit_at={6: Exploit(donor(tmp_path), 3, {"lr": 0.3})})
-    assert session.iterations == [1, 2, 3, 4, 5, 6, 4, 5, 6], "and that it was not"
+    session = run(Resettable, {"lr": 0.25}, exploit_at={5: Exploit(donor(tmp_path), 3, {"lr": 0.3})})
+    assert session.iterations == [1, 2, 3, 4, 5, 4, 5, 6], "and that it was not"
 
 
 @pytest.mark.parametrize(

@@ -161,12 +161,11 @@ NO_RESULT: dict[str, Any] = {}
 """The last result of a trial that has none yet; never changed in place."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Trial:
     """One configuration and what became of it. Written by the core only; schedulers and callbacks read it.
 
-    ``str(trial)`` is its name, in characters that fit into the name of a file. A trial is equal to itself only, and may
-    be the key of a dict.
+    ``str(trial)`` is its name, in characters that fit into the name of a file. A trial may be the key of a dict.
 
     Attributes:
         id: short, unique within the experiment, sorts in order of creation; also `trial_id`.
@@ -218,6 +217,9 @@ class Trial:
 
     def __str__(self) -> str:
         return as_file_name(self.name)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def trial_id(self) -> str:
