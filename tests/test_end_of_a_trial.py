@@ -288,3 +288,12 @@ def test_a_milestone_on_the_last_round_takes_nothing_away(tmp_path: Path, interv
         assert result.metrics["training_iteration"] == 8
     if interval == 8:
         assert [result.config["eta"] for result in results] == [0.01, 0.1, 0.2, 0.4]
+
+
+def test_a_threshold_whose_name_is_mistyped_does_not_train_for_ever(tmp_path: Path) -> None:
+    def endless(config: dict[str, Any]) -> None:
+        while True:
+            tune.report(loss=1.0)
+
+    with pytest.raises(tune.ArgumentError, match="stop: expected the name of a reported metric, got 'los'"):
+        fit(endless, tmp_path, stop={"los": 0.1})

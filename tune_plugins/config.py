@@ -166,7 +166,8 @@ class RunConfig:
         name: of the experiment and of its folder; default: made of the trainable and the time.
         storage_path: folder that holds experiments; default ``$TUNE_STORAGE_PATH`` or ``~/tune_results``.
         stop: ``{"metric": threshold, "training_iteration": n}``: a trial ends at the first report
-            at which one of them is reached (at or past the value), and the very first report must have them; a callable
+            at which one of them is reached (at or past the value), and the very first report must have them;
+            ``{"converged": True}``: where it is true, in whichever report; a callable
             ``(trial_id, result) -> bool``; a `Stopper`; or a list of these, of which any one is enough.
         checkpoint_config: see `CheckpointConfig`.
         failure_config: see `FailureConfig`.

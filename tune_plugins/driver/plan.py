@@ -80,7 +80,11 @@ def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = ""
     limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
     name = type(scheduler).__name__
-    awaited = dict.fromkeys(split_stop(run.stop)[0].keys() - flags(run.stop), "stop")
+    # A training whose only end is a threshold would never end if the name were mistyped.
+    required = dict.fromkeys((n for n in split_stop(run.stop)[0] if n not in flags(run.stop)), "stop")
+    if scheduler.needs_metric:
+        required[scheduler.time_attr] = f"{name} time_attr"
+    awaited: dict[str, str] = {}
     if scheduler.needs_metric and scheduler.metric is not None:
         awaited[scheduler.metric] = "metric" if scheduler.metric == tune.metric else f"{name} metric"
     if metric is not None:
@@ -88,7 +92,7 @@ def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = ""
     return Rules(
         metric=metric,
         mode=mode,
-        required={scheduler.time_attr: f"{name} time_attr"} if scheduler.needs_metric else {},
+        required=required,
         awaited=awaited,
         seed=seed,
         trial_limit=searcher.total_trials,
