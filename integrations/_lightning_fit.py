@@ -160,15 +160,14 @@ class Fit(_adapter.Fit):
             self._finish()
 
     def _over(self) -> bool:
-        """Whether nothing is left to train behind this report."""
+        """Whether nothing is left to train behind this report, as planned."""
         trainer = self.trainer
         loop = trainer.fit_loop
         if self._ended or (trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps):
             return True
         if self._inside_epoch:
             return False
-        done = loop.max_epochs not in (None, -1) and loop.epoch_progress.current.processed >= loop.max_epochs
-        return bool(done or (trainer.should_stop and loop._can_stop_early))
+        return bool(loop.max_epochs not in (None, -1) and loop.epoch_progress.current.processed >= loop.max_epochs)
 
     def _stop(self) -> None:
         loop = self.trainer.fit_loop

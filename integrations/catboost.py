@@ -163,8 +163,7 @@ class TuneReportCallback(BoostingAdapter):
         }
         if fit.series and not values:
             return goes_on
-        last = done >= fit.call.end or not goes_on
-        return not self.send(self._processed(values), done, last=last) and goes_on
+        return not self.send(self._processed(values), done, last=done >= fit.call.end) and goes_on
 
     def _series(self, record: Mapping[str, Mapping[str, list[float]]]) -> list[tuple[str, str, str]]:
         available = {f"{data}-{metric}": (data, metric) for data, metrics in record.items() for metric in metrics}

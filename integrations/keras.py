@@ -219,7 +219,7 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
         values = self._values(logs, fit) if self._report_on == "epoch_end" else held
         planned = fit.call.epochs is not None and epoch + 1 >= fit.call.epochs
         if values is not None:
-            self._report(fit, values, offers_state=True, last=planned or bool(fit.model.stop_training))
+            self._report(fit, values, offers_state=True, last=planned)
         if fit.model.stop_training or planned:
             # Now and not in `on_train_end`: there Keras has put averaged weights in place (use_ema), and others
             # their best ones (EarlyStopping), from which the training could not go on.

@@ -297,7 +297,10 @@ class TrainState(Adapter):
                 selected = self.select(metrics, "Give them to report(), e.g. state.report(loss=loss).")
                 metrics = {name: metrics[source] for name, source in selected.items()}
             stopped = self.send(
-                metrics, run.iteration, offers_state=run.epoch is not None, last=run.next_epoch >= run.length
+                metrics,
+                run.iteration,
+                offers_state=run.epoch is not None,
+                last=run.epoch is not None and run.next_epoch >= run.length,
             )
         except BaseException as error:
             run.failed = True

@@ -229,9 +229,8 @@ class TuneReportCallback(TrainerCallback, Adapter):
         fit: _Fit | None = self._fit
         if fit is not None and self._on in fit.seen:
             fit.seen.clear()
-            state, control = fit.trainer.state, fit.trainer.control
-            last = bool(control.should_training_stop) or 0 < state.max_steps <= state.global_step
-            if self.send(self._values(fit), last=last):
+            state = fit.trainer.state
+            if self.send(self._values(fit), last=0 < state.max_steps <= state.global_step):
                 fit.trainer.control.should_training_stop = True
         return result
 

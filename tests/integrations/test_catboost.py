@@ -660,11 +660,11 @@ def test_exploit_of_what_only_the_script_knows() -> None:
     assert_same(model, fit(model=plain, init_model=Path(given.path, MODEL)))
 
 
-def test_exploit_after_the_last_round_goes_on() -> None:
+def test_an_exploit_in_front_of_the_last_round_goes_on() -> None:
     given = donor()
-    with exploiting({"learning_rate": 0.3}, {"learning_rate": 0.3}, given, at=6) as session:
+    with exploiting({"learning_rate": 0.3}, {"learning_rate": 0.3}, given, at=5) as session:
         model = fit(TuneReportCheckpointCallback(), model=classifier(learning_rate=0.3))
-    assert session.iterations == [1, 2, 3, 4, 5, 6, 4, 5, 6] and model.tree_count_ == 6
+    assert session.iterations == [1, 2, 3, 4, 5, 4, 5, 6] and model.tree_count_ == 6
 
 
 # --- what people do: scripts and reports of others, each as a small case

@@ -822,7 +822,6 @@ def test_what_cannot_be_done_in_place_says_why(tmp_path: Path) -> None:
 
     assert "reset_parameter" in why(lgb.reset_parameter(learning_rate=lambda i: 0.1))
     assert "the donor's model has 3 rounds and needs 3 more; lightgbm.train has 2 left" in why(at=4)
-    assert why(at=6) == "lightgbm.train has done its last round"
     rate = {"learning_rate": 0.2}
     assert why(config={"learning_rate": 0.4}, new=rate) == "'learning_rate' cannot be changed in a running training"
     assert why(config={**rate, "max_bin": 255}, new={**rate, "max_bin": 63}).startswith("'max_bin' cannot")

@@ -659,7 +659,7 @@ def test_donor_in_another_loop_enters_anew() -> None:
 
     with recording(save_at={3}) as given:
         script()
-    exploits = {2: Exploit(given.checkpoints[3], 3, {"lr": 0.1})}
+    exploits = {1: Exploit(given.checkpoints[3], 3, {"lr": 0.1})}
     with recording(exploit_at=exploits) as session, pytest.raises(TrialRestarted):
         script()
     assert session.restarts == ["the donor is in loop 2 over epochs, this one in 1"]

@@ -879,7 +879,6 @@ def test_what_cannot_be_done_in_place_says_why(tmp_path: Path) -> None:
     assert "Patient" in why(Patient(rounds=3))
     assert "seed_per_iteration" in why(params={**PARAMS, "seed_per_iteration": True})
     assert "the donor's model has 3 rounds and needs 3 more; xgboost.train has 2 left" in why(at=4)
-    assert why(at=6) == "xgboost.train has done its last round"
     # what the config says is not what the training uses; a parameter that the data hang on; a name of the user's own
     eta = {"eta": 0.2}
     assert why(config={"eta": 0.4}, new={"eta": 0.1}) == "'eta' cannot be changed in a running training"

@@ -117,8 +117,9 @@ class Session(Protocol):
                 returns, only if a checkpoint is needed now (the lease or the retention asks, or `save_every`
                 reports have gone by).
             save_every: the adapter's own frequency; 0: never for that reason.
-            last: the training comes to its end with this result, and there is nothing left to train: the trial is then
-                neither paused nor told to go on from another state, and does not wait.
+            last: the training comes to its planned end with this result, and there is nothing left to train: the trial
+                is then neither paused nor told to go on from another state, and does not wait. (One that a callback
+                of the script has stopped early may get another life from another trial's state.)
 
         Raises:
             TrialUnwound: the function is to be left at once (evicted, restarted), or a report follows
