@@ -63,8 +63,8 @@ def test_a_generator_is_closed_at_its_stop_rule(fit: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (lambda config: 0.5, "must return None or a dict of metrics, got float: 0.5"),
-        (lambda config: (x for x in [1]), "must yield dicts of metrics, got 1"),
+        (lambda config: "0.5", "must return None, a dict of metrics or a number, got str: 0.5"),
+        (lambda config: (x for x in ["1"]), "must yield dicts of metrics, or numbers, got '1'"),
         (lambda config: tune.report(0.5), "metrics: expected a dict, or metrics as keywords, got 0.5"),
     ],
 )
