@@ -35,7 +35,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune_plugins.arguments import Mistakes, did_you_mean, is_slip
 from tune_plugins.core.ends import End, EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -65,6 +64,7 @@ from tune_plugins.core.events import (
 from tune_plugins.core.leases import reached
 from tune_plugins.core.lineage import Lineage
 from tune_plugins.core.metrics import Mode, lookup
+from tune_plugins.core.named_metrics import NamedMetrics
 from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
@@ -73,7 +73,6 @@ from tune_plugins.core.stopper import Stopper
 from tune_plugins.core.transitions import TRANSITIONS
 from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Names, Trial, TrialStatus
 from tune_plugins.errors import IllegalEventError, TuneError
-from tune_plugins.space.nested import flatten
 
 __all__ = ["Experiment", "Rules"]
 
@@ -143,12 +142,9 @@ class Experiment:
         self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
         self._stop: End | None = None
         self._searching = True
-        self._required = dict(rules.required)
-        self._awaited = dict(rules.awaited)
-        if rules.metric is not None:
-            self._awaited.setdefault(rules.metric, "metric")
-        # Names that are compared, and of which the value last known counts where a result lacks it.
-        self._compared = tuple(dict.fromkeys(n for n in (rules.metric, self.scheduler.metric) if n is not None))
+        awaited = {**rules.awaited, **({} if rules.metric is None else {rules.metric: "metric"})}
+        compared = dict.fromkeys(name for name in (rules.metric, self.scheduler.metric) if name is not None)
+        self._named = NamedMetrics(dict(rules.required), awaited, tuple(compared))
         scheduler = self.scheduler
         self._reads_results = scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
         self._reads_every = (
@@ -300,8 +296,8 @@ class Experiment:
         trial = self._trial(event, "finished")
         if trial.status is not S.STOPPING or trial.cause is None:
             trial.reason, trial.cause = event.reason, event.cause
-        if self._awaited and trial.cause.full and trial.results_count and not event.unwound:
-            self._look_for_awaited(trial)
+        if trial.cause.full and trial.results_count and not event.unwound:
+            self._named.look_at_end(trial)
         metric = self.rules.metric
         if metric is not None and trial.results_count and lookup(trial.last_result, metric, 0) is None:
             trial.reason += f"; {metric} is None in all of its results"
@@ -309,10 +305,9 @@ class Experiment:
 
     def _on_results(self, event: ResultsReported, commands: list[Command]) -> None:
         trial = self._trial(event, "results")
-        if self._required or self._awaited:
-            self._look_for_names(trial, event.results)
+        self._named.look(trial, event.results)
         self._note(trial, "results")  # legal, and leaves the status as it is
-        results = self._with_last_known(trial, event.results) if self._compared else event.results
+        results = self._named.as_compared(trial, event.results)
         last = trial.last_result = results[-1]
         trial.iteration = int(last["training_iteration"])
         trial.results_count += len(results)
@@ -322,54 +317,6 @@ class Experiment:
             self._unseen[trial.id] = [last]
         if event.waiting and trial.status is S.RUNNING:
             self._decide(trial, event.time, commands)
-
-    def _with_last_known(self, trial: Trial, results: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
-        """The results as they are compared: a metric that is not measured each time counts as it was last known."""
-        known = {n: v for n in self._compared if (v := lookup(trial.last_result, n)) is not None}
-        found = []
-        for result in results:
-            lacks = False
-            for name in self._compared:
-                if (value := lookup(result, name)) is not None:
-                    known[name] = value
-                else:
-                    lacks = lacks or name in known
-            found.append({**result, **{n: known[n] for n in known if lookup(result, n) is None}} if lacks else result)
-        return found
-
-    def _look_for_names(self, trial: Trial, results: tuple[dict[str, Any], ...]) -> None:
-        """What the user named is looked for in the first results.
-
-        Raises:
-            ArgumentError: a name is not there that must be, or one that is very much like another is not there.
-        """
-        mistakes = Mistakes("Tuner")
-        for name, argument in self._required.items():
-            if lookup(results[0], name, _MISSING) is _MISSING:
-                mistakes.add(_not_reported(argument, name, trial, results[0], "The first report must have it."))
-        self._required = {}
-        for name in [n for n in self._awaited if any(lookup(r, n, _MISSING) is not _MISSING for r in results)]:
-            del self._awaited[name]
-        for name, argument in self._awaited.items():
-            # One that looks like a slip of the pen: others may come later, such as `val_loss` behind `loss`.
-            if not trial.results_count and any(is_slip(name, other) for other in flatten(results[0])):
-                mistakes.add(_not_reported(argument, name, trial, results[0]))
-        if mistakes.found:
-            self._awaited = {}
-        mistakes.raise_if_any()
-
-    def _look_for_awaited(self, trial: Trial) -> None:
-        """A trial that ran to its end must have reported what the user named.
-
-        Raises:
-            ArgumentError: it has not; names what it reported.
-        """
-        awaited, self._awaited = self._awaited, {}
-        mistakes = Mistakes("Tuner")
-        for name, argument in awaited.items():
-            remedy = "This trial ran to its end, and no result has it."
-            mistakes.add(_not_reported(argument, name, trial, trial.last_result, remedy))
-        mistakes.raise_if_any()
 
     def _on_lost(self, event: WorkerLost, commands: list[Command]) -> None:
         trial = self._trial(event, "error")
@@ -467,7 +414,7 @@ class Experiment:
         decided = scheduler.on_trial_result(trial, result)
         if decided is Action.CONTINUE:
             return _CONTINUE
-        if not isinstance(decided, Decision) and decided not in set(Action):
+        if not isinstance(decided, Decision) and decided not in tuple(Action):
             raise TuneError(
                 f"{type(self.scheduler).__name__}.on_trial_result() returned {decided!r} for trial {trial.id}: "
                 f"expected a Decision, or one of {', '.join(Action)}. Return Action.CONTINUE if nothing is to be done."
@@ -780,7 +727,6 @@ class Experiment:
         return [command for event in events for command in self.handle(event)]
 
 
-_MISSING = object()
 _LONGEST_REASON = 400  # characters
 _KEPT_REASON = 120  # of which so many stay with a finished trial; the record has them all
 _NO_CHECKPOINTS: list[CheckpointRecord] = []  # of finished trials; never changed in place
@@ -807,15 +753,6 @@ _VERDICTS: dict[Action, Callable[[Experiment, Trial, Decision, EndCause, float, 
     Action.PAUSE: Experiment._verdict_pause,
     Action.EXPLOIT: Experiment._verdict_exploit,
 }
-
-
-def _not_reported(argument: str, name: str, trial: Trial, result: Mapping[str, Any], remedy: str = "") -> str:
-    names = sorted(flatten(dict(result)))
-    hint = ("" if name in names else did_you_mean(name, names)) or (f" {remedy}" if remedy else "")
-    return (
-        f"{argument}: expected the name of a reported metric, got {name!r}; trial {trial.id} reported: "
-        f"{', '.join(names) or 'nothing'}.{hint}"
-    )
 
 
 def _abandoned(trial: Trial) -> End:

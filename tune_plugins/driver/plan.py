@@ -87,8 +87,6 @@ def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = ""
     awaited: dict[str, str] = {}
     if scheduler.needs_metric and scheduler.metric is not None:
         awaited[scheduler.metric] = "metric" if scheduler.metric == tune.metric else f"{name} metric"
-    if metric is not None:
-        awaited[metric] = "metric"
     return Rules(
         metric=metric,
         mode=mode,
