@@ -280,6 +280,15 @@ def test_a_trial_may_be_the_key_of_a_dict(tmp_path: Path) -> None:
     assert list(files.values()) == [[1, 0.5], [2, 1]]
 
 
+def test_nothing_of_a_callback_is_touched_but_its_hooks() -> None:
+    class Lazy(tune.Callback):
+        @property
+        def client(self) -> Any:
+            raise ConnectionError("asked for too early")
+
+    assert callback_mistakes("x", Lazy()) == []
+
+
 def test_all_callbacks_are_looked_at(tmp_path: Path) -> None:
     with pytest.raises(tune.ArgumentError) as caught:
         fit(tmp_path, Renamed(), Everything(), Positional())

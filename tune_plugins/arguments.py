@@ -3,9 +3,9 @@
 When a mistake is told:
 
 - at construction, what can be known there: `TuneConfig(num_samples=0)`, `ASHAScheduler(max_t=-1)` and `uniform(2, 1)`
-  raise by themselves;
-- by `Tuner.fit`, before anything starts, what needs the run: whether the metric is named, whether the resources fit the
-  cluster, the storage can be written and the trainable can be sent to another process.
+  raise by themselves, and `Tuner(...)` where its arguments do not fit together;
+- by `Tuner.fit`, before anything starts, what needs the run: whether the resources fit the cluster, the storage can be
+  written and the trainable can be sent to another process.
 
 Each raises one `ArgumentError` with everything that is wrong.
 """
@@ -25,9 +25,11 @@ from tune_plugins.errors import ArgumentError
 __all__ = [
     "Mistakes",
     "did_you_mean",
+    "is_async",
     "is_callable",
     "is_finite",
     "is_number",
+    "is_slip",
     "is_whole",
     "override_mistakes",
     "shown_signature",
@@ -57,13 +59,16 @@ def is_callable(value: Any, arguments: int | None = None) -> bool:
     return callable(value) and (arguments is None or _takes(value, arguments))
 
 
-def is_async(function: Any) -> bool:
-    """A function that is ``async def``, or a generator: a call would do nothing, and nobody would wait for it."""
+def is_async(function: Any, *, may_yield: bool = False) -> bool:
+    """A function that is ``async def``, or a generator: a call would do nothing, and nobody would wait for it.
+
+    With `may_yield`, a generator is as good as a function that returns a list.
+    """
     plain = getattr(function, "__func__", function)
-    # A mock says that it is both.
-    return type(plain) is FunctionType and (
-        inspect.iscoroutinefunction(plain) or inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
-    )
+    if type(plain) is not FunctionType:  # a mock says that it is everything
+        return False
+    waits = inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
+    return waits or (inspect.isgeneratorfunction(plain) and not may_yield)
 
 
 def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
@@ -243,7 +248,8 @@ def override_mistakes(where: str, given: object, contract: type) -> list[str]:
             continue
         if getattr(method, "__func__", method) is expected:
             continue
-        if is_async(method):
+        yields = str(expected.__annotations__.get("return", "")).startswith("Iterable")
+        if is_async(method, may_yield=yields):
             found.append(f"{where}: expected def {name}, got {type(given).__name__}.{name}, which is async or yields.")
             continue
         if _fits(method, expected):

@@ -144,7 +144,7 @@ class Callback:
         return None
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """What `get_state` gave last; called before `setup` where an experiment is continued."""
+        """What `get_state` gave last, for an experiment that is continued; nothing calls it as yet."""
 
 
 HOOKS: Mapping[str, Callable[..., Any]] = {
@@ -199,12 +199,12 @@ def callback_mistakes(where: str, callback: Any) -> list[str]:
     for name in hooks_of(callback):
         if mistake := _signature_mistake(callback, name):
             found.append(f"{where}: {mistake}")
-    ours = isinstance(callback, Callback)
+    looks_like_ours = ("log_trial_", "on_trial_", "on_experiment_") if isinstance(callback, Callback) else ()
     for name in dir(type(callback)):
-        if name in HOOKS or not callable(getattr(callback, name, None)):
+        if name in HOOKS or not name.startswith(("on_", *looks_like_ours)):
             continue
         meant = did_you_mean(name, HOOKS, 0.9) if name.startswith("on_") else ""
-        if ours and name.startswith(("log_trial_", "on_trial_", "on_experiment_")) and not meant:
+        if name.startswith(looks_like_ours) and not meant:
             meant = f" There are: {', '.join(hook for hook in HOOKS if hook.startswith('on_'))}."
         if meant:
             found.append(f"{where}: {type(callback).__name__}.{name} is no hook, and nobody would call it.{meant}")

@@ -223,13 +223,12 @@ class ResultGrid:
     def _all(self) -> list[Result]:
         with ExperimentStore.open(self.experiment_path) as store:
             trials, last = store.trials(), store.last_results()
-            if (metric := self._metric) is not None:
-                for trial_id, result in last.items():
-                    if lookup(result, metric, last) is last:
-                        # Not measured each time, or behind the training something else was reported.
-                        earlier = (lookup(each, metric) for each in reversed(store.results(trial_id)))
-                        if (value := next((v for v in earlier if v is not None), None)) is not None:
-                            last[trial_id] = {**result, metric: value}
+            metric, missing = self._metric, object()
+            lacking = [i for i, r in last.items() if metric is not None and lookup(r, metric, missing) is missing]
+            if metric is not None and lacking:
+                # Not measured each time, or behind the training something else was reported.
+                values = {i: v for i, r in store.all_results() if (v := lookup(r, metric)) is not None}
+                last.update({i: {**last[i], metric: values[i]} for i in lacking if i in values})
         return [self._result(trial, last.get(trial.trial_id, {})) for trial in trials]
 
     def _result(self, trial: RecordedTrial, metrics: dict[str, Any]) -> Result:

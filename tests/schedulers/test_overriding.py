@@ -243,6 +243,14 @@ def test_methods_that_would_do_nothing_are_told() -> None:
     ]
 
 
+def test_a_method_that_returns_several_may_yield_them() -> None:
+    class Yields(FIFOScheduler):
+        def discarded(self) -> Any:
+            yield from ()
+
+    assert lengths(Yields()) == [10, 10, 10, 10]
+
+
 @pytest.mark.parametrize(
     ("method", "returned", "message"),
     [

@@ -172,7 +172,7 @@ class TrialSession:
             TypeError: it is no number; fails the trial, at the line that reports it.
         """
         name = self.job.metric
-        value = None if name is None else result.get(name) if name in result else lookup(result, name)
+        value = None if name is None else lookup(result, name)
         if value is not None and not isinstance(value, (int, float)):
             raise TypeError(
                 f"the metric {name!r}, by which trials are compared, must be a number, got {type(value).__name__}: "
