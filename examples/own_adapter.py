@@ -8,11 +8,12 @@ classes here are the part to copy; they pass the suite that the adapters of this
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from own_framework import Callback, Data, Model, Trainer
 
 import tune_plugins as tune
@@ -78,6 +79,19 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def save_state(self, directory: Path) -> None:
         """Write everything from which the training can go on."""
         self.trainer.save(directory / self.filename)
+
+    def copy_model(self) -> Callable[[Path], None]:
+        """Keep the model as it is now, the best one so far; what is returned writes it."""
+        weights = self.model.weights.copy()
+        return lambda directory: np.savez(directory / self.filename, weights=weights)
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Model:
+        """Load the model alone, to predict with it."""
+        with np.load(directory / filename) as saved:
+            model = Model(*saved["weights"].shape)
+            model.weights = saved["weights"]
+        return model
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the running fit go on from another trial's state."""

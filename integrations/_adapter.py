@@ -8,28 +8,42 @@ An adapter is a callback class of its framework that derives from `Adapter` as w
     self.finish_fit()                         # the training has come to its end
 
 and it says how its running model is saved (`save_state`) and given another state (`load_state`) or other
-hyper-parameters (`apply_config`), by which the engine reaches it.
+hyper-parameters (`apply_config`), by which the engine reaches it; how the best model so far is kept (`copy_model`), and
+how one is loaded from a checkpoint (`read_model`).
 """
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
+from weakref import finalize
 
 from tune_plugins import session as tune_session
 from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import ArgumentError
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
-from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.record.checkpoint import TEMPORARY, Checkpoint, copy_into
+from tune_plugins.record.models import BEST, CARD, BestModel, Build, ModelCard
+from tune_plugins.session.best import BestSoFar
 from tune_plugins.session.model_port import ModelPort, names_applied
 
 F = TypeVar("F", bound="Fit")
 T = TypeVar("T")
+
+Copy = int | Callable[[Path], None]
+"""A model that is kept: the function writes it into an empty directory; a number stands for its first rounds."""
+
+_PACKAGE = __name__.rpartition(".")[0]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -40,7 +54,13 @@ class Fit:
     counts: bool = True
     """`training_iteration` is what the framework counts; otherwise, behind an earlier fit, the session counts on."""
     port: ModelPort | None = None
-    """How the engine reaches the training; None: the checkpoints are not this fit's."""
+    """How the engine reaches the training; None: nothing goes on from the checkpoints of this fit."""
+    saver: ModelPort | None = None
+    """How the engine has the model saved: `port`, or for a later fit of the trial another one; None: it has none."""
+    best: BestSoFar | None = None
+    """The best result of this training; None where nothing is compared."""
+    best_copy: Copy | None = None
+    """The model that belongs to it, where it can be had."""
     finished: bool = False
     """The end was told after the last report."""
 
@@ -98,6 +118,58 @@ class Adapter:
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the running training go on from a saved state; see `tune_plugins.session.model_port.ModelPort`."""
         raise NotImplementedError(f"{type(self).__name__} does not define load_state")
+
+    def copy_model(self) -> Copy | None:
+        """The model as it is now, the best one so far: kept in memory, and written with the next checkpoint.
+
+        Called at a report that is better than all before, where the run has a metric. It is to cost little: copy
+        weights, and leave formats and files to the function that is returned.
+
+        Returns:
+            A function that writes the copy into the directory it is given, as `read_model` reads it; or the number of
+            rounds, for a model of which a later checkpoint has the first rounds as they are now; or None, if the best
+            model is to be had only where a checkpoint of it is saved.
+        """
+        return None
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
+        """The model in the directory of a checkpoint, or in one that `copy_model` has made.
+
+        Args:
+            directory: holds the files.
+            filename: of the model, as this adapter was given it.
+            build: what the user has given `load_model`; see `built_model`.
+            config: hyper-parameters of the trial, as far as they are known.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not define read_model")
+
+    @classmethod
+    def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:
+        """Write into the directory `target` the model of another one, with its first rounds only."""
+        raise NotImplementedError(f"{cls.__name__} does not define cut_model")
+
+    @classmethod
+    def get_model(
+        cls,
+        checkpoint: Checkpoint,
+        filename: str | None = None,
+        *,
+        build: Build | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The model in a checkpoint that this adapter has saved; see `tune_plugins.Checkpoint.load_model`.
+
+        Args:
+            checkpoint: e.g. ``result.checkpoint``.
+            filename: of the model; default: as it was saved.
+            build: makes the model that weights are loaded into, where the framework stores nothing else.
+            config: for `build`.
+        """
+        card = ModelCard.read(checkpoint.path)
+        if filename is None:
+            filename = card.filename if card is not None else inspect.signature(cls).parameters["filename"].default
+        return cls.read_model(Path(checkpoint.path), filename, build, config or {})
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         """Change hyper-parameters of the running training, after the state of another trial was loaded.
@@ -195,7 +267,23 @@ class Adapter:
         counts = not session.has_reported and (owns or session.start_checkpoint is None)
         self._fit = kind(session, counts=counts, port=Port(self) if owns else None)
         fit: F = self._fit
+        if self.saves and savable:
+            self._keep_best(fit)
         return fit
+
+    def _keep_best(self, fit: Fit) -> None:
+        """Let the models of a fit be saved: the best one so far, too."""
+        fit.saver = fit.port or Port(self)
+        context = fit.session.context
+        if context.metric is None or context.mode is None:
+            return
+        fit.best = best = BestSoFar(context.metric, context.mode)
+        if fit.start is None or (card := ModelCard.read(fit.start.path)) is None or (known := card.best) is None:
+            return
+        if (known.trial_id, known.metric, known.mode) == (context.trial_id, best.metric, best.mode):
+            best.value, fit.best_copy = known.value, known.rounds
+            if known.rounds is None:
+                fit.best_copy = _Linked(Path(fit.start.path, known.folder or ""), context.trial_dir)
 
     def send(
         self,
@@ -219,21 +307,47 @@ class Adapter:
         if fit is None:
             return False
         fit.finished = False
+        if fit.best is not None and fit.best.is_beaten_by(metrics):
+            fit.best_copy = self._copied(fit)
         verdict = fit.session.report(
             metrics,
             iteration=iteration if fit.counts else None,
-            model=fit.port if offers_state else None,
+            model=fit.saver if offers_state else None,
             save_every=self._frequency,
             last=last,
+            goes_on=fit.port is not None,
         )
         return verdict is tune_session.Verdict.STOP
 
     def finish_fit(self) -> None:
         """The training has come to its end, also after a stop: leave the last checkpoint. Once is enough."""
         fit: Fit | None = self._fit
-        if fit is not None and fit.port is not None and not fit.finished:
+        if fit is not None and fit.saver is not None and not fit.finished:
             fit.finished = True
-            fit.session.finish(fit.port, at_end=self._at_end)
+            fit.session.finish(fit.saver, at_end=self._at_end, goes_on=fit.port is not None)
+
+    def _copied(self, fit: Fit) -> Copy | None:
+        try:
+            return self.copy_model()
+        except Exception:
+            logger.warning("The best model of the training is not kept, since it could not be copied:", exc_info=True)
+            fit.best = None
+            return None
+
+    def _write_card(self, directory: Path) -> None:
+        """Note in a checkpoint how its model is loaded, and leave the best one there."""
+        fit: Fit = self._fit
+        best, kept = None, fit.best_copy
+        if (known := fit.best) is not None and known.value is not None and (known.newest or kept is not None):
+            best = BestModel(known.metric, known.mode, known.value, fit.session.context.trial_id)
+            if isinstance(kept, int):
+                best = replace(best, rounds=kept)
+            elif not known.newest and kept is not None:
+                best = replace(best, folder=BEST)
+                (directory / BEST).mkdir()
+                kept(directory / BEST)
+                ModelCard(_name(type(self)), self.filename).write(directory / BEST)
+        ModelCard(_name(type(self)), self.filename, best).write(directory)
 
     def select(self, available: Iterable[str], if_none: str = "") -> dict[str, str]:
         """{name to report: name in the framework} of the metrics asked for.
@@ -274,9 +388,14 @@ class Port:
 
     def save_state(self, directory: Path) -> None:
         self.adapter._together("save_state", directory)
+        self.adapter._write_card(directory)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         self.adapter._together("load_state", directory, iteration)
+        fit: Fit = self.adapter._fit
+        fit.best_copy = None
+        if fit.best is not None:
+            fit.best.begin_anew()
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         returned = self.adapter._together("apply_config", dict(changed), dict(before))
@@ -309,6 +428,64 @@ def existing_file(directory: str | Path, name: str, *, where: str, argument: str
             f"{name!r}; {found}. {remedy}"
         ],
     )
+
+
+def built_model(build: Any, config: Mapping[str, Any], framework: str) -> Any:
+    """The model that `load_model` was told to load weights into.
+
+    Args:
+        build: what the user has given: a class or function.
+        config: hyper-parameters of the trial.
+        framework: its name, for the error.
+
+    Raises:
+        ArgumentError: it is missing, or needs what the config does not have.
+    """
+    example = "Write e.g. load_model(build_model), with the function that your training builds its model with"
+    if not callable(build):
+        raise ArgumentError(
+            "load_model",
+            [
+                f"build: expected a class or function that makes the model, since {framework} stores weights and not "
+                f"the model they belong to; got {build!r}. {example}."
+            ],
+        )
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = [p for p in inspect.signature(build).parameters.values() if p.kind in kinds]
+    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
+    if all(name in config for name in needed):
+        return build(**{p.name: config[p.name] for p in parameters if p.name in config})
+    if len(needed) == 1 and parameters[0].kind is not inspect.Parameter.KEYWORD_ONLY:
+        return build(config)
+    raise ArgumentError(
+        "load_model",
+        [
+            f"build: {getattr(build, '__name__', build)!r} needs {', '.join(map(repr, needed))}, and the config has "
+            f"{', '.join(map(repr, config)) or 'nothing'}. {example}, or load_model(lambda config: ...)."
+        ],
+    )
+
+
+class _Linked:
+    """The best model of a checkpoint that a fit goes on from: its files have another name as well, and last longer."""
+
+    def __init__(self, model: Path, trial_dir: str) -> None:
+        directory = tempfile.mkdtemp(prefix=f"{TEMPORARY}{BEST}-", dir=trial_dir or None)
+        finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        copy_into(model, directory, link=True, without=(BEST, CARD))
+        self._directory = directory
+
+    def __call__(self, directory: Path) -> None:
+        copy_into(self._directory, directory, link=True)
+
+
+def _name(adapter: type) -> str:
+    """As it stands in a `ModelCard`: the class of this package that it derives from."""
+    for base in adapter.__mro__:
+        package, _, module = base.__module__.rpartition(".")
+        if package == _PACKAGE and not module.startswith("_"):
+            return f"{module}.{base.__qualname__}"
+    return f"{adapter.__module__}.{adapter.__qualname__}"
 
 
 def callers() -> Iterator[FrameType]:

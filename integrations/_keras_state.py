@@ -92,8 +92,7 @@ def save(
         learning_rate_assigned: the script sets the learning rate in the course of training.
         loader: the DataLoader of torch that the data come from, or None.
     """
-    _remember_attributes_to_skip()
-    model.save_weights(os.path.join(directory, filename))
+    save_weights(model, os.path.join(directory, filename))
     content = {
         "format": FORMAT_VERSION,
         "epoch": epoch,
@@ -106,6 +105,12 @@ def save(
         "learning_rate_assigned": learning_rate_assigned,
     }
     Path(directory, STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
+
+
+def save_weights(model: Any, path: str) -> None:
+    """Write a weights file."""
+    _remember_attributes_to_skip()
+    model.save_weights(path)
 
 
 def load_weights(model: Any, path: str) -> None:

@@ -51,7 +51,7 @@ class Fit(_adapter.Fit):
         self._rates: list[tuple[dict[str, Any], float, float]] = []  # (group, old, new) of the last exploit
         self._to_resume: dict[str, Any] | None = None
         self._adopted = False  # the state that the training now has was another trial's
-        if port is not None:
+        if callback.saves:
             _refuse_own_format(trainer, callback)
             if self.start is not None:
                 with self.start.as_directory() as directory:
@@ -110,6 +110,8 @@ class Fit(_adapter.Fit):
             self._finish()
         elif self._is_fresh():
             self._refuse("no validation came before the training ended, so that nothing was reported")
+        # The others may still have to read what rank 0 has said, at a store that ends with its process.
+        self.ranks.gather(None)
 
     def _claim(self) -> None:
         # Not before the training is sure to begin: a search for the learning rate is a fit that is left before.
@@ -117,7 +119,7 @@ class Fit(_adapter.Fit):
             self.session.claim_checkpoints()
 
     def _finish(self) -> None:
-        if self.port is not None:
+        if self.saver is not None:
             self.ranks.conduct(self.callback.finish_fit)
 
     def abandon(self) -> None:

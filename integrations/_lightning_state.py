@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tune_plugins.errors import TuneError, WarmRestartNeeded
+from tune_plugins.integrations._adapter import built_model
 from tune_plugins.integrations._torch_optimizers import Built, restore_built
 
 OURS = "tune_plugins"
@@ -52,12 +53,7 @@ def take(
         TuneError: a module, callback or data module keeps something else than data in its state; names it.
     """
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-    for key in [key for key in checkpoint if key.endswith("hparams_type")]:
-        del checkpoint[key]  # a class
-    for key in _HYPERPARAMETERS:
-        if key in checkpoint:
-            values = {str(name): _as_data(value, [], "", arrays=False) for name, value in dict(checkpoint[key]).items()}
-            checkpoint[key] = {name: value for name, value in values.items() if value is not _NO_DATA}
+    _keep_data(checkpoint)
     random_states = gather({**random_state(), "loaders": _loader_states(trainer)})
     kept = {
         key: {name: value for name, value in settings[key].items() if name in stored}
@@ -65,6 +61,15 @@ def take(
         if key in settings and isinstance(stored, Mapping)
     }
     checkpoint[OURS] = {"trial": trial, "built": built, "callbacks": kept, "random": random_states}
+    return _checked(checkpoint)
+
+
+def _checked(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint as plain data.
+
+    Raises:
+        TuneError: there is something else in it; names it.
+    """
     wrong: list[str] = []
     data: dict[str, Any] = _as_data(checkpoint, wrong, "checkpoint")
     if wrong:
@@ -76,10 +81,52 @@ def take(
     return data
 
 
+def weights(trainer: Any) -> dict[str, Any]:
+    """A copy of the module's state, and its place in the training, by the names of a checkpoint of Lightning."""
+    state = {
+        name: value.detach().to("cpu", copy=True) if _is_tensor(value) else value
+        for name, value in trainer.strategy.lightning_module_state_dict().items()
+    }
+    return {"state_dict": state, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
+
+
+def write_weights(trainer: Any, copied: Mapping[str, Any], path: Path) -> None:
+    """Write what `weights` has copied, as a checkpoint with weights only, for `load_from_checkpoint`."""
+    checkpoint: dict[str, Any] = {**trainer._checkpoint_connector.dump_checkpoint(weights_only=True), **copied}
+    _keep_data(checkpoint)
+    torch.save(_checked(checkpoint), path)
+
+
+def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
+    """The module in a checkpoint.
+
+    Args:
+        path: of the file.
+        build: class of the module, a function that makes it, or the module itself.
+        config: hyper-parameters of the trial.
+    """
+    checkpoint = read(path)
+    if inspect.isclass(build) and hasattr(build, "load_from_checkpoint") and checkpoint.get("hyper_parameters"):
+        return build.load_from_checkpoint(path, map_location="cpu")
+    module = build if isinstance(build, torch.nn.Module) else built_model(build, config, "Lightning")
+    module.load_state_dict(checkpoint["state_dict"])
+    return module
+
+
 def read(path: Path) -> dict[str, Any]:
     """Load a checkpoint file; nothing in it is executed."""
     loaded: dict[str, Any] = _with_arrays(torch.load(path, map_location="cpu", weights_only=True))
     return loaded
+
+
+def _keep_data(checkpoint: dict[str, Any]) -> None:
+    """Leave hyper-parameters out that are no plain data."""
+    for key in [key for key in checkpoint if key.endswith("hparams_type")]:
+        del checkpoint[key]  # a class
+    for key in _HYPERPARAMETERS:
+        if key in checkpoint:
+            values = {str(name): _as_data(value, [], "", arrays=False) for name, value in dict(checkpoint[key]).items()}
+            checkpoint[key] = {name: value for name, value in values.items() if value is not _NO_DATA}
 
 
 def settings_of(callbacks: Iterable[Any]) -> Settings:

@@ -8,6 +8,8 @@ The directory is what the Trainer itself writes (weights, ``optimizer.pt``, ``sc
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
@@ -17,15 +19,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from safetensors import safe_open
+from safetensors.torch import load_model as load_safetensors
 from torch.optim import lr_scheduler
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import ExportableState, TrainerState
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils import logging as transformers_logging
 
 from tune_plugins.errors import ArgumentError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import existing_file
+from tune_plugins.integrations._adapter import built_model, existing_file
 from tune_plugins.integrations._torch_optimizers import Built, hyperparameters, restore_built
 
 OWN_FILE = "tune_plugins.pt"
@@ -80,6 +84,41 @@ def save(trainer: Any, directory: Path, built: Built, trial: str) -> None:
     state.save_to_json(os.path.join(target, STATE_FILE))
     own = {"built": built, **_batches(trainer), **_lineage(trainer, trial)}
     torch.save(plain_data(own), directory / OWN_FILE)
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of the model's weights; of one with adapters (PEFT) those that are trained."""
+    state = model.state_dict()
+    if hasattr(model, "peft_config"):
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        state = {name: value for name, value in state.items() if name in trained}
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+
+
+def save_weights(trainer: Any, state: dict[str, torch.Tensor], directory: Path) -> None:
+    """Write weights that `weights` has copied, as the Trainer writes a model."""
+    with _no_progress_bars():
+        trainer._save(str(directory), state_dict=dict(state))  # which it takes apart
+    (directory / _CODE).unlink(missing_ok=True)
+
+
+def load_model(directory: Path, build: Any, config: Mapping[str, Any]) -> Any:
+    """The model in a directory.
+
+    Args:
+        directory: written by `save` or `save_weights`.
+        build: None, for a model that says of which class of transformers it is; a class with `from_pretrained`; a
+            function that makes the model; or the model itself.
+        config: hyper-parameters of the trial.
+    """
+    if build is None and (directory / CONFIG_NAME).is_file():
+        names = json.loads((directory / CONFIG_NAME).read_text(encoding="utf-8")).get("architectures") or []
+        build = next((kind for name in names if (kind := getattr(transformers, name, None)) is not None), None)
+    if inspect.isclass(build) and (from_pretrained := getattr(build, "from_pretrained", None)) is not None:
+        return from_pretrained(directory)
+    model = build if isinstance(build, torch.nn.Module) else built_model(build, config, "the Trainer")
+    load_safetensors(model, directory / SAFE_WEIGHTS_NAME)
+    return model
 
 
 def check_directory(trainer: Any, directory: Path, where: str) -> None:

@@ -29,6 +29,7 @@ What it touches of CatBoost beyond snapshots, `init_model` and `after_iteration`
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping
@@ -43,13 +44,13 @@ from typing import Any
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError
-from tune_plugins.integrations._adapter import Fit, Internals
+from tune_plugins.integrations._adapter import Copy, Fit, Internals
 from tune_plugins.integrations._boosting import BoostingAdapter, Postprocess, live_parameters
 from tune_plugins.integrations._metrics import Metrics
 
 require("catboost", extra="catboost", needed_by="tune_plugins.integrations.catboost")
 
-from catboost import CatBoost, CatBoostError  # noqa: E402
+from catboost import CatBoost, CatBoostClassifier, CatBoostError, CatBoostRanker, CatBoostRegressor  # noqa: E402
 from catboost.core import _CatBoostBase  # noqa: E402
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
@@ -75,6 +76,8 @@ class _Fit(Fit):
     """How the training is carried out where it has the checkpoints."""
     series: list[tuple[str, str, str]] | None = None
     """What to report: (name, data, metric)."""
+    done: int = 0
+    """Rounds of the model that are complete."""
 
     @property
     def model(self) -> Any:
@@ -123,6 +126,7 @@ class TuneReportCallback(BoostingAdapter):
             if fit.port is None:
                 self._count_from(fit, call.begin)
                 call.train_whole(lambda info: self._after_round(fit, info, call.begin + info.iteration))
+                self.finish_fit()
             else:
                 self._train_in_segments(fit)
         finally:
@@ -163,7 +167,10 @@ class TuneReportCallback(BoostingAdapter):
         }
         if fit.series and not values:
             return goes_on
-        return not self.send(self._processed(values), done, last=done >= fit.call.end) and goes_on
+        fit.done = done
+        # In a fit that nothing goes on from, CatBoost is not left on the way: it gives its model at the end only.
+        there, last = fit.training is not None, done >= fit.call.end
+        return not self.send(self._processed(values), done, offers_state=there, last=last) and goes_on
 
     def _series(self, record: Mapping[str, Mapping[str, list[float]]]) -> list[tuple[str, str, str]]:
         available = {f"{data}-{metric}": (data, metric) for data, metrics in record.items() for metric in metrics}
@@ -236,7 +243,36 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     def save_state(self, directory: Path) -> None:
         """Write model and snapshot; the engine calls it."""
-        self._fit.training.save(directory, self.filename)
+        fit: _Fit = self._fit
+        if fit.training is None:
+            fit.model.save_model(str(directory / self.filename))
+        else:
+            fit.training.save(directory, self.filename)
+        kind = next(base.__name__ for base in type(fit.model).__mro__ if base.__name__ in _ESTIMATORS)
+        (directory / _ESTIMATOR).write_text(json.dumps({"class": kind}), encoding="utf-8")
+
+    def copy_model(self) -> Copy | None:
+        """The number of rounds."""
+        return int(self._fit.done)
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> CatBoost:
+        """The model: a classifier, a regressor, a ranker, as it was trained; or of the class that is given."""
+        kind = build
+        if kind is None:
+            with suppress(FileNotFoundError):
+                kind = _ESTIMATORS.get(json.loads((directory / _ESTIMATOR).read_text(encoding="utf-8"))["class"])
+        return (kind or CatBoost)().load_model(str(directory / filename))
+
+    @classmethod
+    def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:
+        """Write the model with its first rounds only."""
+        model = _load(directory / filename)
+        if rounds < _rounds(model):
+            model.shrink(rounds)
+        model.save_model(str(target / filename))
+        with suppress(FileNotFoundError):
+            shutil.copyfile(directory / _ESTIMATOR, target / _ESTIMATOR)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Let the training go on from another state; the engine calls it."""
@@ -398,6 +434,9 @@ class _Segment:
         return info
 
 
+_ESTIMATOR = "estimator.json"
+"""In a checkpoint: the class of the model."""
+_ESTIMATORS = {kind.__name__: kind for kind in (CatBoostClassifier, CatBoostRegressor, CatBoostRanker, CatBoost)}
 _SNAPSHOT = "snapshot"
 """In a checkpoint: CatBoost's state."""
 _INIT_MODEL = "init_model.cbm"

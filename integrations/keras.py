@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, MissingDependencyError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Fit, Internals, callers
+from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, built_model, callers
 from tune_plugins.integrations._metrics import Metrics
 
 BACK_ENDS = ("torch", "jax", "tensorflow")
@@ -60,6 +60,7 @@ except ModuleNotFoundError as error:
     raise _MissingBackEndError(error.name, "keras", "tune_plugins.integrations.keras") from None
 
 import keras  # noqa: E402
+import numpy as np  # noqa: E402
 
 from tune_plugins.integrations import _keras_optimizer as hyper  # noqa: E402
 from tune_plugins.integrations import _keras_state as state_files  # noqa: E402
@@ -362,6 +363,38 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             learning_rate_assigned=fit.learning_rate_is_assigned(),
             loader=fit.call.loader,
         )
+
+    def copy_model(self) -> Copy | None:
+        """The weights, as arrays."""
+        model, name = self.model, self.filename
+        _sync(model)
+        weights = [np.array(weight) for weight in model.get_weights()]
+
+        def write(directory: Path) -> None:
+            _sync(model)
+            now = [np.array(weight) for weight in model.get_weights()]
+            model.set_weights(weights)
+            try:
+                state_files.save_weights(model, str(directory / name))
+            finally:
+                model.set_weights(now)
+
+        return write
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
+        """The model that `build` makes, with the weights."""
+        model = build if isinstance(build, keras.Model) else built_model(build, config, "Keras")
+        if not model.built:
+            raise ArgumentError(
+                "load_model",
+                [
+                    "build: expected it to make a model that is built, as weights are to be loaded into it. Give the "
+                    "model an Input layer, or call model.build(input_shape) in it."
+                ],
+            )
+        state_files.load_weights(model, str(directory / filename))
+        return model
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the running `fit` go on from a state that was saved at the end of the same epoch."""

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import TrialRestarted, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Fit, Internals, running_call
+from tune_plugins.integrations._adapter import Copy, Fit, Internals, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
 
@@ -377,6 +377,31 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         done = fit.before + fit.done
         if done != fit.model.current_iteration():
             (directory / _ROUNDS).write_text(json.dumps({"rounds": done}), encoding="utf-8")
+
+    def copy_model(self) -> Copy | None:
+        """The number of rounds; a copy of the model, where further rounds change those before (DART)."""
+        fit: _Fit = self._fit
+        rounds = fit.model.current_iteration()
+        if rounds != fit.before + fit.done:
+            return None  # no tree could be grown in some of the rounds
+        if not any(fit.model.params.get(name) == "dart" for name in _ConfigAliases.get("boosting")):
+            return int(rounds)
+        name, text = self.filename, fit.model.model_to_string(num_iteration=-1)
+
+        def write(directory: Path) -> None:
+            (directory / name).write_text(text, encoding="utf-8")
+
+        return write
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Booster:
+        """The Booster."""
+        return Booster(model_file=directory / filename)
+
+    @classmethod
+    def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:
+        """Write the Booster with its first rounds only."""
+        cls.read_model(directory, filename, None, {}).save_model(target / filename, num_iteration=rounds)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the Booster what `lightgbm.train` would begin with for the donor's model as `init_model`."""

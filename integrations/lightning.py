@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import MissingDependencyError
-from tune_plugins.integrations._adapter import Adapter, Internals
+from tune_plugins.integrations._adapter import Adapter, Copy, Internals
 from tune_plugins.integrations._metrics import Metrics
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
@@ -83,6 +84,7 @@ INTERNALS = Internals(
     ),
 )
 
+from tune_plugins.integrations import _lightning_state as state  # noqa: E402
 from tune_plugins.integrations._lightning_fit import Fit  # noqa: E402  (needs torch)
 from tune_plugins.integrations._lightning_ranks import raise_what_ended_the_ranks, refuse_started_scripts, reserve_port  # noqa: E402
 
@@ -192,6 +194,16 @@ class TuneReportCallback(Callback, Adapter):
         """
         fit: Fit = self._fit
         return fit.apply_to_optimizers(changed, before)
+
+    def copy_model(self) -> Copy | None:
+        """The state of the module; it is written as a checkpoint of Lightning with weights only."""
+        trainer, copied, name = self.trainer, state.weights(self.trainer), self.filename
+        return lambda directory: state.write_weights(trainer, copied, directory / name)
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
+        """The module: made by its class from the hyper-parameters saved, if it saves them, else by `build`."""
+        return state.load_module(directory / filename, build, config)
 
     def _together(self, method: str, *arguments: Any) -> Any:
         return self._fit.ranks.together(method, *arguments)

@@ -31,7 +31,7 @@ from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.errors import ArgumentError, TrialUnwound, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Fit, Internals, Port
+from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, Port, built_model
 from tune_plugins.integrations._metrics import Metrics
 from tune_plugins.session.model_port import names_applied
 from tune_plugins.session.values import plain
@@ -239,6 +239,8 @@ class TrainState(Adapter):
         for hook in self._fit.hooks:
             hook.remove()
         self._fit = run = _Run(self, session, ranks, owns)
+        if self.saves and session is not None:
+            self._keep_best(run)
         run.built = hyperparameters(self._optimizers, self._schedulers)
         for number, optimizer in enumerate(self._optimizers):
             run.steps[number] = 0
@@ -360,6 +362,32 @@ class TrainState(Adapter):
             },
             directory / self.filename,
         )
+
+    def copy_model(self) -> Copy | None:
+        """The states of the modules."""
+        modules = {name: thing for name, thing in self._objects.items() if isinstance(thing, torch.nn.Module)}
+        states = {name: _copied(_as_data(name, thing.state_dict())) for name, thing in modules.items()}
+        filename = self.filename
+
+        def write(directory: Path) -> None:
+            torch.save({"format": _FORMAT, "objects": states}, directory / filename)
+
+        return write
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
+        """What was given as the model: one module, or several in a list or dict, as `build` makes them."""
+        objects = torch.load(directory / filename, map_location="cpu", weights_only=True)["objects"]
+        ready = isinstance(build, (torch.nn.Module, Mapping, list, tuple))
+        model = build if ready else built_model(build, config, "PyTorch")
+        mistakes = Mistakes("load_model")
+        for name, module in _collect({"model": model}, mistakes).items():
+            if name not in objects:
+                mistakes.add(f"build: makes {name!r}, and the checkpoint has {', '.join(map(repr, objects))}.")
+            else:
+                module.load_state_dict(objects[name])
+        mistakes.raise_if_any()
+        return model
 
     def _load(self, saved: Mapping[str, Any], live: bool) -> None:
         run, states = self._fit, saved["objects"]
@@ -621,6 +649,15 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
             torch.cuda.set_rng_state(state["cuda"][0])
         elif len(state["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _copied(state: Any) -> Any:
+    """A copy of a state, on the CPU."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: _copied(value) for name, value in state.items()}
+    return type(state)(map(_copied, state)) if type(state) in (list, tuple) else state
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from weakref import WeakSet
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Fit, Internals, calling
+from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, calling
 from tune_plugins.integrations._metrics import Metrics
 from tune_plugins.session.values import plain
 
@@ -49,7 +49,7 @@ INTERNALS = Internals(
         "transformers.Trainer: _save_scaler, _load_scaler, _save_rng_state, _load_rng_state, _load_callback_state",
         "transformers.Trainer: _load_from_checkpoint, store_flos, current_flos, callback_handler, _tr_loss",
         "transformers.Trainer: _total_loss_scalar, _globalstep_last_logged, _initial_global_step",
-        "transformers.Trainer: _initial_num_input_tokens_seen",
+        "transformers.Trainer: _initial_num_input_tokens_seen, _save",
         "transformers.Trainer.save_model: _internal_call",
         "transformers.TrainerState.compute_steps: args, max_steps",
         "transformers.PreTrainedModel: _keys_to_ignore_on_save",
@@ -318,6 +318,15 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def save_state(self, directory: Path) -> None:
         """Write what the Trainer itself writes, but for its pickle of code."""
         trainer_state.save(self.trainer, directory, self._fit.built, self._fit.session.context.trial_id)
+
+    def copy_model(self) -> Copy | None:
+        """The weights; of a model with adapters (PEFT) those that are trained."""
+        return partial(trainer_state.save_weights, self.trainer, trainer_state.weights(self.model))
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
+        """The model: of the class that it says it is, or is given, else what `build` makes, with the weights."""
+        return trainer_state.load_model(directory, build, config)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Put the state of a donor of the same epoch into the running training."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Fit, Internals, calling, running_call
+from tune_plugins.integrations._adapter import Copy, Fit, Internals, calling, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
 
@@ -72,6 +72,8 @@ class _Fit(Fit):
     """Parameters that the model has been given by exploits, as changes to those of the call."""
     stuck: bool = False
     """Nothing can go on from a model of this training; the engine is then offered none before the end."""
+    grows: bool = True
+    """Each round adds to the model, and leaves as it is what was there: the first rounds are the earlier model."""
     model: Any = None
     evals_log: Any = None
     series: list[tuple[str, list[Any], int]] = field(default_factory=list)
@@ -115,9 +117,10 @@ class TuneReportCallback(TrainingCallback, BoostingAdapter):
             with fit.start.as_directory() as directory:
                 model, fit.end = self._go_on(model, directory)
         fit.counts = fit.counts and is_booster
-        if fit.port is not None:
+        if fit.saver is not None:
             call = _TrainCall.find()
             fit.stuck = call is not None and call.updates
+            fit.grows = call is not None and call.grows(model)
         return model
 
     def _go_on(self, model: Booster, directory: str) -> tuple[Booster, int | None]:
@@ -264,6 +267,34 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def save_state(self, directory: Path) -> None:
         """Write the model in XGBoost's own format."""
         self.model.save_model(directory / self.filename)
+
+    def copy_model(self) -> Copy | None:
+        """The number of rounds; a copy of the model, where further rounds change those before (DART, gblinear)."""
+        fit: _Fit = self._fit
+        if fit.stuck:
+            return None
+        if fit.grows:
+            return fit.begin + fit.done
+        name, content = self.filename, bytes(self.model.save_raw(Path(self.filename).suffix[1:]))
+
+        def write(directory: Path) -> None:
+            (directory / name).write_bytes(content)
+
+        return write
+
+    @classmethod
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Booster:
+        """The Booster."""
+        return Booster(model_file=directory / filename)
+
+    @classmethod
+    def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:
+        """Write the Booster with its first rounds only."""
+        whole = cls.read_model(directory, filename, None, {})
+        booster = whole[:rounds]
+        # What EarlyStopping has noted of the whole: predictions look for rounds up to there.
+        booster.set_attr(best_iteration=None, best_score=None)
+        booster.save_model(target / filename)
 
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the Booster what `xgboost.train` would begin with for the donor's model as `xgb_model`."""
@@ -432,6 +463,15 @@ class _TrainCall:
     def updates(self) -> bool:
         """Trees of the given model are changed, and none are added."""
         return dict(self.params).get("process_type") == "update"
+
+    def grows(self, model: Booster) -> bool:
+        """Whether a round leaves as it is what the model has: not with DART, which weighs trees anew, nor gblinear."""
+        if self.updates:
+            return False
+        kind = dict(self.params).get("booster")
+        if kind is None and model.num_boosted_rounds():  # that of the model it goes on from
+            kind = json.loads(model.save_config())["learner"]["gradient_booster"]["name"]
+        return kind in (None, "gbtree")
 
     def booster(self, path: str, params: Mapping[str, Any] | None = None) -> Booster:
         """The model that `xgboost.train` itself makes for ``xgb_model=path``, with changes of its parameters."""

@@ -61,7 +61,7 @@ ROOMS = (
     Room(
         "session",
         "what training code and adapters talk to inside a trial, and the half of it in child processes",
-        ("errors", "space", "record"),
+        ("errors", "space", "core", "record"),
     ),
     Room("trainable", "a training as a class", ("space", "session")),
     Room(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,13 +19,16 @@ from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import TrialError, TuneError
-from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
+from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, reported_with, verify
+from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
+from tune_plugins.space.domains import same
 from tune_plugins.space.nested import copy_of, flatten
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tune_plugins.record.models import Build
     from tune_plugins.schedulers import TrialScheduler
     from tune_plugins.schedulers.pbt_replay import PBTSchedule
 
@@ -60,6 +66,8 @@ class Result:
     experiment_path: str
     trial_name: str = ""
     _keeper: object = field(default=None, repr=False)  # a temporary folder lives as long as somebody holds this
+    _metric: str | None = field(default=None, repr=False)  # of the run
+    _mode: Mode | None = field(default=None, repr=False)
 
     @property
     def metrics_dataframe(self) -> pd.DataFrame:
@@ -70,42 +78,88 @@ class Result:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; warns where a newer one is damaged."""
+        """The newest checkpoint that is whole, the state that belongs to `metrics`; warns where a newer one is damaged.
+
+        Of a trial with several fits it is that of the last one.
+        """
         record = newest_valid(self._checkpoints)
-        return None if record is None or record.path is None else Checkpoint(record.path)
+        return None if record is None or record.path is None else Checkpoint(record.path, config=self.config)
+
+    def load_model(self, build: Build | None = None) -> Any:
+        """The model of `checkpoint`, which `metrics` were measured with, as its framework knows it.
+
+        For the best model of the training: ``result.get_best_checkpoint().load_model()``.
+
+        Args:
+            build: makes the model that weights are loaded into; see `Checkpoint.load_model`. Not for XGBoost,
+                LightGBM, CatBoost and Transformers, which store the whole model.
+
+        Raises:
+            ArgumentError: `build` is needed, or does not fit.
+            TuneError: there is no checkpoint, or it was not saved by an adapter.
+        """
+        if (checkpoint := self.checkpoint) is not None:
+            return checkpoint.load_model(build)
+        raise TuneError(
+            f"Trial {self.trial_id} has no checkpoint. Train with a callback that saves them "
+            "(TuneReportCheckpointCallback, TrainState), and let it save one at the end."
+        )
 
     @property
     def best_checkpoints(self) -> list[tuple[Checkpoint, dict[str, Any]]]:
         """The checkpoints kept, oldest first, each with the result at its iteration; damaged ones are left out."""
         return [
-            (Checkpoint(record.path), self._result_at(record))
+            (Checkpoint(record.path, config=self.config), self._result_at(record))
             for record in self._checkpoints
             if record.path is not None and _whole(record.path)
         ]
 
-    def get_best_checkpoint(self, metric: str, mode: Mode) -> Checkpoint | None:
-        """The checkpoint with the best value of a metric; None if there is none with a finite value.
+    def get_best_checkpoint(self, metric: str | None = None, mode: Mode | None = None) -> Checkpoint | None:
+        """The state with the best value of a metric; None if there is none with a finite value.
+
+        By the metric of the run, the best state of the training is to be had whether a checkpoint was saved then or
+        not: adapters keep it, as weights to predict with and not to go on from. By another metric, the best of the
+        checkpoints. After an exploit, only states of the training that the trial has now count, under its present
+        config.
 
         Args:
-            metric: name of a reported metric, nested ones joined by ``/``.
-            mode: "min" or "max".
+            metric: name of a reported metric, nested ones joined by ``/``; default: that of the run.
+            mode: "min" or "max"; default: that of the run.
 
         Raises:
-            ArgumentError: `mode` is neither.
+            ArgumentError: metric or mode is missing, or mode is neither of those.
             TuneError: the trial never reported that metric.
         """
-        metric, mode = _check_metric("Result.get_best_checkpoint", metric, mode)
+        where = "Result.get_best_checkpoint"
+        metric, mode = _check_metric(where, metric or self._metric, mode or self._mode)
         if self._results and all(lookup(result, metric) is None for result in self._results):
             raise TuneError(_no_such_metric(metric, self._results[-1:], f"trial {self.trial_id}"))
-        candidates = [(record, finite(lookup(self._result_at(record), metric))) for record in self._checkpoints]
-        while candidates:
-            best = best_index([score for _, score in candidates], mode)
-            if best is None:
-                return None
-            path = candidates.pop(best)[0].path
-            if path is not None and _whole(path):
-                return Checkpoint(path)
+        kept = self._of_present_training()
+        states: list[tuple[float | None, CheckpointRecord, BestModel | None]] = [
+            (finite(lookup(self._result_at(record), metric)), record, None) for record in kept
+        ]
+        states += [
+            (best.value, record, best)
+            for record in kept
+            if record.path is not None
+            and (card := _card(record.path)) is not None
+            and (best := card.best) is not None
+            and (best.metric, best.mode) == (metric, mode)
+        ]
+        while (index := best_index([score for score, _, _ in states], mode)) is not None:
+            _, record, best = states.pop(index)
+            if record.path is not None and _whole(record.path):
+                return Checkpoint(record.path if best is None else _best_in(record.path, best), config=self.config)
         return None
+
+    def _of_present_training(self) -> list[CheckpointRecord]:
+        """Checkpoints saved since the last exploit, oldest first."""
+        with ExperimentStore.open(self.experiment_path) as store:
+            exploits = [exploit.seq for exploit in store.exploits(self.trial_id)]
+            if any(decision.action == "UNDONE" for decision in store.decisions(self.trial_id)):
+                exploits.pop()  # the last one, behind which nothing was trained
+            begins = exploits[-1] if exploits else 0
+            return [kept.record for kept in store.checkpoints(self.trial_id) if kept.seq >= begins]
 
     def explain(self) -> str:
         """Everything that was decided about the trial, with reasons, as text."""
@@ -137,11 +191,17 @@ class Result:
             return [kept.record for kept in store.checkpoints(self.trial_id)]
 
     def _result_at(self, record: CheckpointRecord) -> dict[str, Any]:
-        found = [result for result in self._results if result.get("training_iteration") == record.iteration]
+        results, at = self._results, record.iteration
+        found = [index for index, result in enumerate(results) if result.get("training_iteration") == at]
         if len(found) > 1 and record.path is not None:  # after an exploit the same iterations may come again
             time = reported_with(record.path).get("timestamp")
-            found = [result for result in found if result.get("timestamp") == time] or found
-        return found[-1] if found else {}
+            found = [index for index in found if results[index].get("timestamp") == time] or found
+        if not found:
+            return {}
+        last = found[-1]
+        while last + 1 < len(results) and _completes(results[last + 1], results[last]):
+            last += 1
+        return results[last]
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in flatten(self.metrics).items() if name != "timestamp"}
@@ -246,6 +306,8 @@ class ResultGrid:
             self.experiment_path,
             trial.name or f"{self._trainable}_{trial.trial_id}",
             self._keeper,
+            self._metric,
+            self._mode,
         )
 
     def __len__(self) -> int:
@@ -415,6 +477,46 @@ def _check_metric(where: str, metric: str | None, mode: Mode | None, scope: Scop
 def _no_such_metric(metric: str, results: list[dict[str, Any]], who: str) -> str:
     names = sorted({name for result in results for name in flatten(result)})
     return f"The metric {metric!r} was not reported by {who}. Those reported: {', '.join(names)}."
+
+
+def _completes(result: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a result is the one before, with what the training function has returned added to it."""
+    times = ("time_total_s", "timestamp")
+    return all(name in times or (name in result and same(result[name], value)) for name, value in before.items())
+
+
+def _card(path: str) -> ModelCard | None:
+    try:
+        return ModelCard.read(path)
+    except TuneError as error:
+        logger.warning("The best model in checkpoint %s cannot be used: %s", path, error)
+        return None
+
+
+def _best_in(path: str, best: BestModel) -> str:
+    """The directory of the best model in a checkpoint; made there on first use where it is a cut of the last one.
+
+    Where nothing can be written there, in a temporary folder that lasts as long as this process.
+    """
+    if best.rounds is None:
+        return os.path.join(path, best.folder or "")
+    folder = os.path.join(path, BEST)
+    if verify(folder) is None:
+        return folder
+    try:
+        writer = CheckpointWriter(folder)
+    except OSError:
+        directory = tempfile.mkdtemp(prefix="checkpoint-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        cut(path, best.rounds, Path(directory))
+        return directory
+    try:
+        cut(path, best.rounds, writer.path)
+        placed = writer.commit(best.rounds, best.value).path
+    except BaseException:
+        writer.abort()
+        raise
+    return str(placed)
 
 
 def _whole(path: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from catboost import CatBoostClassifier, CatBoostError
 from sklearn.datasets import load_breast_cancer
 
+from tune_plugins import Checkpoint
 from tune_plugins.integrations.catboost import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -122,3 +123,6 @@ class TestCatBoost(AdapterConformance):
             "scale": model.get_scale_and_bias(),
             "predictions": model.predict_proba(X),
         }
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        return checkpoint.load_model().predict_proba(X)

@@ -23,6 +23,7 @@ import keras
 import numpy as np
 import pytest
 
+from tune_plugins import Checkpoint
 from tune_plugins.integrations.keras import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -135,6 +136,9 @@ class KerasConformance(AdapterConformance):
     def state(self, model: Any) -> Any:
         arrays = [keras.ops.convert_to_numpy(v) for v in (*model.weights, *model.optimizer.variables)]
         return {"variables": arrays, "predictions": model.predict(X[VALID], verbose=0)}
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        return checkpoint.load_model(build, config=config).predict(X[VALID], verbose=0)
 
 
 LABELS = {"torch": "Keras (PyTorch)", "jax": "Keras (JAX)"}

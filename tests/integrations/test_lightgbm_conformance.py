@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import lightgbm as lgb
 from sklearn.datasets import load_breast_cancer
 
+from tune_plugins import Checkpoint
 from tune_plugins.integrations.lightgbm import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -93,3 +94,6 @@ class TestLightGBM(AdapterConformance):
 
     def state(self, model: Any) -> Any:
         return {"file": model.model_to_string(), "best": max(model.best_iteration, 0), "predictions": model.predict(X)}
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        return checkpoint.load_model().predict(X)

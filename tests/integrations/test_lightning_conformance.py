@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tune_plugins import Checkpoint
 from tune_plugins.errors import MissingDependencyError
 from tune_plugins.integrations import lightning as lightning_adapter
 from tune_plugins.integrations.lightning import TuneReportCallback, TuneReportCheckpointCallback
@@ -170,6 +171,11 @@ class TestLightning(AdapterConformance):
             "predictions": predictions,
             "counters": [model.current_epoch, model.global_step],
         }
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        module = checkpoint.load_model(lambda config: make_module(self.package, config), config=config)
+        with torch.no_grad():
+            return module.net(torch.linspace(-1, 1, 30).reshape(5, 6)).numpy()
 
     def test_missing_framework_is_named(self) -> None:
         """Without both packages the import fails; each of them alone does.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from tune_plugins import Checkpoint
 from tune_plugins.errors import ArgumentError
 from tune_plugins.testing import RecordingSession
 from tune_plugins.testing.adapters import AdapterConformance, Script
@@ -83,6 +84,9 @@ class TestOwnAdapter(AdapterConformance):
 
     def state(self, model: Any) -> Any:
         return {"weights": model.model.weights, "velocity": model.velocity, "predictions": model.model.predict(X)}
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        return own_adapter.TuneReportCheckpointCallback.get_model(checkpoint).predict(X)
 
 
 def test_common_arguments_are_checked_and_a_second_reporter_is_refused() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tune_plugins import Checkpoint
 from tune_plugins.integrations.torch import TrainState
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -139,3 +140,8 @@ class TestTorch(AdapterConformance):
             "schedule": [model.scheduler.last_epoch, model.scheduler.base_lrs, model.scheduler.get_last_lr()],
             "predictions": predictions,
         }
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        model = checkpoint.load_model(lambda config: Training(config).model, config=config).eval()
+        with torch.no_grad():
+            return model(FEATURES).numpy()

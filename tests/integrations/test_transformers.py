@@ -216,7 +216,7 @@ def test_checkpoint_is_one_of_the_trainer_without_code_and_without_noise(
     files = {path.name for path in directory.iterdir()}
     assert files == {
         *("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
-        *("trainer_state.json", "tune_plugins.pt"),
+        *("trainer_state.json", "tune_plugins.pt", ".model.json"),
     }
     for name in STATES:
         torch.load(directory / name, weights_only=True)

@@ -11,6 +11,7 @@ import torch
 import transformers_task as task
 from transformers import Trainer, TrainerCallback
 
+from tune_plugins import Checkpoint
 from tune_plugins.integrations.transformers import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -95,3 +96,8 @@ class TestTransformers(AdapterConformance):
 
     def state(self, model: Trainer) -> Any:
         return task.state(model)
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        model = checkpoint.load_model()
+        model.set_attn_implementation("eager")  # as it was built: no hyper-parameter, which is not stored
+        return task.predictions(model)

@@ -10,6 +10,7 @@ import numpy as np
 import xgboost as xgb
 from sklearn.datasets import load_breast_cancer
 
+from tune_plugins import Checkpoint
 from tune_plugins.integrations.xgboost import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.testing.adapters import AdapterConformance, Script
 
@@ -111,6 +112,9 @@ class TestXGBoost(AdapterConformance):
             "file": bytes(model.save_raw("ubj")),
             "predictions": predict(model),
         }
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        return predict(checkpoint.load_model())
 
 
 def predict(model: Any) -> np.ndarray:

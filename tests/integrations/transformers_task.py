@@ -111,9 +111,6 @@ def state(trainer: Trainer) -> dict[str, Any]:
     """Weights, state of optimizer and schedule, place in the training, and predictions."""
     inner = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
     optimizer, model = inner.state_dict(), trainer.model
-    model.eval()
-    with torch.no_grad():
-        logits = model(input_ids=torch.stack([row["input_ids"] for row in VALID])).logits
     return {
         "weights": {name: value.numpy().copy() for name, value in model.state_dict().items()},
         "moments": {
@@ -123,5 +120,12 @@ def state(trainer: Trainer) -> dict[str, Any]:
         "groups": [{k: v for k, v in group.items() if k != "params"} for group in optimizer["param_groups"]],
         "schedule": [trainer.lr_scheduler.last_epoch, *trainer.lr_scheduler.base_lrs],
         "position": [trainer.state.global_step, trainer.state.epoch],
-        "predictions": logits.numpy(),
+        "predictions": predictions(model),
     }
+
+
+def predictions(model: Any) -> np.ndarray:
+    """Logits of the held-out data."""
+    model.eval()
+    with torch.no_grad():
+        return np.asarray(model(input_ids=torch.stack([row["input_ids"] for row in VALID])).logits)

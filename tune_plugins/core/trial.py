@@ -77,6 +77,8 @@ class CheckpointRecord:
         bytes: total size of its files in bytes.
         trial_id: of its owner, the trial that saved it.
         complete: of a training that had come to its end: nothing could go on from it.
+        goes_on: a training can go on from it. Not from a model of a later fit of the trial: its function, entered anew,
+            begins with the first one.
     """
 
     id: str
@@ -86,6 +88,7 @@ class CheckpointRecord:
     bytes: int = 0
     trial_id: str = ""
     complete: bool = field(default=False, repr=False)
+    goes_on: bool = field(default=True, repr=False)
 
 
 @dataclass(slots=True)
@@ -284,17 +287,17 @@ class Trial:
         Not from a complete training: where the function failed behind that, its ending would miss what a training
         leaves, such as the histories of the metrics.
         """
-        return self.adopted or next((c for c in reversed(self.checkpoints) if not c.complete), None)
+        return self.adopted or next((c for c in reversed(self.checkpoints) if c.goes_on and not c.complete), None)
 
     def states(self) -> list[CheckpointRecord]:
-        """Checkpoints, oldest first, that hold states of the training it has now.
+        """Checkpoints, oldest first, that hold states of the training it has now from which another one can go on.
 
         Its own ones from before its last exploit belong to another training.
         """
         ancestry = self.ancestry
         if ancestry is None:
-            return list(self.checkpoints)
-        return [*ancestry.inherited, *(c for c in self.checkpoints if c.id not in ancestry.outdated)]
+            return [c for c in self.checkpoints if c.goes_on]
+        return [*ancestry.inherited, *(c for c in self.checkpoints if c.goes_on and c.id not in ancestry.outdated)]
 
     def donation(self, iteration: int) -> CheckpointRecord | None:
         """What a trial at `iteration` that exploits this one gets; None if there is nothing.

@@ -46,6 +46,7 @@ class JobMaker:
             resources=shape.total,
             log_files=self._log_files(trial.dirname),
             metric=self._experiment.rules.metric,
+            mode=self._experiment.rules.mode,
         )
 
     def _log_files(self, dirname: str) -> tuple[str, str] | None:

@@ -14,15 +14,19 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_plugins.core.trial import CheckpointRecord
 from tune_plugins.errors import ArgumentError
 from tune_plugins.record.files import flush, flush_and_hash, fsync_directory, listing, sha256, write_durably
 from tune_plugins.space.jsonable import to_plain
+
+if TYPE_CHECKING:
+    from tune_plugins.record.models import Build
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class Checkpoint:
 
     Args:
         path: the directory; it need not exist on this machine yet.
+        config: hyper-parameters of the trial that saved it, where they are known.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -48,10 +53,11 @@ class Checkpoint:
     {'framework': 'mine'}
     """
 
-    __slots__ = ("path",)
+    __slots__ = ("_config", "path")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, config: Mapping[str, Any] | None = None) -> None:
         self.path = os.path.abspath(os.fspath(path))
+        self._config = config
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -79,6 +85,28 @@ class Checkpoint:
     def as_directory(self) -> Iterator[str]:
         """The directory for reading, without a copy. Do not write into it."""
         yield self.path
+
+    def load_model(self, build: Build | None = None, *, config: Mapping[str, Any] | None = None) -> Any:
+        """The model, as its framework knows it, ready to predict.
+
+        XGBoost, LightGBM, CatBoost and Transformers store the whole model, Keras, Lightning and PyTorch its weights::
+
+            booster = best.checkpoint.load_model()
+            model = best.checkpoint.load_model(build_model)  # a function, or a class such as a LightningModule
+
+        Args:
+            build: makes the model that the weights are loaded into: called with the config if it needs one argument,
+                with single values of the config if its parameters have their names, else with nothing. A model that
+                is built already is loaded into and returned.
+            config: for `build`; default: that of the trial, where the checkpoint comes from a `Result`.
+
+        Raises:
+            ArgumentError: `build` is needed, or does not fit.
+            TuneError: the checkpoint was not saved by an adapter.
+        """
+        from tune_plugins.record.models import load_model
+
+        return load_model(self.path, build, self._config or {} if config is None else config)
 
     def get_metadata(self) -> dict[str, Any]:
         """What `set_metadata` stored, else an empty dict."""
@@ -109,8 +137,8 @@ class Checkpoint:
     def __hash__(self) -> int:
         return hash((Checkpoint, self.path))
 
-    def __reduce__(self) -> tuple[type[Checkpoint], tuple[str]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> Any:
+        return partial(type(self), config=self._config) if self._config else type(self), (self.path,)
 
 
 class CheckpointWriter:
@@ -192,7 +220,13 @@ class CheckpointWriter:
             candidate = self.target.with_name(f"{self.target.name}_{number}")
 
 
-def copy_into(source: str | os.PathLike[str], target: str | os.PathLike[str], *, link: bool = False) -> None:
+def copy_into(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    link: bool = False,
+    without: Collection[str] = (),
+) -> None:
     """Copy the files of a checkpoint directory into the existing directory `target`.
 
     The manifest of a finished checkpoint is left behind: the copy gets its own.
@@ -202,6 +236,7 @@ def copy_into(source: str | os.PathLike[str], target: str | os.PathLike[str], *,
         target: e.g. `CheckpointWriter.path`.
         link: hard links in place of copies. Only for files that nobody will write to again, since
             a later write in place would change both.
+        without: files and folders at the top of it that are left out.
 
     Raises:
         ArgumentError: `source` is no directory, has a link out of itself, or something that is no file.
@@ -210,10 +245,11 @@ def copy_into(source: str | os.PathLike[str], target: str | os.PathLike[str], *,
         raise ArgumentError("copy_into", [f"source: expected a directory, found none at {os.fspath(source)!r}."])
     root, destination = Path(source), Path(target)
     files, folders = listing(root, _UNLISTED)
-    for folder in reversed(folders):
+    names = [name for name in files if name.partition("/")[0] not in without]
+    for folder in [f for f in reversed(folders) if f.relative_to(root).parts[0] not in without]:
         (destination / folder.relative_to(root)).mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, file in files.items():
-        copy = destination / name
+    for name in names:
+        file, copy = files[name], destination / name
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if link:
             with suppress(OSError):  # another file system, or one without hard links

@@ -96,8 +96,9 @@ class RecordedExploit(NamedTuple):
 
 
 class RecordedCheckpoint(NamedTuple):
-    """A checkpoint of a trial; `deleted` by retention or not."""
+    """A checkpoint of a trial, saved with event `seq`; `deleted` by retention or not."""
 
+    seq: int
     trial_id: str
     record: CheckpointRecord
     deleted: bool
@@ -152,16 +153,19 @@ class RecordReader:
         if not include_deleted:
             where.append("NOT deleted")
         rows = self._all(
-            "SELECT trial_id, deleted, id, iteration, path, score, bytes FROM checkpoints "
+            "SELECT seq, trial_id, deleted, id, iteration, path, score, bytes FROM checkpoints "
             + (f"WHERE {' AND '.join(where)} " if where else "")
             + "ORDER BY seq",
             () if trial_id is None else (trial_id,),
         )
         return [
             RecordedCheckpoint(
-                trial, CheckpointRecord(name, iteration, self._paths.from_record(path), score, size, trial), bool(gone)
+                seq,
+                trial,
+                CheckpointRecord(name, iteration, self._paths.from_record(path), score, size, trial),
+                bool(gone),
             )
-            for trial, gone, name, iteration, path, score, size in rows
+            for seq, trial, gone, name, iteration, path, score, size in rows
         ]
 
     def results(self, trial_id: str) -> list[dict[str, Any]]:

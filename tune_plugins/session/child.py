@@ -72,6 +72,7 @@ class ChildSession:
         model: ModelPort | None = None,
         save_every: int = 0,
         last: bool = False,
+        goes_on: bool = True,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
         arguments = {
@@ -80,6 +81,7 @@ class ChildSession:
             "checkpoint": None if checkpoint is None else checkpoint.path,
             "save_every": save_every,
             "last": last,
+            "goes_on": goes_on,
         }
         verdict, config = self._ask("report", arguments, model)
         if isinstance(self.context.config, dict):
@@ -88,9 +90,9 @@ class ChildSession:
         assert isinstance(verdict, Verdict)
         return verdict
 
-    def finish(self, model: ModelPort, *, at_end: bool) -> None:
+    def finish(self, model: ModelPort, *, at_end: bool, goes_on: bool = True) -> None:
         """See `tune_plugins.session.Session.finish`."""
-        self._ask("finish", {"at_end": at_end}, model)
+        self._ask("finish", {"at_end": at_end, "goes_on": goes_on}, model)
 
     @property
     def has_reported(self) -> bool:

@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from tune_plugins.core.metrics import Mode
 from tune_plugins.errors import TrialStopped
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.model_port import ModelPort
@@ -39,6 +40,9 @@ class TrialContext:
     trial_resources: Mapping[str, float] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    metric: str | None = None
+    """By which the trials of the run are compared; None: by nothing."""
+    mode: Mode | None = None
 
     def get_trial_id(self) -> str:
         """Id of the trial."""
@@ -101,6 +105,7 @@ class Session(Protocol):
         model: ModelPort | None = None,
         save_every: int = 0,
         last: bool = False,
+        goes_on: bool = True,
     ) -> Verdict:
         """Report one result and, at a milestone, wait for the verdict.
 
@@ -120,6 +125,8 @@ class Session(Protocol):
             last: the training comes to its planned end with this result, and there is nothing left to train: the trial
                 is then neither paused nor told to go on from another state, and does not wait. (One that a callback
                 of the script has stopped early may get another life from another trial's state.)
+            goes_on: a training can go on from what `model` saves. False for a fit behind the one that has the
+                checkpoints (`claim_checkpoints`): its model is saved for what is in it, when it is wanted for that.
 
         Raises:
             TrialUnwound: the function is to be left at once (evicted, restarted), or a report follows
@@ -131,15 +138,16 @@ class Session(Protocol):
         """Take the checkpoints of the trial for the fit that asks, which is told whether they are its own.
 
         They belong to the first fit that can have them, in whichever process of the trial, until the function is
-        entered anew: it goes on from `start_checkpoint` and offers its model to `report` and `finish`. Later ones
-        do neither, and are repeated if the trial has to be resumed.
+        entered anew: it goes on from `start_checkpoint`. Later ones do not, and are repeated if the trial has to be
+        resumed; the models that they offer are saved with ``goes_on=False``.
         """
         ...
 
-    def finish(self, model: ModelPort, *, at_end: bool) -> None:
+    def finish(self, model: ModelPort, *, at_end: bool, goes_on: bool = True) -> None:
         """Training has come to its end (also after a stop): save a last checkpoint if one is wanted.
 
-        Saves if the retention says so or else if `at_end`, unless the newest iteration is saved already.
+        Saves if the retention says so or else if `at_end`, unless the newest iteration is saved already. `goes_on` as
+        in `report`.
         """
         ...
 

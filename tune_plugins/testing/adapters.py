@@ -5,8 +5,11 @@ Derive from `AdapterConformance`, say how your framework trains, and run the cla
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +18,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tune_plugins.core.metrics import Mode
+from tune_plugins.core.scores import best_index, finite
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialUnwound, TuneError
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.record.models import BestModel, ModelCard, cut
 from tune_plugins.session import TrialContext
 from tune_plugins.space.nested import flatten
 from tune_plugins.testing.session import Exploit, RecordingSession
@@ -80,6 +87,7 @@ class AdapterConformance:
         "exploit_in_place",
         "exploit_from_another_iteration",
         "exploit_from_a_donor_ahead",
+        "keeps_the_best_model",
         "reports_only",
     )
 
@@ -112,7 +120,11 @@ class AdapterConformance:
         raise NotImplementedError
 
     def state(self, model: Any) -> Any:
-        """Weights, state of the optimizer and predictions: bytes, numbers, arrays, in lists or dicts."""
+        """A dict of weights, state of the optimizer and ``predictions``: bytes, numbers, arrays, in lists or dicts."""
+        raise NotImplementedError
+
+    def predictions(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> Any:
+        """Those of `state`, by the model that a user loads: ``checkpoint.load_model(...)``."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------- reporting
@@ -359,6 +371,41 @@ class AdapterConformance:
                 self._run(exploit_at=dict(exploit))
         return None
 
+    # ----------------------------------------------------------------------------- the best model
+
+    @pytest.mark.parametrize("mode", ["min", "max"])
+    def test_keeps_the_best_model(self, mode: Mode) -> None:
+        """A checkpoint has the best model up to it by the run's metric, also of a trial that has gone on from one."""
+        if self._declares("keeps_the_best_model"):
+            return
+        named: dict[str, Any] = {"metric": self.metrics[0], "mode": mode, "save_at": range(1, self.iterations + 1)}
+        _, session, model = self._run(**named)
+        found = self.predictions(session.checkpoints[self.iterations], self.config)
+        self._assert_equal(self.state(model)["predictions"], found)
+        _, resumed, _ = self._run(start=(session, 3), **named)
+        values = [*session.values(self.metrics[0])[:3], *resumed.values(self.metrics[0])]
+        whole = {**session.checkpoints, **resumed.checkpoints}
+        for at in (5, self.iterations):
+            best = _best(values[:at], mode)
+            assert _noted(whole[at]).value == values[best]
+            expected = self.predictions(whole[best + 1], self.config)
+            self._assert_equal(expected, self.predictions(_best_checkpoint(whole[at]), self.config))
+        # What another trial has had is not of this training.
+        _, other, _ = self._run(start=(session, 3), trial_id="another", **named)
+        since = other.values(self.metrics[0])
+        assert _noted(other.checkpoints[self.iterations]).value == since[_best(since, mode)]
+
+    @pytest.mark.parametrize("mode", ["min", "max"])
+    def test_best_model_after_an_exploit(self, mode: Mode) -> None:
+        """After an exploit the best model is one of the training that the trial has since."""
+        if self._declares("keeps_the_best_model") or self._declares("exploit_in_place"):
+            return
+        donor = self._evicted_at(2, self.config)
+        exploit = {2: Exploit(donor.checkpoints[2], 2, dict(self.live))}
+        _, session, _ = self._run(exploit_at=exploit, metric=self.metrics[0], mode=mode)
+        since = session.values(self.metrics[0])[2:]
+        assert _noted(session.checkpoints[self.iterations]).value == since[_best(since, mode)]
+
     # --------------------------------------------------------------------------------- the package
 
     def test_missing_framework_is_named(self) -> None:
@@ -391,7 +438,8 @@ class AdapterConformance:
         if start is not None:
             before, at = start
             options |= {"start_checkpoint": before.checkpoints[at], "start_iteration": at}
-        return RecordingSession(context=TrialContext(config=script.config), **options)
+        facts = {name: options.pop(name) for name in ("trial_id", "metric", "mode") if name in options}
+        return RecordingSession(context=TrialContext(config=script.config, **facts), **options)
 
     def _run(
         self,
@@ -461,7 +509,10 @@ class AdapterConformance:
         self._assert_same(self.go_on_alone(new, self.iterations, directory, donor_at), model)
 
     def _assert_same(self, expected: Any, model: Any) -> None:
-        difference = _difference(self.state(expected), self.state(model))
+        self._assert_equal(self.state(expected), self.state(model))
+
+    def _assert_equal(self, expected: Any, found: Any) -> None:
+        difference = _difference(expected, found)
         assert not difference, difference
 
 
@@ -495,6 +546,28 @@ def conformance_table(suites: Iterable[type[AdapterConformance]], outcomes: Mapp
             lines.append(f"| {said} | {cells} |")
     lines += ["", *(f"[{number}] {note}\n" for number, note in enumerate(notes, 1))]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _best(values: list[float], mode: Mode) -> int:
+    index = best_index([finite(value) for value in values], mode)
+    assert index is not None
+    return index
+
+
+def _noted(checkpoint: Checkpoint) -> BestModel:
+    card = ModelCard.read(checkpoint.path)
+    assert card is not None and card.best is not None
+    return card.best
+
+
+def _best_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
+    best = _noted(checkpoint)
+    if best.rounds is None:
+        return Checkpoint(Path(checkpoint.path, best.folder or ""))
+    directory = tempfile.mkdtemp(prefix="best-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    cut(checkpoint.path, best.rounds, Path(directory))
+    return Checkpoint(directory)
 
 
 def _assert_data(path: Path) -> None:

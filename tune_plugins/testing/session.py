@@ -29,7 +29,7 @@ class RecordedReport:
         metrics: as reported.
         checkpoint: what was saved or handed over with it, if anything.
         verdict: what the adapter was told.
-        savable: the adapter offered to save.
+        savable: the adapter offered to save a state that the training can go on from.
         last: the adapter said that nothing is left to train.
     """
 
@@ -82,6 +82,7 @@ class RecordingSession:
         exploits: what was done in each exploit that was carried out inside the running training, in words.
         restarts: why an exploit could not be carried out there, one text each.
         checkpoints_claimed: a fit has taken the checkpoints.
+        models: {iteration: checkpoint} of those that nothing can go on from: of fits behind the first one.
 
     Raises:
         ArgumentError: an argument is wrong.
@@ -134,6 +135,7 @@ class RecordingSession:
         self.start_checkpoint = start_checkpoint
         self.reports: list[RecordedReport] = []
         self.checkpoints: dict[int, Checkpoint] = {}
+        self.models: dict[int, Checkpoint] = {}
         self.finished = 0
         self.exploits: list[str] = []
         self.restarts: list[str] = []
@@ -186,6 +188,7 @@ class RecordingSession:
         model: ModelPort | None = None,
         save_every: int = 0,
         last: bool = False,
+        goes_on: bool = True,
     ) -> Verdict:
         """Record one result; see `tune_plugins.session.Session.report`.
 
@@ -208,8 +211,12 @@ class RecordingSession:
         saved = None
         if checkpoint is not None:
             saved = self._store(lambda directory: copy_into(checkpoint.path, directory))
+        elif model is not None and not goes_on:
+            if due:
+                self._store(model.save_state, goes_on=False)
         elif model is not None and (wanted or due or (iteration in self._exploit_at and not last)):
             saved = self._store(model.save_state)
+        model = model if goes_on else None
         self._stopped = self._stop_at is not None and iteration >= self._stop_at
         verdict = Verdict.STOP if self._stopped else Verdict.CONTINUE
         self.reports.append(RecordedReport(iteration, dict(metrics), saved, verdict, model is not None, last))
@@ -252,13 +259,13 @@ class RecordingSession:
         if self._unwound is not None:
             raise self._unwound
 
-    def finish(self, model: ModelPort, *, at_end: bool) -> None:
+    def finish(self, model: ModelPort, *, at_end: bool, goes_on: bool = True) -> None:
         """Record the end of the training; see `tune_plugins.session.Session.finish`."""
-        self.finished += 1
+        self.finished += goes_on
         if (at_end or self._save_at_end) and self._saved_iteration != self._iteration:
-            self._store(model.save_state)
+            self._store(model.save_state, goes_on=goes_on)
 
-    def _store(self, save: Callable[[Path], None]) -> Checkpoint:
+    def _store(self, save: Callable[[Path], None], *, goes_on: bool = True) -> Checkpoint:
         directory = self._directory / f"checkpoint_{self._iteration:06d}"
         if directory.exists():  # after an exploit the same iterations may come again
             directory = Path(tempfile.mkdtemp(prefix=f"{directory.name}_", dir=self._directory))
@@ -269,7 +276,7 @@ class RecordingSession:
                 f"The checkpoint of iteration {self._iteration} is empty: `save_state` has written no file."
             )
         stored = Checkpoint.from_directory(directory)
-        self.checkpoints[self._iteration] = stored
+        (self.checkpoints if goes_on else self.models)[self._iteration] = stored
         self._saved_iteration, self._unsaved_reports = self._iteration, 0
         return stored
 

@@ -29,7 +29,7 @@ class Job:
         name, dirname: of the trial, for people and for its folder inside `experiment_dir`.
         checkpoint: state to go on from, whose `training_iteration` is `iteration`.
         resources: what the trial may use, e.g. ``{"CPU": 1}``.
-        metric: name of the run's, None where nothing is optimised.
+        metric, mode: those of the run, None where nothing is optimised.
     """
 
     trial_id: str
@@ -48,6 +48,7 @@ class Job:
     resources: Mapping[str, float] = field(default_factory=dict)
     log_files: tuple[str, str] | None = None
     metric: str | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True)

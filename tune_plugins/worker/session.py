@@ -78,6 +78,8 @@ class TrialSession:
             trial_resources=job.resources,
             config=self.config,
             seed=job.seed,
+            metric=job.metric,
+            mode=job.mode,
         )
         start = job.checkpoint
         self.start_checkpoint = None if start is None or start.path is None else Checkpoint(start.path)
@@ -87,7 +89,8 @@ class TrialSession:
         self._lease = job.lease
         self._last: dict[str, Any] = {}
         self._complete = False  # nothing is left to train behind the last report
-        self._saved_at = job.iteration if start is not None else -1
+        self._saved_at = job.iteration if start is not None else -1  # with a state to go on from
+        self._kept_at = self._saved_at  # with any state
         self._reports_since_save = 0
         self._best_score: float | None = None
         self._ending = threading.Lock()
@@ -110,6 +113,7 @@ class TrialSession:
         model: ModelPort | None = None,
         save_every: int = 0,
         last: bool = False,
+        goes_on: bool = True,
     ) -> Verdict:
         """See `tune_plugins.session.Session.report`."""
         if self.end is not None:
@@ -134,15 +138,15 @@ class TrialSession:
         waits = lease.milestone is not None and not last and reached(lease.milestone, result)
         if checkpoint is not None:
             self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
-        elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save):
-            self._write(model.save_state, wait=waits)
+        elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save and goes_on):
+            self._write(model.save_state, wait=waits, goes_on=goes_on)
         end = end_of(result, lease, self.job.stop)
         if end is None and result.get(DONE) is True:
             end = SAID_DONE
         if end is None and (wish := self.mail.stop_wanted()) is not None:
             end = End(wish.cause, wish.reason)
         if waits and end is None:
-            return self._await_verdict(result, model)
+            return self._await_verdict(result, model if goes_on else None)
         self.mail.result(result)
         return Verdict.CONTINUE if end is None else self._stop(end)
 
@@ -225,7 +229,7 @@ class TrialSession:
         self.config.clear()
         self.config.update(copy_of(exploit.config))
         self._lease = exploit.lease
-        self.iteration = self._saved_at = donor.iteration
+        self.iteration = self._saved_at = self._kept_at = donor.iteration
         self._reports_since_save = 0
         self._clock = time.perf_counter() - _elapsed_at(donor)
 
@@ -246,12 +250,12 @@ class TrialSession:
             claimed, self.checkpoints_claimed = self.checkpoints_claimed, True
         return not claimed
 
-    def finish(self, model: ModelPort, *, at_end: bool) -> None:
+    def finish(self, model: ModelPort, *, at_end: bool, goes_on: bool = True) -> None:
         """See `tune_plugins.session.Session.finish`."""
         wanted = self.job.policy.at_end
-        if (at_end if wanted is None else wanted) and self._saved_at != self.iteration and self._last:
+        if (at_end if wanted is None else wanted) and self._kept_at != self.iteration and self._last:
             try:
-                self._write(model.save_state, wait=False)
+                self._write(model.save_state, wait=False, goes_on=goes_on)
             except Exception as error:
                 self._save_error = error  # should nobody see it raised, as in a generator that is being closed
                 raise
@@ -274,7 +278,7 @@ class TrialSession:
         value = None if name is None else lookup(result, name)
         return finite(value)
 
-    def _write(self, save: Callable[[Path], None], *, wait: bool) -> None:
+    def _write(self, save: Callable[[Path], None], *, wait: bool, goes_on: bool = True) -> None:
         """Write the state here and now; checksums, fsync and rename follow in the background."""
         writer = CheckpointWriter(self.trial_dir / f"checkpoint_{self.iteration:06d}")
         try:
@@ -282,7 +286,9 @@ class TrialSession:
         except BaseException:
             writer.abort()
             raise
-        self._saved_at = self.iteration
+        self._kept_at = self.iteration
+        if goes_on:
+            self._saved_at = self.iteration
         self._reports_since_save = 0
         trial_id, iteration, last, score = self.job.trial_id, self.iteration, self._last, self._score(self._last)
         complete = self._complete
@@ -298,7 +304,8 @@ class TrialSession:
                     # The trial was over already: nobody else will say that its last checkpoint is missing.
                     self.mail.event(errored(trial_id, error, fatal=True))
             else:
-                self.mail.event(CheckpointSaved(time.time(), trial_id, replace(record, complete=complete)))
+                record = replace(record, complete=complete, goes_on=goes_on)
+                self.mail.event(CheckpointSaved(time.time(), trial_id, record))
 
         self._saving = self.background.submit(commit)
         if wait:
