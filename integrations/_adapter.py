@@ -346,6 +346,8 @@ class Adapter:
                 best = replace(best, folder=BEST)
                 (directory / BEST).mkdir()
                 kept(directory / BEST)
+                # From now on its files are at hand: nothing more in memory, and no second time through the framework.
+                fit.best_copy = _Linked(directory / BEST, fit.session.context.trial_dir)
                 ModelCard(_name(type(self)), self.filename).write(directory / BEST)
         ModelCard(_name(type(self)), self.filename, best).write(directory)
 
@@ -467,7 +469,7 @@ def built_model(build: Any, config: Mapping[str, Any], framework: str) -> Any:
 
 
 class _Linked:
-    """The best model of a checkpoint that a fit goes on from: its files have another name as well, and last longer."""
+    """The best model in a checkpoint: its files have another name as well, by which they outlast that."""
 
     def __init__(self, model: Path, trial_dir: str) -> None:
         directory = tempfile.mkdtemp(prefix=f"{TEMPORARY}{BEST}-", dir=trial_dir or None)

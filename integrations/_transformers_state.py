@@ -92,7 +92,14 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
     if hasattr(model, "peft_config"):
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         state = {name: value for name, value in state.items() if name in trained}
-    return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+    copies: dict[Any, torch.Tensor] = {}
+    found = {}
+    for name, value in state.items():
+        key = (value.data_ptr(), value.shape, value.stride())  # tied weights stay one
+        if key not in copies:
+            copies[key] = value.detach().to("cpu", copy=True)
+        found[name] = copies[key]
+    return found
 
 
 def save_weights(trainer: Any, state: dict[str, torch.Tensor], directory: Path) -> None:

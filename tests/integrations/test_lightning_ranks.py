@@ -18,6 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tune_plugins import Checkpoint
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
 from tune_plugins.session import TrialContext
@@ -126,9 +127,22 @@ def test_rank_zero_reports_and_a_stop_reaches_all(tmp_path: Path) -> None:
 def test_checkpoints_belong_to_the_first_fit_also_where_each_has_processes_of_its_own() -> None:
     with session_of(save_at=range(1, 100)) as session:
         fit("fork", None, None, TuneReportCheckpointCallback())
-        fit("fork", None, None, TuneReportCheckpointCallback())
+        weights = fit("fork", None, None, TuneReportCheckpointCallback())
     assert session.iterations == list(range(1, 2 * EPOCHS + 1)) and session.finished == 1
     assert [report.savable for report in session.reports] == [True] * EPOCHS + [False] * EPOCHS
+    # What the second one has trained is saved for whoever predicts with it.
+    assert list(session.models) == [2 * EPOCHS]
+    model = session.models[2 * EPOCHS].load_model(lambda: Net(dict(CONFIG)))
+    assert [value.tolist() for value in model.state_dict().values()] == weights
+
+
+def test_the_best_model_is_kept_by_rank_zero() -> None:
+    context = TrialContext(config=dict(CONFIG), metric="step", mode="min")
+    with RecordingSession(context=context, save_at={1}) as session:
+        fit("fork", None, None, TuneReportCheckpointCallback())
+    first, last = session.checkpoints[1], session.checkpoints[EPOCHS]
+    found = [Checkpoint(path).load_model(lambda: Net(dict(CONFIG))) for path in (first.path, f"{last.path}/best")]
+    assert all(torch.equal(a, b) for a, b in zip(*(each.state_dict().values() for each in found), strict=True))
 
 
 def test_it_trains_what_it_does_alone() -> None:
