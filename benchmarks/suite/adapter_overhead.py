@@ -42,6 +42,8 @@ def lightning(callbacks: list[Any], rounds: int) -> Callable[[Path], None]:
 
 
 TRAININGS = {"xgboost": xgboost, "keras": keras, "lightning": lightning}
+METRICS = {"xgboost": "eval-logloss", "keras": "loss", "lightning": "val_loss"}
+"""By which trials are compared, and the best model of each is kept."""
 
 
 def overhead(engine: Engine, *, framework: str, pairs: int, rounds: int) -> dict[str, float]:
@@ -52,7 +54,7 @@ def overhead(engine: Engine, *, framework: str, pairs: int, rounds: int) -> dict
     """
     os.environ["KERAS_BACKEND"] = "torch"  # before anything imports Keras; workers take it over
     tune, training, storage = engine.tune, TRAININGS[framework], engine.storage
-    callback_type = engine.adapter(framework).TuneReportCheckpointCallback
+    callback_type, metric = engine.adapter(framework).TuneReportCheckpointCallback, METRICS[framework]
 
     def trainable(config: dict[str, Any]) -> dict[str, Any]:
         callbacks = [callback_type()] if config["callback"] else []
@@ -60,12 +62,14 @@ def overhead(engine: Engine, *, framework: str, pairs: int, rounds: int) -> dict
         save = training(callbacks, rounds)
         if not callbacks:
             save(storage)
-        return {"seconds": time.perf_counter() - start, "pid": os.getpid()}
+        found = {"seconds": time.perf_counter() - start, "pid": os.getpid()}
+        return found if callbacks else {**found, metric: 0.0}
 
     def fit(pairs: int) -> tuple[list[float], list[float]]:
         order = [pair % 2 == turn for pair in range(pairs) for turn in range(2)]
         space = {"callback": tune.grid_search(order)}
-        grid = engine.fit(trainable, space, trials=2 * pairs, iterations=0, concurrent=1).grid
+        best = {"metric": metric, "mode": "min"}
+        grid = engine.fit(trainable, space, trials=2 * pairs, iterations=0, concurrent=1, options=best).grid
         if [result.metrics["training_iteration"] for result in grid] != [rounds if on else 1 for on in order]:
             raise RuntimeError("a training did not report its rounds.")
         if len({result.metrics["pid"] for result in grid}) != 1:

@@ -62,7 +62,7 @@ def matrices() -> tuple[Any, Any]:
 def train(config: dict[str, Any], *more: Any, **adapter: Any) -> None:
     training, held_out = matrices()
     xgb.train(
-        {**PARAMS, "eta": config["eta"]},
+        {**PARAMS, **config},
         training,
         num_boost_round=ROUNDS,
         evals=[(held_out, "eval")],
@@ -92,6 +92,44 @@ def test_a_killed_training_goes_on_bit_by_bit(fit: Fit, tmp_path: Path) -> None:
     model = xgb.Booster(model_file=Path(result.checkpoint.path) / "model.ubj")
     assert model.get_dump(with_stats=True) == whole.get_dump(with_stats=True)
     assert (model.predict(held_out) == whole.predict(held_out)).all()
+
+
+def test_a_killed_training_keeps_its_best_model(fit: Fit, tmp_path: Path) -> None:
+    """DART cannot be cut: the copy of the first attempt is in its last checkpoint, and goes on with that."""
+
+    def killed(config: dict[str, Any]) -> None:
+        train(config, KillOnce(14, tmp_path / "killed"), frequency=5)
+
+    dart = {"booster": "dart", "rate_drop": 0.5}
+    # The more the loss, the better: the first round is the best one, of the attempt that was killed.
+    (result,) = fit(killed, dart, metric="eval-logloss", mode="max", max_failures=1)
+    assert Path(result.checkpoint.path, "best", "model.ubj").exists()
+    assert (tmp_path / "killed").exists() and result.metrics["training_iteration"] == ROUNDS
+    assert result.get_best_checkpoint().load_model().num_boosted_rounds() == 1
+    assert result.load_model().num_boosted_rounds() == ROUNDS
+
+
+def test_two_fits_with_pauses_on_disk(fit: Fit) -> None:
+    """A trial that is paused in its second fit keeps its process, or begins anew; the model is the last one's."""
+
+    def two_fits(config: dict[str, Any]) -> None:
+        train(config)
+        train({"eta": config["eta"] / 2})
+
+    grid = fit(
+        two_fits,
+        {"eta": {"grid_search": [0.3, 0.01, 0.1, 0.003, 0.2, 0.03]}},
+        metric="eval-logloss",
+        mode="min",
+        seed=1,
+        scheduler=ASHAScheduler(max_t=2 * ROUNDS, grace_period=30, reduction_factor=2, variant="promotion"),
+    )
+    assert not grid.errors
+    _, held_out = matrices()
+    for result in grid:
+        model = result.load_model()
+        assert model.num_boosted_rounds() == result.metrics["training_iteration"] - ROUNDS
+        assert float(model.eval(held_out).rpartition(":")[2]) == pytest.approx(result.metrics["eval-logloss"], abs=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["stopping", "promotion"])
