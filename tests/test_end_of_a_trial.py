@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -297,3 +299,59 @@ def test_a_threshold_whose_name_is_mistyped_does_not_train_for_ever(tmp_path: Pa
 
     with pytest.raises(tune.ArgumentError, match="stop: expected the name of a reported metric, got 'los'"):
         fit(endless, tmp_path, stop={"los": 0.1})
+
+
+def by_hand(config: dict[str, Any]) -> dict[str, float]:
+    """A usual loop: what it returns is set in the loop, which has nothing to do in a trial that goes on at its end."""
+    first, height = 0, 0.0
+    if (checkpoint := tune.get_checkpoint()) is not None:
+        first, height = json.loads(Path(checkpoint.path, "state.json").read_text())
+    for step in range(first + 1, 9):
+        height += config["x"]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "state.json").write_text(json.dumps([step, height]))
+            tune.report(height=height, rate=config["x"], checkpoint=tune.Checkpoint(folder))
+        newest = height
+    return {"final": newest}
+
+
+@pytest.mark.parametrize("interval", [2, 4, 8])
+@pytest.mark.parametrize("kept", [None, 1])
+def test_the_ending_of_a_loop_finds_what_the_loop_sets(tmp_path: Path, interval: int, kept: int | None) -> None:
+    """Paused, or exploited, at what was its last iteration: nobody knew; it goes on from before that."""
+    scheduler = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=interval, hyperparam_mutations={"x": tune.uniform(0, 1)}
+    )
+    grid = tune.Tuner(
+        by_hand,
+        param_space={"x": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(metric="height", mode="max", num_samples=6, seed=2, scheduler=scheduler),
+        run_config=tune.RunConfig(
+            verbose=0,
+            storage_path=tmp_path,
+            runtime="inline",
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=kept),
+        ),
+    ).fit()
+    for result in grid:
+        assert result.status == "TERMINATED", result.explain()
+        assert result.metrics["final"] == result.metrics["height"]
+        assert result.metrics["rate"] == result.config["x"], "the config is not the one that has trained"
+
+
+def test_a_function_that_cannot_go_on_fails_all_the_same(tmp_path: Path) -> None:
+    """What fails where a trial goes on, and fails again from before that, is an error; nothing goes round in circles."""
+    entries = []
+
+    def train(config: dict[str, Any]) -> None:
+        entries.append(tune.get_checkpoint())
+        if entries[-1] is not None:
+            raise FileNotFoundError("weights.bin")
+        for step in range(1, 9):
+            (tmp_path / "own").mkdir(exist_ok=True)
+            tune.report(loss=1 / step, checkpoint=tune.Checkpoint(tmp_path / "own"))
+
+    scheduler = HyperBandScheduler(time_attr="training_iteration", max_t=9, reduction_factor=3)
+    grid = fit(train, tmp_path / "run", space={"x": tune.uniform(0, 1)}, num_samples=6, scheduler=scheduler)
+    assert grid.num_errors and all(str(error).startswith("FileNotFoundError: weights.bin") for error in grid.errors)
+    assert len(entries) <= 4 * len(grid)

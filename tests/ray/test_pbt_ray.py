@@ -125,3 +125,36 @@ def test_resources_change_while_a_trial_runs(fit: Fit) -> None:
     assert not results.errors
     long = list(results[1].metrics_dataframe["cpus"])
     assert long == [1.0] * 6 + [2.0] * (STEPS - 6), results[1].explain()
+
+
+def test_the_ending_of_a_loop_finds_what_the_loop_sets(fit: Fit) -> None:
+    """Waiting at what was its last iteration, and entered anew there: nobody knew; it goes on from before that."""
+
+    def by_hand(config: dict[str, Any]) -> dict[str, float]:
+        first, height = 0, 0.0
+        if (checkpoint := tune.get_checkpoint()) is not None:
+            first, height = json.loads(Path(checkpoint.path, "state.json").read_text())
+        for step in range(first + 1, 9):
+            height += config["rate"]
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "state.json").write_text(json.dumps([step, height]))
+                tune.report(height=height, rate=config["rate"], checkpoint=tune.Checkpoint(folder))
+            newest = height
+        return {"final": newest}
+
+    scheduler = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=4, hyperparam_mutations={"rate": tune.uniform(0, 1)}, synch=True
+    )
+    grid = fit(
+        by_hand,
+        {"rate": tune.uniform(0, 1)},
+        metric="height",
+        mode="max",
+        num_samples=6,
+        seed=2,
+        scheduler=scheduler,
+        max_resident_trials=0,
+    )
+    assert [str(result.status) for result in grid] == ["TERMINATED"] * 6
+    for result in grid:
+        assert result.metrics["final"] == result.metrics["height"] and result.metrics["rate"] == result.config["rate"]

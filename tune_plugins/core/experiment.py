@@ -277,6 +277,8 @@ class Experiment:
     def _on_exploited(self, event: ExploitDone, commands: list[Command]) -> None:
         trial = self._trial(event, "exploited")
         self._move(trial, "exploited", event.time, commands)
+        if not event.in_place:
+            trial.entered_with = trial.results_count
         how = "IN_PLACE" if event.in_place else "RESTART"
         commands.append(RecordDecision(trial.id, trial.iteration, how, event.reason, event.time))
 
@@ -310,6 +312,8 @@ class Experiment:
         results = self._named.as_compared(trial, event.results)
         last = trial.last_result = results[-1]
         trial.iteration = int(last["training_iteration"])
+        if trial.fell_at is not None and trial.iteration > trial.fell_at:
+            trial.fell_at = None
         trial.results_count += len(results)
         if self._reads_every:
             self._unseen.setdefault(trial.id, []).extend(results)
@@ -344,6 +348,11 @@ class Experiment:
         if trial.status.finished:
             self._move(trial, "error", event.time, commands, error=event.error)
             return
+        if isinstance(event, TrialErrored) and not fatal and self._may_have_been_complete(trial):
+            self._undo_idle_exploit(trial, event.time, commands)
+            trial.fell_at = trial.iteration
+            self._try_again(event, trial, commands, f"nothing may have been left to train at {trial.iteration}; ")
+            return
         if not preempted:
             trial.failures += 1
         limit = self.rules.max_failures
@@ -355,6 +364,18 @@ class Experiment:
                 end = End(EndCause.FAIL_FAST, f"trial {trial.id} failed and fail_fast is set")
                 self._stop_all(end, event.time, commands)
             return
+        self._try_again(event, trial, commands)
+
+    def _may_have_been_complete(self, trial: Trial) -> bool:
+        """Whether its function, entered anew in the middle of its training, has failed before it reported.
+
+        A loop written by hand does not say that it is complete. What stands behind it may then miss what it makes.
+        """
+        return trial.status is S.RUNNING and trial.results_count == trial.entered_with
+
+    def _try_again(
+        self, event: TrialErrored | WorkerLost, trial: Trial, commands: list[Command], why: str = ""
+    ) -> None:
         # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
         point = trial.resume_point()
         trial.iteration = point.iteration if point else 0
@@ -362,7 +383,8 @@ class Experiment:
         if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
             self._unseen[trial.id] = kept
         trial.attempt += 1
-        trial.reason = f"to be tried again from iteration {trial.iteration}: {said}"
+        said = event.error.on_one_line(_LONGEST_REASON)
+        trial.reason = f"{why}to be tried again from iteration {trial.iteration}: {said}"
         self._move(trial, "retry", event.time, commands, error=event.error)
 
     def _end(
@@ -393,9 +415,10 @@ class Experiment:
             self._ask_stopper(time, commands)
 
     def _undo_idle_exploit(self, trial: Trial, time: float, commands: list[Command]) -> None:
-        adopted = self._lineage.undo_if_idle(trial)
+        adopted, released = self._lineage.undo_if_idle(trial)
         if adopted is None:
             return
+        commands += released
         reason = (
             f"keeps its own config and results: nothing was trained from iteration {adopted.iteration} of trial "
             f"{adopted.trial_id} on"
@@ -508,6 +531,9 @@ class Experiment:
                 "a Milestone such as Milestone('training_iteration', 10), a Lease, or None for never."
             )
         lease = granted if isinstance(granted, Lease) else Lease(milestone=granted)
+        if trial.fell_at is not None:  # up to there the verdicts have been given
+            trial.lease = Lease(Milestone("training_iteration", trial.fell_at + 1), end=lease.end)
+            return trial.lease
         trial.lease = lease
         if self.stopper is not None or self.scheduler.asked_at_every_report:
             every = Milestone("training_iteration", trial.iteration + 1)
@@ -659,6 +685,7 @@ class Experiment:
         checkpoint = trial.resume_point()
         if trial.status is S.PAUSED and checkpoint is None:
             raise TuneError(f"trial {trial.id} was evicted without a checkpoint and cannot be resumed")
+        trial.entered_with = trial.results_count if trial.status is S.PAUSED else -1
         self._move(trial, "start", time, commands, record=False)
         trial.iteration = checkpoint.iteration if checkpoint else 0
         trial.resources = self._resources.pop(trial.id, trial.resources)

@@ -9,6 +9,7 @@ the line when their owner's retention removes them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tune_plugins.core.events import Command
@@ -49,33 +50,39 @@ class Lineage:
         """A trial goes on from `checkpoint`, which holds a state of the training of `source`, under a new config."""
         self.retention.pin(checkpoint)
         commands = self._release(trial)
+        before = trial.ancestry
         trial.ancestry = Ancestry(
             adopted=checkpoint,
             inherited=tuple(c for c in source.states() if c.iteration <= checkpoint.iteration),
             outdated=frozenset(c.id for c in trial.checkpoints),
             config_before=trial.config,
             results_before=trial.results_count,
+            before=None if before is None else replace(before, before=None),
         )
         trial.config, trial.iteration = config, checkpoint.iteration
         self._heirs[trial.id] = trial
         return commands
 
-    def undo_if_idle(self, trial: Trial) -> CheckpointRecord | None:
-        """At the end of a trial that has trained nothing since its last exploit, that one never happened.
+    def undo_if_idle(self, trial: Trial) -> tuple[CheckpointRecord | None, list[Command]]:
+        """Where a trial comes to its end, and has trained nothing since its last exploit, that one never happened.
 
         Its results and checkpoints are those of the config before: the donor stood at its end, or the trial was told
         to stop at once.
 
         Returns:
-            The checkpoint that was adopted in vain, or None.
+            The checkpoint that was adopted in vain, or None; and what follows from letting go of it.
         """
         ancestry = trial.ancestry
-        if ancestry is None or ancestry.adopted is None or not trial.last_result:
-            return None
+        if ancestry is None or (adopted := ancestry.adopted) is None or not trial.last_result:
+            return None, []
         if trial.results_count != ancestry.results_before:
-            return None
+            return None, []
         trial.config, trial.iteration = ancestry.config_before, trial.last_result["training_iteration"]
-        return ancestry.adopted
+        commands = self._release(trial)
+        trial.ancestry = ancestry.before
+        if trial.ancestry is None:
+            self._heirs.pop(trial.id, None)
+        return adopted, commands
 
     def ended(self, trial: Trial) -> list[Command]:
         """A trial is over and needs nobody's checkpoint any more."""

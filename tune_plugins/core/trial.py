@@ -76,9 +76,8 @@ class CheckpointRecord:
         score: value of the retention's score attribute at that iteration, if there is one.
         bytes: total size of its files in bytes.
         trial_id: of its owner, the trial that saved it.
-        complete: of a training that had come to its end: nothing could go on from it.
-        goes_on: a training can go on from it. Not from a model of a later fit of the trial: its function, entered anew,
-            begins with the first one.
+        goes_on: a training can go on from it. Not from one that had come to its end; nor from the model of a later fit
+            of the trial, whose function, entered anew, begins with the first one.
     """
 
     id: str
@@ -87,7 +86,6 @@ class CheckpointRecord:
     score: float | None = None
     bytes: int = 0
     trial_id: str = ""
-    complete: bool = field(default=False, repr=False)
     goes_on: bool = field(default=True, repr=False)
 
 
@@ -101,6 +99,7 @@ class Ancestry:
         outdated: ids of its own checkpoints from before.
         config_before: the config it had before.
         results_before: how many results it had then.
+        before: its ancestry then, but for what that was in turn.
     """
 
     adopted: CheckpointRecord | None
@@ -108,6 +107,7 @@ class Ancestry:
     outdated: frozenset[str]
     config_before: dict[str, Any]
     results_before: int
+    before: Ancestry | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,8 @@ class Trial:
         checkpoints: those that exist, oldest first.
         failures: number of failed attempts so far.
         attempt: number of times the trial function was entered, minus one.
+        entered_with: number of results when it was last entered anew to go on, behind a pause or an exploit; else -1.
+        fell_at: iteration at which the function, entered anew, failed before it reported; see `resume_point`.
         reason: why it stands where it stands, in words and numbers; of a finished one the beginning.
         cause: why it has ended, or why it was told to end; None before.
         resident: paused, and its process waits in memory.
@@ -205,6 +207,8 @@ class Trial:
     checkpoints: list[CheckpointRecord] = field(default_factory=list)
     failures: int = 0
     attempt: int = 0
+    entered_with: int = -1
+    fell_at: int | None = None
     reason: str = ""
     cause: EndCause | None = None
     resident: bool = False
@@ -285,9 +289,13 @@ class Trial:
         """What it goes on from in a new process; None: from its beginning.
 
         Not from a complete training: where the function failed behind that, its ending would miss what a training
-        leaves, such as the histories of the metrics.
+        leaves, such as the histories of the metrics. A loop written by hand does not say that it is complete: where
+        the function, entered anew, has failed before it reported, it goes on from an earlier state than that.
         """
-        return self.adopted or next((c for c in reversed(self.checkpoints) if c.goes_on and not c.complete), None)
+        if self.fell_at is not None:
+            own = (c for c in reversed(self.states()) if c.trial_id == self.id)
+            return next((c for c in own if c.iteration < self.fell_at), None)
+        return self.adopted or next((c for c in reversed(self.checkpoints) if c.goes_on), None)
 
     def states(self) -> list[CheckpointRecord]:
         """Checkpoints, oldest first, that hold states of the training it has now from which another one can go on.

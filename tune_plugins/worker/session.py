@@ -88,7 +88,7 @@ class TrialSession:
         self.exploit: ExploitTrial | None = None
         self._lease = job.lease
         self._last: dict[str, Any] = {}
-        self._complete = False  # nothing is left to train behind the last report
+        self._over = False  # nothing is left to train behind the last report
         self._saved_at = job.iteration if start is not None else -1  # with a state to go on from
         self._kept_at = self._saved_at  # with any state
         self._reports_since_save = 0
@@ -127,7 +127,7 @@ class TrialSession:
             given = result.get("training_iteration")
             iteration = given if isinstance(given, int) else self.iteration + 1
         self._check_metric(result)
-        self._complete = last
+        self._over = last
         self.iteration = iteration
         result["training_iteration"] = iteration
         result["time_total_s"] = time.perf_counter() - self._clock
@@ -291,7 +291,7 @@ class TrialSession:
             self._saved_at = self.iteration
         self._reports_since_save = 0
         trial_id, iteration, last, score = self.job.trial_id, self.iteration, self._last, self._score(self._last)
-        complete = self._complete
+        goes_on = goes_on and not self._over
 
         def commit() -> None:
             try:
@@ -304,7 +304,7 @@ class TrialSession:
                     # The trial was over already: nobody else will say that its last checkpoint is missing.
                     self.mail.event(errored(trial_id, error, fatal=True))
             else:
-                record = replace(record, complete=complete, goes_on=goes_on)
+                record = replace(record, goes_on=goes_on)
                 self.mail.event(CheckpointSaved(time.time(), trial_id, record))
 
         self._saving = self.background.submit(commit)
