@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import random
@@ -82,19 +83,24 @@ def _checked(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def weights(trainer: Any) -> dict[str, Any]:
-    """A copy of the module's state, and its place in the training, by the names of a checkpoint of Lightning."""
-    state = {
-        name: value.detach().to("cpu", copy=True) if _is_tensor(value) else value
-        for name, value in trainer.strategy.lightning_module_state_dict().items()
-    }
-    return {"state_dict": state, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
-
-
-def write_weights(trainer: Any, copied: Mapping[str, Any], path: Path) -> None:
-    """Write what `weights` has copied, as a checkpoint with weights only, for `load_from_checkpoint`."""
-    checkpoint: dict[str, Any] = {**trainer._checkpoint_connector.dump_checkpoint(weights_only=True), **copied}
+    """A copy of what there is now, as a checkpoint of Lightning with weights only, for `load_from_checkpoint`."""
+    checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
     _keep_data(checkpoint)
-    torch.save(_checked(checkpoint), path)
+    copied: dict[str, Any] = _copied(checkpoint)
+    return copied
+
+
+def _copied(value: Any) -> Any:
+    if _is_tensor(value):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return [_copied(item) for item in value] if type(value) is list else copy.copy(value)
+
+
+def write_weights(copied: dict[str, Any], path: Path) -> None:
+    """Write what `weights` has copied."""
+    torch.save(_checked(copied), path)
 
 
 def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
@@ -109,7 +115,10 @@ def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
     if inspect.isclass(build) and hasattr(build, "load_from_checkpoint") and checkpoint.get("hyper_parameters"):
         return build.load_from_checkpoint(path, map_location="cpu")
     module = build if isinstance(build, torch.nn.Module) else built_model(build, config, "Lightning")
-    module.load_state_dict(checkpoint["state_dict"])
+    if hasattr(module, "load_from_checkpoint"):  # what that does with a module; not with one that is part of it
+        module.configure_model()
+        module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=getattr(module, "strict_loading", True))
     return module
 
 

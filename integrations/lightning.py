@@ -197,8 +197,8 @@ class TuneReportCallback(Callback, Adapter):
 
     def copy_model(self) -> Copy | None:
         """The state of the module; it is written as a checkpoint of Lightning with weights only."""
-        trainer, copied, name = self.trainer, state.weights(self.trainer), self.filename
-        return lambda directory: state.write_weights(trainer, copied, directory / name)
+        copied, name = state.weights(self.trainer), self.filename
+        return lambda directory: state.write_weights(copied, directory / name)
 
     @classmethod
     def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:

@@ -340,7 +340,7 @@ def test_the_ending_of_a_loop_finds_what_the_loop_sets(tmp_path: Path, interval:
 
 
 def test_a_function_that_cannot_go_on_fails_all_the_same(tmp_path: Path) -> None:
-    """What fails where a trial goes on, and fails again from before that, is an error; nothing goes round in circles."""
+    """What fails where a trial goes on, and fails again from before that, is an error; nothing goes in circles."""
     entries = []
 
     def train(config: dict[str, Any]) -> None:
