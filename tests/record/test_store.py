@@ -44,7 +44,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.trial import FREE, CheckpointRecord, TrialStatus
 from tune_plugins.errors import TuneError
-from tune_plugins.record.codec import KINDS
+from tune_plugins.record.codec import KINDS, PathTranslator, event_from_row, event_row
 from tune_plugins.record.file import FORMAT_VERSION
 from tune_plugins.record.store import FILE_NAME, ExperimentStore, StorageError
 
@@ -90,7 +90,7 @@ ALL_EVENTS: list[Event] = [
         {"training_iteration": True, "time_total_s": 3, "timestamp": None, "nested": {"a": {"b": [1, 2.5]}}},
     ),
     CheckpointSaved(3.0, "00000", CheckpointRecord("checkpoint_000003", 3, "/elsewhere/c", 0.25, 12, "00000")),
-    CheckpointSaved(3.0, "00001", CheckpointRecord("checkpoint_000001", 1, None, trial_id="00001")),
+    CheckpointSaved(3.0, "00001", CheckpointRecord("checkpoint_000001", 1, None, trial_id="00001", complete=True)),
     TrialPaused(4.0, "00001", True),
     ExploitDone(4.5, "00001", False, "'width' cannot be changed"),
     TrialFinished(5.0, "00000", "stopped at rung 9"),
@@ -119,6 +119,16 @@ def test_every_event_comes_back_equal_to_the_last_bit(store: ExperimentStore) ->
     assert other.results  # methods stay; the file is closed
     with pytest.raises(StorageError, match="closed"):
         other.meta()
+
+
+def test_a_record_of_before_checkpoints_told_whether_they_are_complete(tmp_path: Path) -> None:
+    event = CheckpointSaved(3.0, "a", CheckpointRecord("c", 3, None, trial_id="a", complete=True))
+    seq, time, kind, trial_id, data = event_row(1, event, PathTranslator(tmp_path))
+    old = (seq, time, kind, trial_id, data.replace(',"complete":true', ""))
+    assert old[4] != data
+    assert event_from_row(old, PathTranslator(tmp_path)) == dataclasses.replace(
+        event, checkpoint=dataclasses.replace(event.checkpoint, complete=False)
+    )
 
 
 def test_long_logs_are_read_in_pieces(store: ExperimentStore) -> None:

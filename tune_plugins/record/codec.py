@@ -81,6 +81,7 @@ def event_row(seq: int, event: Event, paths: PathTranslator) -> EventRow:
                 "path": paths.to_record(value.path),
                 "score": value.score,
                 "bytes": value.bytes,
+                "complete": value.complete,
             }
         elif isinstance(value, ErrorInfo):
             value = {"type": value.type, "message": value.message, "traceback": value.traceback}
