@@ -15,7 +15,7 @@ from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
-from tune_plugins.errors import TrialError, TuneError
+from tune_plugins.errors import TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, newest_valid, reported_with, verify
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 from tune_plugins.space.nested import copy_of, flatten
@@ -427,7 +427,7 @@ def _whole(path: str) -> bool:
 def _as_error(error: ErrorInfo | None, reason: str) -> TrialError:
     if error is None:
         return TrialError("TuneError", reason)
-    return TrialError(error.type, error.message, error.traceback)
+    return trial_error(error.type, error.message, error.traceback)
 
 
 def _short(value: Any) -> str:
