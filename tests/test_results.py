@@ -24,6 +24,7 @@ from tune_plugins.errors import ArgumentError, TrialError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter
 from tune_plugins.record.store import ExperimentStore, StorageError
 from tune_plugins.results import Result, ResultGrid
+from tune_plugins.space import Categorical, Space
 
 NAN, INF = math.nan, math.inf
 
@@ -326,3 +327,36 @@ def test_configs_are_what_the_trials_got(tmp_path: Path) -> None:
     for result, option in zip(results, options, strict=True):
         assert result.config["option"] == seen[result.trial_id] == option
         assert type(result.config["option"]) is type(option)
+
+    # In another process, that knows of the record only.
+    kept: list[Any] = [TrialStatus.RUNNING.value, (1, 2), {1: "one"}, numpy.float32(0.5)]
+    found = [result.config["option"] for result in ResultGrid(results.experiment_path)]
+    assert found[4:] == kept and [type(value) for value in found[4:]] == [type(value) for value in kept]
+    assert [repr(value) for value in found[:4]] == [repr(option) for option in options[:4]]
+    frame = ResultGrid(results.experiment_path).get_dataframe()
+    assert list(frame["config/option"][:6]) == found[:6]
+    with pytest.raises(TuneError, match=r"Layer'>: it cannot be called\. This value was read from the record"):
+        found[0]()
+
+
+def test_a_drawn_category_is_the_one_of_the_recorded_space(tmp_path: Path) -> None:
+    """Also where it is no plain value: its place among the categories tells which one it was."""
+    options = [None, (1, 2), [1, 2], {"a": (3,)}, Layer, True, 1.0, "x"]
+    results = tune.Tuner(
+        lambda config: {"loss": 1},
+        param_space={"net": {"option": tune.choice(options)}, "grid": tune.grid_search([(0,), 1])},
+        tune_config=tune.TuneConfig(num_samples=20, seed=1),
+        run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path),
+    ).fit()
+    grid = ResultGrid(results.experiment_path)
+    recorded = Space.from_json(grid.info()["param_space"]).domains["net/option"]
+    assert isinstance(recorded, Categorical)
+    for here, there in zip(results, grid, strict=True):
+        value = there.config["net"]["option"]
+        (place,) = [
+            at
+            for at, o in enumerate(options)
+            if type(o) is type(here.config["net"]["option"]) and o == here.config["net"]["option"]
+        ]
+        assert value == recorded.options[place] and type(value) is type(recorded.options[place])
+        assert there.config["grid"] == here.config["grid"]

@@ -284,19 +284,30 @@ def test_values_that_are_not_json(store: ExperimentStore) -> None:
         [RecordTrial("a", 0, config, 0, 0.0), RecordTrial("b", 1, cyclic, 0, 0.0)],
     )
     first, second = store.trials()
-    assert first.config == {
-        "f32": float(np.float32(0.1)),
-        "f64": 0.1,
-        "i": 3,
-        "b": True,
-        "object": {"__repr__": "<planted>"},
-        "bad": {"__repr__": "<Unprintable, whose repr raised RuntimeError>"},
-        "pair": [1, 2],
-        "set": {"__repr__": "{1}"},
-        "3": {"(1, 2)": "key"},
-    }
-    assert json.dumps(second.config).count("self") > 10
+    found = first.config
+    assert bits({name: found[name] for name in config if name not in ("object", "bad", "set")}) == bits(
+        {name: config[name] for name in config if name not in ("object", "bad", "set")}
+    )
+    assert [repr(found[name]) for name in ("object", "bad", "set")] == [
+        "<planted>",
+        "<Unprintable, whose repr raised RuntimeError>",
+        "{1}",
+    ]
+    assert repr(second.config).count("self") > 10
     assert store.results("a") == [{"training_iteration": 4, "loss": 0.5, "time_total_s": 1.0}]
+
+
+def test_configs_of_before_there_were_marks(store: ExperimentStore) -> None:
+    """What an older version wrote, also where a key of the user's looks like a mark."""
+    old = [{"lr": 0.1, "n": [1, None]}, {"x": {"__repr__": "<f>"}}, {"$ref": 3}, {"$tuple": 3}, {"$dict": [1]}]
+    store.commit([], [RecordTrial(f"{i}", i, {}, 0, 0.0) for i in range(len(old))])
+    store.close()
+    with sqlite3.connect(store.file) as connection:
+        for number, config in enumerate(old):
+            connection.execute("UPDATE trials SET config = ? WHERE trial_id = ?", (json.dumps(config), f"{number}"))
+    connection.close()
+    with ExperimentStore.open(store.directory) as other:
+        assert [trial.config for trial in other.trials()] == old
 
 
 def test_meta(store: ExperimentStore) -> None:

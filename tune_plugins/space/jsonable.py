@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _REPR_LIMIT = 10_000  # characters
-_DEPTH_LIMIT = 50
+DEPTH_LIMIT = 50  # of nested values
 
 
 def describe(value: object) -> Any:
@@ -31,7 +31,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     """`value` with every key made text and everything that JSON does not know described."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if depth < _DEPTH_LIMIT:
+    if depth < DEPTH_LIMIT:
         if isinstance(value, Mapping):
             return {k if isinstance(k, str) else str(k): to_plain(v, depth + 1) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
