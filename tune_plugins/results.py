@@ -412,7 +412,7 @@ def _data_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
         kinds = {type(value) for value in values if value is not None}
         if kinds == {bool}:
             frame[name] = pd.array(values, dtype="boolean")
-        elif kinds and all(issubclass(kind, Integral) and kind is not bool for kind in kinds):
+        elif kinds and bool not in kinds and all(issubclass(kind, Integral) for kind in kinds):
             with suppress(OverflowError):  # an integer of more than 64 bits
                 frame[name] = pd.array(values, dtype="Int64")
     return frame
