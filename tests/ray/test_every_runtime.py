@@ -304,6 +304,42 @@ FAILURES: dict[str, tuple[Callable[[], Any], str, str, EndCause]] = {
 }
 
 
+def _forgetful(config: dict[str, Any]) -> None:
+    for step in range(1, 10):
+        tune.report(loss=config["x"] / step)
+
+
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+@pytest.mark.parametrize("kind", ["hyperband", "pbt"])
+def test_pauses_that_need_a_checkpoint_are_told_at_the_first_one(
+    fit: Any, runtime: str, kind: str, tmp_path: Path
+) -> None:
+    scheduler = HyperBandScheduler(max_t=9)
+    if kind == "pbt":
+        mutations = {"x": tune.uniform(0, 1)}
+        scheduler = PopulationBasedTraining(
+            time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations=mutations
+        )
+    chosen = {"num_samples": 6, "metric": "loss", "mode": "min", "scheduler": scheduler, "max_resident_trials": 0}
+    with pytest.raises(
+        tune.TuneError,
+        match=r"^The scheduler pauses trial 0000[01], and it has no checkpoint of iteration [12] to go on from later\. "
+        r"At most 0 paused trials may wait in memory, .*\(tune\.report\(\.\.\., checkpoint=.*max_resident_trials=",
+    ):
+        fit(_forgetful, {"x": tune.uniform(0, 1)}, runtime=runtime, name="run", **chosen)
+    results = ResultGrid(tmp_path / "results" / "run")
+    assert all(result.status.finished for result in results)
+    assert results.num_errors == 0, "they have done nothing wrong"
+
+
+def test_trials_without_checkpoints_wait_in_memory_where_there_is_room(fit: Any) -> None:
+    scheduler = HyperBandScheduler(max_t=9)
+    space = {"x": tune.uniform(0, 1)}
+    results = fit(_forgetful, space, num_samples=6, metric="loss", mode="min", scheduler=scheduler)
+    assert results.num_errors == 0
+    assert max(result.metrics["training_iteration"] for result in results) == 9
+
+
 @pytest.mark.parametrize("runtime", ["ray", "inline"])
 def test_text_that_utf_8_cannot_hold_ends_nothing(fit: Any, runtime: str, tmp_path: Path) -> None:
     """In names, configs, results, reasons, folders and files: sqlite-utils' 507, llm's 546, maestral's 230."""
