@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 import traceback
+import types
 from json import JSONDecodeError
 from subprocess import CalledProcessError
 from urllib.error import HTTPError
@@ -117,6 +118,14 @@ def test_an_error_of_a_trial_is_caught_by_its_own_type(kind: type[Exception]) ->
     assert error == error and len({error, error}) == 1
     with pytest.raises(AttributeError, match=r"there is no 'code', since an error is recorded as type, message and tr"):
         _ = error.code  # type: ignore[attr-defined]
+
+
+def test_no_module_is_asked_for_what_it_has_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers and others import a part of themselves when an attribute is asked for."""
+    lazy = types.ModuleType("lazy")
+    lazy.__getattr__ = lambda name: pytest.fail(f"{name} would be imported")  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    assert type(errors.trial_error("lazy.models.Error", "no")) is errors.TrialError
 
 
 @pytest.mark.parametrize(

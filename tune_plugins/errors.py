@@ -138,7 +138,8 @@ def _loaded(type_name: str) -> type[Exception] | None:
     for place in places:
         found = place
         for part in [*packages, name]:
-            found = getattr(found, part, None)
+            # Not getattr, at which some packages import what is asked for.
+            found = vars(found).get(part) if isinstance(found, (type, types.ModuleType)) else None
         if isinstance(found, type) and issubclass(found, Exception):
             return found
     return None

@@ -176,7 +176,7 @@ class Experiment:
             self._stop_all(end, event.time, commands)
         if not self._active or len(self._active) < self.slots:
             self._fill_slots(event.time, commands)
-        if self._residents.overfull and isinstance(event, TrialPaused):
+        if isinstance(event, TrialPaused) and self._residents.overfull:
             raise TuneError(_no_room(self.trials[event.trial_id], self._residents.limit))
         return commands
 
