@@ -631,6 +631,19 @@ def test_arrays_come_back_and_large_ones_do_not() -> None:
     assert decode(encode(np.zeros(2000))) == NotInRecord(repr(np.zeros(2000)))
 
 
+class Unreadable:
+    shape = ()
+
+    @property
+    def item(self) -> Any:
+        raise RuntimeError("not on this device")
+
+
+@pytest.mark.parametrize("value", [Unreadable(), np.finfo("f4"), np.add, np.dtype("f4"), np.datetime64("2026-01-01")])
+def test_values_that_only_look_like_numbers_are_described(value: Any) -> None:
+    assert decode(encode(value)) == NotInRecord(repr(value))
+
+
 def test_members_of_enums_with_plain_values_come_back_as_these() -> None:
     assert encode([Level.HIGH, EndCause.FAILED]) == [3, "FAILED"] == [Level.HIGH, EndCause.FAILED]
 

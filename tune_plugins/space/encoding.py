@@ -127,7 +127,7 @@ def decode(data: Any) -> Any:
 def _is_small_array(value: Any) -> bool:
     """Of numbers or text; a scalar of NumPy is one, too."""
     dtype = getattr(value, "dtype", None) if type(value).__module__ == "numpy" else None
-    if dtype is None or value.size > _MOST_ELEMENTS:
+    if dtype is None or getattr(value, "size", math.inf) > _MOST_ELEMENTS:  # a finfo has a type and no size
         return False
     return dtype.kind == "U" or (dtype.kind in "biuf" and dtype.itemsize <= 8)
 

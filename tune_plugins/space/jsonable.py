@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 _REPR_LIMIT = 10_000  # characters
@@ -15,14 +16,15 @@ def describe(value: object) -> Any:
 
     NumPy and tensor scalars become numbers; anything else ``{"__repr__": "..."}``.
     """
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():
-        plain = item()
-        if isinstance(plain, (bool, int, float, str)) or plain is None:
-            return plain
+    with suppress(Exception):  # a user's broken attribute, or a tensor that cannot be read, must not lose the record
+        item = getattr(value, "item", None)
+        if callable(item) and getattr(value, "shape", None) == ():
+            plain = item()
+            if isinstance(plain, (bool, int, float, str)) or plain is None:
+                return plain
     try:
         text = repr(value)
-    except Exception as error:  # a user's broken __repr__ must not lose the record
+    except Exception as error:
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
     return {"__repr__": text[:_REPR_LIMIT]}
 
