@@ -37,7 +37,12 @@ ROOMS = (
     Room("errors", "everything that is raised"),
     Room("arguments", "checks of arguments, all mistakes at once", ("errors",)),
     Room("_imports", "optional packages, names that are loaded on first use, names that are not there", ("errors",)),
-    Room("space", "domains, sampling, grids, nested configs, values as JSON", ("errors", "arguments", "_imports")),
+    Room(
+        "space",
+        "domains, sampling, grids, nested configs, values as JSON",
+        ("errors", "arguments", "_imports"),
+        ("numpy",),
+    ),
     Room(
         "core",
         "the pure core: one state machine without Ray, clock, files or threads; the contracts of scheduler, searcher "

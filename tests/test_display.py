@@ -1,5 +1,6 @@
 """The displays, driven through their hooks with trials made up here, and once under a real pseudo-terminal."""
 
+import dataclasses
 import io
 import logging
 import os
@@ -520,6 +521,19 @@ def test_plain_output_to_a_file_that_only_takes_ascii():
     stage.end()
     assert not stage.display.broken
     assert b"best eval-logloss 0.5000" in raw.getvalue()
+
+
+def test_the_name_of_a_broken_file_does_not_end_the_display():
+    """UTF-8 cannot hold it: sqlite-utils' 507, llm's 546."""
+    raw = io.BytesIO()
+    run = dataclasses.replace(RUN, path="/data/größe \udcff")
+    stage = Stage(live=False, run=run, file=io.TextIOWrapper(raw, encoding="utf-8", write_through=True))
+    stage.start(0, {"file": "\udcff"})
+    stage.display.on_trial_error(0, stage.trials, stage.trials[0], error=ErrorInfo("OSError", "no \udcff"))
+    stage.step()
+    stage.end()
+    assert not stage.display.broken
+    assert 'ResultGrid("/data/größe ?")' in raw.getvalue().decode()
 
 
 def test_verbose_2_tells_each_finished_trial_with_its_reason(live):

@@ -24,6 +24,7 @@ from tune_plugins.errors import ArgumentError, TrialError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter
 from tune_plugins.record.store import ExperimentStore, StorageError
 from tune_plugins.results import Result, ResultGrid
+from tune_plugins.space import Categorical, Space
 
 NAN, INF = math.nan, math.inf
 
@@ -150,6 +151,70 @@ def test_dataframes(tmp_path: Path) -> None:
     assert list(grid[0].metrics_dataframe["loss"][:2]) == [1.0, 0.5]
     with pytest.raises(ArgumentError, match="mode: expected 'min' or 'max', got 'best'"):
         grid.get_dataframe("loss", "best")
+
+
+ROWS = [
+    {"whole": 1, "late": None, "flag": True, "real": 0.5, "text": "x", "either": 1, "big": 2**60 + 1, "huge": 2**70},
+    {"whole": 2, "late": 3, "flag": None, "real": None, "text": None, "either": None, "big": None, "huge": None},
+    {"whole": 3, "late": 5, "flag": False, "real": 2.0, "text": "y", "either": 2.5, "often": 7},
+]
+
+
+def test_a_missing_integer_makes_no_floats_of_the_others(tmp_path: Path) -> None:
+    """pandas' 51451 and 57313: a None turns 2**60 + 1 into 2**60."""
+    path = make(tmp_path / "exp", {name: [] for name in "abc"}, config={})
+    whole_rows = [{"training_iteration": i, **row} for i, row in enumerate(ROWS)]
+    with ExperimentStore.open(path, readonly=False) as store:
+        store.commit([Reported(1.0, "a", tuple(whole_rows))])
+        store.commit([Reported(1.0, name, (row,)) for name, row in zip("bc", whole_rows, strict=False)])
+    grid = ResultGrid(path)
+    frame = grid[0].metrics_dataframe
+    assert {name: str(frame[name].dtype) for name in frame} == {
+        "training_iteration": "int64",
+        "whole": "int64",
+        "late": "Int64",
+        "flag": "boolean",
+        "real": "float64",
+        "text": str(pd.Series(["x", None]).dtype),
+        "either": "float64",
+        "big": "Int64",
+        "huge": "object",
+        "often": "Int64",
+    }
+    assert frame["big"][0] == 2**60 + 1 and frame["huge"][0] == 2**70
+    assert (
+        frame["late"].mean() == 4 and frame["flag"].sum() == 1 and frame["late"].isna().tolist() == [True, False, False]
+    )
+    assert frame.to_csv(columns=["late", "flag"], index=False).splitlines() == ["late,flag", ",True", "3,", "5,False"]
+    assert grid.get_dataframe().dtypes.astype(str)[["late", "flag", "real"]].tolist() == ["Int64", "boolean", "float64"]
+
+
+def test_missing_integers_are_plotted(tmp_path: Path) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    with ExperimentStore.open(make(tmp_path / "exp", {"a": []}), readonly=False) as store:
+        store.commit([Reported(1.0, "a", tuple({"training_iteration": i, **row} for i, row in enumerate(ROWS)))])
+    frame = ResultGrid(tmp_path / "exp")[0].metrics_dataframe
+    for draw in (
+        lambda: frame.plot(x="training_iteration", y="late"),
+        lambda: pyplot.subplots()[1].plot(frame["training_iteration"], frame["late"])[0].axes,
+    ):
+        (line,) = draw().get_lines()
+        assert numpy.asarray(line.get_ydata(), float)[1:].tolist() == [3.0, 5.0]
+        pyplot.close("all")
+
+
+def test_integers_that_only_some_configs_have(tmp_path: Path) -> None:
+    results = tune.Tuner(
+        lambda config: {"loss": 1},
+        param_space={
+            "n": tune.grid_search([None, 3, numpy.int64(4)]),
+            "p": tune.grid_search([{"flag": True}, {"depth": 2}, {}]),
+        },
+        run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path),
+    ).fit()
+    for grid in (results, ResultGrid(results.experiment_path)):
+        types = grid.get_dataframe().dtypes.astype(str)
+        assert types[["config/n", "config/p/depth", "config/p/flag"]].tolist() == ["Int64", "Int64", "boolean"]
 
 
 @pytest.mark.parametrize(
@@ -326,3 +391,36 @@ def test_configs_are_what_the_trials_got(tmp_path: Path) -> None:
     for result, option in zip(results, options, strict=True):
         assert result.config["option"] == seen[result.trial_id] == option
         assert type(result.config["option"]) is type(option)
+
+    # In another process, that knows of the record only.
+    kept: list[Any] = [TrialStatus.RUNNING.value, (1, 2), {1: "one"}, numpy.float32(0.5)]
+    found = [result.config["option"] for result in ResultGrid(results.experiment_path)]
+    assert found[4:] == kept and [type(value) for value in found[4:]] == [type(value) for value in kept]
+    assert [repr(value) for value in found[:4]] == [repr(option) for option in options[:4]]
+    frame = ResultGrid(results.experiment_path).get_dataframe()
+    assert list(frame["config/option"][:6]) == found[:6]
+    with pytest.raises(TuneError, match=r"Layer'>: it cannot be called\. This value was read from the record"):
+        found[0]()
+
+
+def test_a_drawn_category_is_the_one_of_the_recorded_space(tmp_path: Path) -> None:
+    """Also where it is no plain value: its place among the categories tells which one it was."""
+    options = [None, (1, 2), [1, 2], {"a": (3,)}, Layer, True, 1.0, "x"]
+    results = tune.Tuner(
+        lambda config: {"loss": 1},
+        param_space={"net": {"option": tune.choice(options)}, "grid": tune.grid_search([(0,), 1])},
+        tune_config=tune.TuneConfig(num_samples=20, seed=1),
+        run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path),
+    ).fit()
+    grid = ResultGrid(results.experiment_path)
+    recorded = Space.from_json(grid.info()["param_space"]).domains["net/option"]
+    assert isinstance(recorded, Categorical)
+    for here, there in zip(results, grid, strict=True):
+        value = there.config["net"]["option"]
+        (place,) = [
+            at
+            for at, o in enumerate(options)
+            if type(o) is type(here.config["net"]["option"]) and o == here.config["net"]["option"]
+        ]
+        assert value == recorded.options[place] and type(value) is type(recorded.options[place])
+        assert there.config["grid"] == here.config["grid"]

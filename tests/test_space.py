@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import random
 import subprocess
 import sys
 from collections import Counter
+from enum import IntEnum
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistakes import mistakes_of
 
 from tune_plugins import space as sp
-from tune_plugins.errors import ArgumentError
+from tune_plugins.core.ends import EndCause
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.space import Domain, Space
+from tune_plugins.space.encoding import NotInRecord, decode, encode
 
 numbers = st.floats(-1e9, 1e9)
 steps = st.sampled_from([1e-3, 0.05, 0.1, 0.25, 0.3, 1.0, 7.0])
@@ -591,6 +598,76 @@ def test_json_of_what_is_not_json() -> None:
     assert "holds the name only" in back.mistakes()[0]
     with pytest.raises(ValueError, match="unknown mark"):
         Space.from_json({"x": {"$domain": "of another version"}})
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, 3, 10**30, "a\udcff", 0.1, -0.0, math.inf),
+        (1, (2, [3, ()])),
+        {1: "one", (2, 3): {"a": None}, None: True, 0.5: ()},
+        {"$tuple": [1]},
+        {"__repr__": "mine"},
+        {"a": {"$float": {"$dict": 1}}},
+        *(np.float32(0.1), np.float64(0.1), np.float16(-math.inf), np.int8(-3), np.uint64(2**64 - 1), np.bool_(True)),
+        np.str_("größe"),
+    ],
+    ids=repr,
+)
+def test_values_that_come_back_equal_and_of_their_type(value: Any) -> None:
+    back = decode(json.loads(json.dumps(encode(value), allow_nan=False)))
+    assert back == value and repr(back) == repr(value)
+    assert type(back) is type(value)
+
+
+def test_arrays_come_back_and_large_ones_do_not() -> None:
+    for value in (np.array([0.3, 0.7], "f4"), np.arange(6, dtype=">i2").reshape(2, 3), np.array(["a", "bc"])):
+        back = decode(json.loads(json.dumps(encode(value))))
+        assert back.dtype == value.dtype and back.tolist() == value.tolist()
+    assert decode(encode(np.zeros(2000))) == NotInRecord(repr(np.zeros(2000)))
+
+
+class Unreadable:
+    shape = ()
+
+    @property
+    def item(self) -> Any:
+        raise RuntimeError("not on this device")
+
+
+@pytest.mark.parametrize("value", [Unreadable(), np.finfo("f4"), np.add, np.dtype("f4"), np.datetime64("2026-01-01")])
+def test_values_that_only_look_like_numbers_are_described(value: Any) -> None:
+    assert decode(encode(value)) == NotInRecord(repr(value))
+
+
+def test_members_of_enums_with_plain_values_come_back_as_these() -> None:
+    assert encode([Level.HIGH, EndCause.FAILED]) == [3, "FAILED"] == [Level.HIGH, EndCause.FAILED]
+
+
+def test_a_stand_in_says_so_where_it_is_used_and_nowhere_else() -> None:
+    value = decode(encode({"layer": Fraction}))["layer"]
+    assert repr(value) == str(value) == f"{value}" == "<class 'fractions.Fraction'>"
+    assert value == NotInRecord(repr(Fraction)) and value != Fraction and len({value, copy.deepcopy(value)}) == 1
+    assert copy.copy(value) == pickle.loads(pickle.dumps(value)) == value
+    assert decode(encode(value)) == value
+    frame = pd.DataFrame([{"layer": value, "loss": 0.5}, {"layer": value, "loss": 0.25}])
+    assert frame.groupby("layer")["loss"].min().to_dict() == {value: 0.25}
+    assert "fractions.Fraction" in frame.to_csv() and "fractions.Fraction" in repr(frame)
+    assert not hasattr(value, "shape") and frame["layer"].nunique() == 1
+    with pytest.raises(TuneError, match=r"Fraction'>: it cannot be called\. This value was read from the record of an"):
+        value(1, 2)
+    with pytest.raises(AttributeError, match=r"it has no attribute 'from_float'\. This value was read .* by that text"):
+        _ = value.from_float
+    with pytest.raises(TypeError, match="NotInRecord"):
+        value[0]
+    with pytest.raises(TypeError, match="NotInRecord"):
+        2 * value
+    options = [int, Fraction]
+    assert {repr(option): option for option in options}[repr(value)] is Fraction, "as the message says"
 
 
 def test_importing_the_space_loads_nothing_heavy() -> None:

@@ -96,7 +96,8 @@ class TuneConfig:
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
         time_budget_s: seconds after which the experiment ends; also acts between reports.
         max_resident_trials: how many paused trials may wait in memory, each in a process of its own; more are saved and
-            their processes given back. None: 32; with GPUs, or inline, none.
+            their processes given back. One more that has no checkpoint to be saved ends the run with an error that
+            tells the ways out. None: 32; with GPUs, or inline, none.
         reuse_actors: True (default): warm workers; False: a fresh process for each trial.
         seed: one seed for everything random; None: drawn, and recorded.
         trial_name_creator: called with the `Trial`, returns its name for people.

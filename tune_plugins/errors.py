@@ -24,7 +24,12 @@ Who is to act: for an `ArgumentError` and a `TrialError` whoever wrote the scrip
 
 from __future__ import annotations
 
+import builtins
+import sys
+import types
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import NoReturn
 
 __all__ = [
     "ArgumentError",
@@ -87,18 +92,71 @@ class IllegalEventError(TuneError):
 class TrialError(TuneError):
     """A trial failed; stands for the original exception where that cannot travel between processes.
 
+    One made by `trial_error` is an instance of the original type too, so that ``except ThatError`` catches it.
+
     Attributes:
         type_name: qualified name of the original exception type.
         message: the original message.
         traceback: the original traceback as text.
     """
 
+    type_name = message = traceback = ""  # also before a property that the original type may have
+
     def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
         self.type_name, self.message, self.traceback = type_name, message, traceback
-        super().__init__(f"{type_name}: {message}" + (f"\n\n{traceback}" if traceback else ""))
+        self.args = (f"{type_name}: {message}" + (f"\n\n{traceback}" if traceback else ""),)
 
-    def __reduce__(self) -> tuple[type[TrialError], tuple[str, str, str]]:
-        return type(self), (self.type_name, self.message, self.traceback)
+    def __reduce__(self) -> tuple[object, tuple[str, str, str]]:
+        return trial_error, (self.type_name, self.message, self.traceback)
+
+
+def trial_error(type_name: str, message: str, traceback: str = "") -> TrialError:
+    """A `TrialError` that is an instance of the original exception type too, where this process has loaded that.
+
+    Nothing is imported, and the original's own attributes are not there: type, message and traceback are all that is
+    known. What makes instances in ways of its own (an exception group, a class whose ``__new__`` wants arguments), and
+    what is no `Exception`, is a plain `TrialError`.
+    """
+    original = _loaded(type_name)
+    # Python prints fields of a SyntaxError instead of its text.
+    if original is not None and not issubclass(original, (TrialError, SyntaxError)):
+        with suppress(Exception):  # the class of a user, whose metaclass may do anything
+            kind = types.new_class(f"TrialError({original.__name__})", (TrialError, original), {}, _as_trial_error)
+            error: TrialError = kind(type_name, message, traceback)
+            return error
+    return TrialError(type_name, message, traceback)
+
+
+def _loaded(type_name: str) -> type[Exception] | None:
+    """The exception class of that name, as a traceback shows it, if its module is loaded."""
+    *packages, name = type_name.split(".")
+    places: list[object] = [builtins, sys.modules.get("__main__")]
+    for length in range(len(packages), 0, -1):
+        if (module := sys.modules.get(".".join(packages[:length]))) is not None:
+            places, packages = [module], packages[length:]
+            break
+    for place in places:
+        found = place
+        for part in [*packages, name]:
+            # Not getattr, at which some packages import what is asked for.
+            found = vars(found).get(part) if isinstance(found, (type, types.ModuleType)) else None
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found
+    return None
+
+
+def _as_trial_error(namespace: dict[str, object]) -> None:
+    """All that the original type may have changed is as in `TrialError`: its methods want attributes that are gone."""
+    own = ("__class__", "__dict__", "__new__", "__init_subclass__", "__subclasshook__", "__weakref__", "__doc__")
+    namespace |= {name: getattr(TrialError, name) for name in dir(TrialError) if name not in own}
+    namespace["__getattr__"] = _gone
+
+
+def _gone(error: TrialError, name: str) -> NoReturn:
+    raise AttributeError(
+        f"{error.type_name} of a trial: there is no {name!r}, since an error is recorded as type, message and "
+        "traceback only. Put what you want to know into its message."
+    )
 
 
 class WorkerLostError(TuneError):

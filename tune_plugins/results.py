@@ -8,8 +8,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
-from tune_plugins.errors import TrialError, TuneError
+from tune_plugins.errors import TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, reported_with, verify
 from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
@@ -71,10 +73,11 @@ class Result:
 
     @property
     def metrics_dataframe(self) -> pd.DataFrame:
-        """All results of the trial in order, one row each; nested metrics are joined by ``/``."""
-        import pandas as pd
+        """All results of the trial in order, one row each; nested metrics are joined by ``/``.
 
-        return pd.DataFrame([flatten(result) for result in self._results])
+        Where an integer or a bool is missing or None, its column is of pandas' type ``Int64`` or ``boolean``.
+        """
+        return _data_frame([flatten(result) for result in self._results])
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -388,9 +391,9 @@ class ResultGrid:
         Args:
             filter_metric: take the result of each trial that is best by this metric; default: the last one.
             filter_mode: "min" or "max"; default: that of the experiment.
-        """
-        import pandas as pd
 
+        Types of columns are as in `Result.metrics_dataframe`.
+        """
         chosen = {result.trial_id: result.metrics for result in self._all}
         if filter_metric is not None or filter_mode is not None:
             metric, mode = _check_metric(
@@ -406,7 +409,7 @@ class ResultGrid:
                         best[trial_id], chosen[trial_id] = score, result
             if not best:
                 raise TuneError(self._why_no_value(metric))
-        return pd.DataFrame(
+        return _data_frame(
             [
                 {
                     **flatten(chosen[result.trial_id]),
@@ -459,6 +462,22 @@ class ResultGrid:
             f"tune_plugins.report({metric}=...) in it."
         )
         return f"None of the {len(self)} trials has reported a result.{hint}"
+
+
+def _data_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each dict. Where integers or bools are missing, pandas would make floats or objects of the others."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    for name in frame.columns[frame.isna().any()]:
+        values = [row.get(name) for row in rows]
+        kinds = {type(value) for value in values if value is not None}
+        if kinds == {bool}:
+            frame[name] = pd.array(values, dtype="boolean")
+        elif kinds and bool not in kinds and all(issubclass(kind, Integral) for kind in kinds):
+            with suppress(OverflowError):  # an integer of more than 64 bits
+                frame[name] = pd.array(values, dtype="Int64")
+    return frame
 
 
 def _check_metric(where: str, metric: str | None, mode: Mode | None, scope: Scope = "last") -> tuple[str, Mode]:
@@ -529,7 +548,7 @@ def _whole(path: str) -> bool:
 def _as_error(error: ErrorInfo | None, reason: str) -> TrialError:
     if error is None:
         return TrialError("TuneError", reason)
-    return TrialError(error.type, error.message, error.traceback)
+    return trial_error(error.type, error.message, error.traceback)
 
 
 def _short(value: Any) -> str:

@@ -702,6 +702,30 @@ def test_trial_that_cannot_be_evicted_stays(make: Any) -> None:
     assert experiment.handle(TrialPaused(1.0, A, resident=True))[-1] == GrantLease(A, NEXT)
 
 
+@pytest.mark.parametrize("limit", [0, 1])
+def test_one_that_cannot_be_evicted_and_has_to_wait_ends_the_run_with_the_ways_out(make: Any, limit: int) -> None:
+    experiment = make(3, PausesAll(), max_resident_trials=limit)
+    first, second = A, B
+    experiment.replay([SlotsChanged(0.0, 2), TrialStarted.dummy(first), TrialStarted.dummy(second)])
+    if limit:
+        experiment.handle(PAUSE)
+        experiment.handle(TrialPaused(1.0, first, resident=True))
+    paused = second if limit else first
+    assert PauseTrial(paused, evict=True) in experiment.handle(ResultsReported.dummy(paused, 1, waiting=True))
+    with pytest.raises(TuneError) as caught:
+        experiment.handle(TrialPaused(2.0, paused, resident=True))
+    for said in (
+        f"The scheduler pauses trial {paused}, and it has no checkpoint of iteration 1 to go on from later",
+        f"At most {limit} paused trials may wait in memory",
+        "tune.report(..., checkpoint=...)",
+        "TuneConfig(max_resident_trials=...)",
+        "ASHAScheduler()",
+    ):
+        assert said in str(caught.value)
+    experiment.handle(StopRequested(3.0, "ended by an error"))
+    assert {t.status.value for t in experiment.trials.values()} <= {"STOPPING", "TERMINATED"}
+
+
 def test_only_so_many_stay_in_memory(make: Any) -> None:
     script = {(f"{i:05d}", 1): Action.PAUSE for i in range(3)}
     experiment = make(4, Asked(script), max_resident_trials=2)

@@ -90,7 +90,8 @@ def make(setting: dict[str, Any]) -> CheckedExperiment:
         max_failures=setting["max_failures"],
         fail_fast=setting["fail_fast"],
         num_to_keep=setting["num_to_keep"],
-        max_resident_trials=setting["max_resident"],
+        # Where nothing can be saved, too many that wait end the run: a case of its own in test_experiment.
+        max_resident_trials=setting["max_resident"] if setting["can_save"] else None,
         time_budget_s=setting["budget"],
     )
     seed = setting["seed"]

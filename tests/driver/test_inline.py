@@ -119,7 +119,7 @@ def test_paused_trials_go_on_from_their_checkpoints(tmp_path: Path) -> None:
 
 
 def test_pausing_without_a_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(tune.TuneError, match="no checkpoint to go on from"):
+    with pytest.raises(tune.TuneError, match="no checkpoint of iteration 1 to go on from"):
         fit(curve, tmp_path, num_samples=2, scheduler=RoundRobin())
 
 

@@ -97,3 +97,56 @@ def test_a_child_that_dies_is_an_error_of_the_trial(fit: Fit) -> None:
 
     (result,) = fit(dies)
     assert result.error is not None and "the child ended with 1" in str(result.error)
+
+
+SCRIPT = """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from torch.utils.data import DataLoader
+
+
+    class BadRow(Exception):
+        def __init__(self, number, why):
+            super().__init__(f"row {number}: {why}")
+
+
+    class Rows:
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            raise BadRow(index, "no label")
+
+
+    def double(x):
+        return 2 * x
+
+
+    def load(config):
+        list(DataLoader(Rows(), num_workers=1))
+
+
+    def pool(config):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as executor:
+            return {"x": list(executor.map(double, [1, 2]))[-1]}
+
+
+    class Stepped(tune.Trainable):
+        def step(self):
+            return pool({})
+
+
+    for train in (load, pool, Stepped):
+        config = tune.RunConfig(verbose=0, stop={"training_iteration": 1})
+        (result,) = tune.Tuner(train, run_config=config).fit()
+        if train is load:
+            assert isinstance(result.error, BadRow), result.error
+            print(result.error.type_name, result.error.message)
+        else:
+            print(result.metrics["x"])
+"""
+
+
+def test_processes_that_a_trial_forks_know_the_script(ok: Callable[..., str]) -> None:
+    """An error that the script defines, in a DataLoader; a function of it in a pool."""
+    assert ok(SCRIPT).split("\n")[:3] == ["BadRow row 0: no label", "4", "4"]

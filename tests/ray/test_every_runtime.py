@@ -5,9 +5,12 @@ Many cases are those of bug reports about other tuners; where one is, its number
 
 from __future__ import annotations
 
+import builtins
 import os
+import pickle
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 import tune_plugins as tune
 from tune_plugins.callbacks import Callback
 from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.core.scheduler import Action, Decision
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule, PopulationBasedTraining
@@ -218,6 +222,55 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Nothing can be set on it, and it compares by fields that only the original has."""
+
+    code: int
+
+
+class Rows:
+    """A data set with a row that cannot be read: PyTorch's 16647, 25522 and 30147."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        try:
+            raise OSError("the file of the row")
+        finally:
+            raise self.error
+
+
+def _load(error: Exception) -> None:
+    from torch.utils.data import DataLoader
+
+    list(DataLoader(Rows(error), num_workers=1))  # type: ignore[arg-type]
+
+
+def _in_joblib() -> None:
+    from joblib import Parallel, delayed
+
+    Parallel(n_jobs=2)(delayed(_raise)(ValueError("in joblib")) for _ in range(2))
+
+
+def _noted() -> None:
+    error = ValueError("bad")
+    error.add_note("in row 3 of \udcff")
+    raise error
+
+
+def _recursive(down: int = 0) -> None:
+    _recursive(down + 1)
+
+
+def _group() -> None:
+    raise ExceptionGroup("many", [ValueError(f"part {number}") for number in range(20)])
+
+
 SEVERAL_LINES = "one\nTraceback (most recent call last):\n  two"
 FAILURES: dict[str, tuple[Callable[[], Any], str, str, EndCause]] = {
     "unpicklable": (lambda: _raise(Unpicklable("no")), "Unpicklable", "no", EndCause.FAILED),
@@ -226,11 +279,112 @@ FAILURES: dict[str, tuple[Callable[[], Any], str, str, EndCause]] = {
     "chained": (_chained, "ValueError", "outer", EndCause.FAILED),
     "multiline": (lambda: _raise(ValueError(SEVERAL_LINES)), "ValueError", SEVERAL_LINES, EndCause.FAILED),
     "empty": (lambda: _raise(ValueError()), "ValueError", "", EndCause.FAILED),
-    "group": (lambda: _raise(ExceptionGroup("both", [KeyError()])), "ExceptionGroup", "both", EndCause.FAILED),
+    "group": (
+        lambda: _raise(ExceptionGroup("both", [KeyError()])),
+        "ExceptionGroup",
+        "both (1 sub-exception)",
+        EndCause.FAILED,
+    ),
+    "frozen": (lambda: _raise(Frozen(7)), "Frozen", "7", EndCause.FAILED),
+    "loader": (lambda: _load(KeyError("label")), "KeyError", "'label'", EndCause.FAILED),
+    "joblib": (_in_joblib, "ValueError", "in joblib", EndCause.FAILED),
+    "noted": (_noted, "ValueError", "bad", EndCause.FAILED),
+    "recursion": (_recursive, "RecursionError", "maximum recursion depth exceeded", EndCause.FAILED),
+    "large group": (_group, "ExceptionGroup", "many (20 sub-exceptions)", EndCause.FAILED),
+    "memory in a group": (
+        lambda: _raise(ExceptionGroup("both", [ValueError(), MemoryError()])),
+        "ExceptionGroup",
+        "both (2 sub-exceptions)",
+        EndCause.OUT_OF_MEMORY,
+    ),
     "exit": (lambda: _raise(SystemExit(3)), "SystemExit", "3", EndCause.FAILED),
-    "not utf-8": (lambda: _raise(ValueError("\udcff broken")), "ValueError", "broken", EndCause.FAILED),
+    "not utf-8": (lambda: _raise(ValueError("\udcff broken")), "ValueError", "\\udcff broken", EndCause.FAILED),
     "memory": (lambda: _raise(MemoryError("no room")), "MemoryError", "no room", EndCause.OUT_OF_MEMORY),
     "device memory": (lambda: _raise(OutOfMemoryError("CUDA")), "OutOfMemoryError", "CUDA", EndCause.OUT_OF_MEMORY),
+}
+
+
+def _forgetful(config: dict[str, Any]) -> None:
+    for step in range(1, 10):
+        tune.report(loss=config["x"] / step)
+
+
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+@pytest.mark.parametrize("kind", ["hyperband", "pbt"])
+def test_pauses_that_need_a_checkpoint_are_told_at_the_first_one(
+    fit: Any, runtime: str, kind: str, tmp_path: Path
+) -> None:
+    scheduler = HyperBandScheduler(max_t=9)
+    if kind == "pbt":
+        mutations = {"x": tune.uniform(0, 1)}
+        scheduler = PopulationBasedTraining(
+            time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations=mutations
+        )
+    chosen = {"num_samples": 6, "metric": "loss", "mode": "min", "scheduler": scheduler, "max_resident_trials": 0}
+    with pytest.raises(
+        tune.TuneError,
+        match=r"^The scheduler pauses trial 0000[01], and it has no checkpoint of iteration [12] to go on from later\. "
+        r"At most 0 paused trials may wait in memory, .*\(tune\.report\(\.\.\., checkpoint=.*max_resident_trials=",
+    ):
+        fit(_forgetful, {"x": tune.uniform(0, 1)}, runtime=runtime, name="run", **chosen)
+    results = ResultGrid(tmp_path / "results" / "run")
+    assert all(result.status.finished for result in results)
+    assert results.num_errors == 0, "they have done nothing wrong"
+
+
+def test_trials_without_checkpoints_wait_in_memory_where_there_is_room(fit: Any) -> None:
+    scheduler = HyperBandScheduler(max_t=9)
+    space = {"x": tune.uniform(0, 1)}
+    results = fit(_forgetful, space, num_samples=6, metric="loss", mode="min", scheduler=scheduler)
+    assert results.num_errors == 0
+    assert max(result.metrics["training_iteration"] for result in results) == 9
+
+
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+def test_text_that_utf_8_cannot_hold_ends_nothing(fit: Any, runtime: str, tmp_path: Path) -> None:
+    """In names, configs, results, reasons, folders and files: sqlite-utils' 507, llm's 546, maestral's 230."""
+    odd = "a\udcffb"
+
+    class Sceptic(ASHAScheduler):
+        def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Any:
+            return Decision(Action.STOP, f"because of {result['text']}")
+
+    def failing(config: dict[str, Any]) -> None:
+        folder = Path(tune.get_context().get_trial_dir(), odd)
+        folder.mkdir(parents=True)
+        (folder / odd).write_text("1")
+        tune.report({"loss": 1.0, "text": config[odd], odd: {odd: [odd]}}, checkpoint=tune.Checkpoint(folder))
+
+    grid = fit(
+        failing,
+        {odd: tune.choice([odd]), "file": odd},
+        runtime=runtime,
+        scheduler=Sceptic(max_t=8),
+        metric="loss",
+        mode="min",
+        trial_name_creator=lambda trial: odd,
+        trial_dirname_creator=lambda trial: odd,
+        storage_path=tmp_path / odd,
+    )
+    for results in (grid, ResultGrid(grid.experiment_path)):
+        (result,) = results
+        assert (result.config, result.metrics["text"], result.metrics[odd]) == (
+            {odd: odd, "file": odd},
+            odd,
+            {odd: [odd]},
+        )
+        assert (result.trial_name, result.reason) == ("a\\udcffb", "because of a\\udcffb")
+        assert Path(result.checkpoint.path, odd).read_text() == "1"
+
+
+TOLD_BY_THE_TRACEBACK = {
+    "chained": ("KeyError: 'inner'", "direct cause"),
+    "mute": ("Mute: <exception str() failed>",),
+    "loader": ("OSError: the file of the row", "Caught KeyError in DataLoader worker process 0"),
+    "joblib": ("in _raise", "in _in_joblib"),
+    "noted": ("ValueError: bad\nin row 3 of \\udcff",),
+    "recursion": ("Previous line repeated",),
+    "large group": ("ValueError: part 0\n", "ValueError: part 19\n"),
 }
 
 
@@ -253,10 +407,14 @@ def test_errors_arrive_as_type_message_and_traceback(fit: Any, runtime: str, nam
     error = result.error
     assert error is not None
     assert error.type_name.rpartition(".")[2] == kind
-    assert message in error.message
+    assert error.message == message
     assert "in failing" in error.traceback and "worker/attempt.py" not in error.traceback
-    if name == "chained":
-        assert "KeyError: 'inner'" in error.traceback and "direct cause" in error.traceback
+    for part in TOLD_BY_THE_TRACEBACK.get(name, ()):
+        assert part in error.traceback
+    original = globals().get(kind) or getattr(builtins, kind)
+    made_as_any = issubclass(original, Exception) and not issubclass(original, ExceptionGroup)
+    assert isinstance(error, original) is made_as_any, "it is caught by its own name"
+    assert str(error) == str(pickle.loads(pickle.dumps(error))) == f"{error.type_name}: {message}\n\n{error.traceback}"
     assert result.metrics["loss"] == 1.0, "what was reported before it failed is there"
     assert [(one.type, one.message) for one in told] == [(error.type_name, error.message)]
 
@@ -282,8 +440,9 @@ def test_fail_fast_raises_what_the_trial_raised(fit: Any, runtime: str) -> None:
     def failing(config: dict[str, Any]) -> None:
         raise Demanding(7, detail="wrong data")
 
-    with pytest.raises(tune.TrialError, match="code 7: wrong data") as caught:
+    with pytest.raises(Demanding, match="code 7: wrong data") as caught:
         fit(failing, runtime=runtime, fail_fast="raise")
+    assert isinstance(caught.value, tune.TrialError)
     assert caught.value.type_name.endswith("Demanding")
 
 

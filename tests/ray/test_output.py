@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -45,6 +46,19 @@ def test_output_is_forwarded_to_the_right_trial(fit: Any) -> None:
         assert lines[-1] == "no newline at the end"
         assert lines.count("") == 1
         assert len(lines) == 7
+
+
+def test_text_that_utf_8_cannot_hold_is_printed_as_escapes(fit: Any) -> None:
+    def chatty(config: dict[str, Any]) -> None:
+        print("file \udcff")
+        logging.getLogger("mine").warning("log of \udcff")
+        os.write(1, b"raw \xff\n")
+        tune.report(x=1)
+
+    seen = _Lines()
+    (result,) = fit(chatty, callbacks=[seen])
+    assert result.error is None
+    assert sorted(seen.lines["00000"]) == ["file \\udcff", "log of \\udcff", "raw \ufffd"]
 
 
 @pytest.mark.parametrize(

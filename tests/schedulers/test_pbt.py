@@ -397,6 +397,12 @@ def test_files_without_a_schedule(tmp_path: Path, text: str) -> None:
         PopulationBasedTrainingReplay(tmp_path / "missing.json")
 
 
+def test_a_schedule_in_a_file_keeps_tuples_and_odd_keys(tmp_path: Path) -> None:
+    schedule = PBTSchedule((ScheduleStep(0, {"betas": (0.9, 0.99), "sizes": {0: "s"}, "lr": math.inf}),))
+    schedule.save(tmp_path / "schedule.json")
+    assert PBTSchedule.load(tmp_path / "schedule.json") == schedule
+
+
 def test_config_at() -> None:
     schedule = PBTSchedule((ScheduleStep(0, {"x": 1}), ScheduleStep(5, {"x": 2})))
     assert [schedule.config_at(i)["x"] for i in (0, 4, 5, 6)] == [1, 1, 2, 2]

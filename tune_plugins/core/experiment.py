@@ -160,6 +160,7 @@ class Experiment:
 
         Raises:
             IllegalEventError: the event does not fit the trial's state, which is unchanged then.
+            TuneError: more trials would have to wait in memory than may.
             Exception: whatever a user's scheduler, searcher or stopper raises.
         """
         commands: list[Command] = []
@@ -175,6 +176,8 @@ class Experiment:
             self._stop_all(end, event.time, commands)
         if not self._active or len(self._active) < self.slots:
             self._fill_slots(event.time, commands)
+        if isinstance(event, TrialPaused) and self._residents.overfull:
+            raise TuneError(_no_room(self.trials[event.trial_id], self._residents.limit))
         return commands
 
     @property
@@ -787,3 +790,13 @@ def _abandoned(trial: Trial) -> End:
     if trial.status is S.PAUSED:
         never = "paused, and its scheduler never resumed it"
     return End(EndCause.ABANDONED, f"{trial.reason}; {never}" if trial.reason else never)
+
+
+def _no_room(trial: Trial, limit: int | None) -> str:
+    return (
+        f"The scheduler pauses trial {trial.id}, and it has no checkpoint of iteration {trial.iteration} to go on from "
+        f"later (in a fit behind its first one it never has). At most {limit} paused trials may wait in memory, each in a process of its own (max_resident_trials; "
+        "none inline, where trials run one after another, nor with GPUs unless you say so). Report a checkpoint with "
+        "each result (tune.report(..., checkpoint=...)), use an adapter that saves them, let more wait (on Ray: "
+        "TuneConfig(max_resident_trials=...)), or take a scheduler that pauses nothing, such as ASHAScheduler()."
+    )

@@ -18,11 +18,12 @@ class Residents:
         limit: how many may be resident; None: any number.
 
     Attributes:
+        limit: the same.
         paused: all paused trials by id, in the order in which they came.
     """
 
     def __init__(self, limit: int | None) -> None:
-        self._limit = limit
+        self.limit = limit
         self.paused: dict[str, Trial] = {}
         self._leaving: set[str] = set()
         self._count = 0
@@ -30,7 +31,12 @@ class Residents:
     @property
     def full(self) -> bool:
         """Whether the next one must leave."""
-        return self._limit is not None and self._count >= self._limit
+        return self.limit is not None and self._count >= self.limit
+
+    @property
+    def overfull(self) -> bool:
+        """Whether one that was to leave could not: it has nothing to go on from elsewhere."""
+        return self.limit is not None and self._count > self.limit
 
     @property
     def leaving(self) -> bool:

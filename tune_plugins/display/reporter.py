@@ -99,10 +99,10 @@ class Reporter(Callback):
         """Write lines at once; long ones are wrapped by the terminal only."""
         if lines:
             text = Text("\n").join([to_text(each) for each in lines])
-            if self.console.options.ascii_only:
-                # A character that the encoding of the terminal or file lacks must not end the display.
-                encoding = self.console.encoding
-                text.plain = text.plain.encode(encoding, "replace").decode(encoding)
+            # A character that the encoding of the terminal or file lacks must not end the display; UTF-8 lacks those in
+            # the name of a broken file.
+            encoding = self.console.encoding
+            text.plain = text.plain.encode(encoding, "replace").decode(encoding)
             self.console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     @property

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, NoReturn
+from typing import Any
 
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import (
@@ -27,7 +27,6 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Place, Runtime, Task
-from tune_plugins.errors import TuneError
 from tune_plugins.worker.attempt import run_job, seed_everything
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.messages import Job
@@ -95,7 +94,7 @@ class InlineRuntime(Runtime):
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code, self._give_up)
+        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code)
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
         directory, environ, state = os.getcwd(), dict(os.environ), random.getstate()
         self.in_user_code = True
@@ -131,11 +130,6 @@ class InlineRuntime(Runtime):
         finally:
             self.in_user_code = True
 
-    def _give_up(self, error: TuneError) -> NoReturn:
-        """The run cannot go on; whatever user code makes of the error."""
-        self._trouble = error
-        raise error
-
     def perform(self, commands: Sequence[Command]) -> None:
         """Note what is to be done; the running trial finds its verdict when `turn` returns."""
         for command in commands:
@@ -154,10 +148,8 @@ class InlineRuntime(Runtime):
 class _InlineMail:
     """The driver is a function call away."""
 
-    def __init__(
-        self, trial_id: str, turn: Callable[[list[Event]], None], give_up: Callable[[TuneError], NoReturn]
-    ) -> None:
-        self.trial_id, self._turn, self._give_up = trial_id, turn, give_up
+    def __init__(self, trial_id: str, turn: Callable[[list[Event]], None]) -> None:
+        self.trial_id, self._turn = trial_id, turn
         self._results: list[dict[str, Any]] = []
         self._events: list[Event] = []
         self._verdict: Command | None = None
@@ -189,22 +181,10 @@ class _InlineMail:
         self._turn(self.take())
 
     def verdict(self) -> Command:
-        """The verdict on the last milestone.
-
-        Raises:
-            TuneError: the trial is to wait for others, which cannot run meanwhile.
-        """
+        """The verdict on the last milestone; none may wait in memory, so there is one."""
         self._turn(self.take())
         verdict, self._verdict = self._verdict, None
-        if verdict is None:
-            self._give_up(
-                TuneError(
-                    f"The scheduler pauses trial {self.trial_id}, and it has no checkpoint to go on from later. "
-                    "Inline, trials run one after another: a paused one cannot wait in memory. Report a checkpoint "
-                    "with each result (tune.report(..., checkpoint=...)), use an adapter that saves them, run on Ray "
-                    "(runtime='ray'), or take a scheduler that pauses nothing, such as ASHAScheduler()."
-                )
-            )
+        assert verdict is not None
         return verdict
 
     def answer(self, command: Command) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,6 +15,7 @@ from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import Event, ResultsReported
 from tune_plugins.core.trial import CheckpointRecord
 from tune_plugins.errors import TuneError
+from tune_plugins.space.encoding import decode, encode
 from tune_plugins.space.jsonable import dumps, loads
 
 KINDS: dict[str, type[Event]] = {
@@ -68,6 +70,19 @@ class PathTranslator:
         return None if path is None else os.path.join(self.directory, path)
 
 
+def config_text(config: Mapping[str, Any]) -> str:
+    """A config as JSON that `config_of` makes an equal one of, as far as JSON goes; see `encode`."""
+    return dumps(encode(config))
+
+
+def config_of(text: str) -> dict[str, Any]:
+    """The config of a text that `config_text` wrote."""
+    config: dict[str, Any] = loads(text)
+    with suppress(ValueError, TypeError):  # of before there were marks, with a key of the user's that looks like one
+        config = decode(config)
+    return config
+
+
 def event_row(seq: int, event: Event, paths: PathTranslator) -> EventRow:
     """The row of any event but `ResultsReported`."""
     kind = type(event)
@@ -81,6 +96,7 @@ def event_row(seq: int, event: Event, paths: PathTranslator) -> EventRow:
                 "path": paths.to_record(value.path),
                 "score": value.score,
                 "bytes": value.bytes,
+                "goes_on": value.goes_on,
             }
         elif isinstance(value, ErrorInfo):
             value = {"type": value.type, "message": value.message, "traceback": value.traceback}

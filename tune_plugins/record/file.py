@@ -179,7 +179,7 @@ def _prepare(connection: sqlite3.Connection, file: Path, readonly: bool) -> sqli
 
 def _connect(file: Path, parameters: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(os.path.abspath(file))}?{parameters}",
+        f"file:{quote(os.fsencode(os.path.abspath(file)))}?{parameters}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,

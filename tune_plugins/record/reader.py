@@ -17,6 +17,7 @@ from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.record.codec import (
     RESULTS_KIND,
     PathTranslator,
+    config_of,
     event_from_row,
     result_from_row,
     results_event_from_row,
@@ -130,7 +131,7 @@ class RecordReader:
     def configs(self, trial_id: str | None = None) -> list[RecordedConfig]:
         """Every config that trials have or had, in order; an exploit adds one."""
         rows = self._of_trial("SELECT seq, trial_id, config, seed, time FROM configs", trial_id)
-        return [RecordedConfig(seq, trial, loads(config), seed, time) for seq, trial, config, seed, time in rows]
+        return [RecordedConfig(seq, trial, config_of(config), seed, time) for seq, trial, config, seed, time in rows]
 
     def decisions(self, trial_id: str | None = None) -> list[RecordedDecision]:
         """What was decided, in order, of one trial or of all."""
@@ -143,7 +144,7 @@ class RecordReader:
             "SELECT seq, trial_id, iteration, source_id, source_iteration, config, time FROM exploits", trial_id
         )
         return [
-            RecordedExploit(seq, trial, at, source, source_at, loads(config), time)
+            RecordedExploit(seq, trial, at, source, source_at, config_of(config), time)
             for seq, trial, at, source, source_at, config, time in rows
         ]
 
@@ -287,7 +288,7 @@ def _trial(*row: Any) -> RecordedTrial:
         number,
         name,
         dirname,
-        loads(config),
+        config_of(config),
         seed,
         TrialStatus(status),
         reason,

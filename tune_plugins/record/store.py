@@ -26,7 +26,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.trial import TrialStatus
 from tune_plugins.errors import TuneError
-from tune_plugins.record.codec import EventRow, ResultRow, event_row, result_rows, results_event_row
+from tune_plugins.record.codec import EventRow, ResultRow, config_text, event_row, result_rows, results_event_row
 from tune_plugins.record.file import FILE_NAME, StorageError, connect, create_file
 from tune_plugins.record.reader import (
     RecordedCheckpoint,
@@ -163,13 +163,13 @@ class ExperimentStore(RecordReader):
                     row[3:6] = map(storable, (error.type, error.message, error.traceback))
                 row[7:] = ended, record.trial_id
             elif isinstance(record, RecordTrial):
-                config = dumps(record.config)
+                config = config_text(record.config)
                 names = storable(record.name), record.dirname or f"trial_{record.trial_id}"
                 trials.append((record.trial_id, record.index, *names, config, record.seed, record.time))
                 configs.append((seq, record.trial_id, config, record.seed, record.time))
             elif isinstance(record, RecordExploit):
                 at, source = record.iteration, (record.source_id, record.source_iteration)
-                exploits.append((seq, record.trial_id, at, *source, dumps(record.config), record.time))
+                exploits.append((seq, record.trial_id, at, *source, config_text(record.config), record.time))
             elif isinstance(record, DeleteCheckpoint):
                 deleted.append((record.trial_id, record.checkpoint.id))
             else:

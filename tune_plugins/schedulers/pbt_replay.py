@@ -14,6 +14,7 @@ from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers.explore import changes
+from tune_plugins.space.encoding import decode, encode
 from tune_plugins.space.jsonable import dumps, loads
 from tune_plugins.space.nested import copy_of
 
@@ -49,7 +50,7 @@ class PBTSchedule:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the schedule as JSON, for `load` and `PopulationBasedTrainingReplay`."""
-        steps = [{"iteration": s.iteration, "config": s.config, "trial_id": s.trial_id} for s in self.steps]
+        steps = [{"iteration": s.iteration, "config": encode(s.config), "trial_id": s.trial_id} for s in self.steps]
         Path(path).write_text(dumps({"pbt_schedule": steps}) + "\n", encoding="utf-8")
 
     @staticmethod
@@ -67,7 +68,8 @@ class PBTSchedule:
             lines = [loads(line) for line in text.splitlines() if line.strip()]
             if len(lines) == 1 and isinstance(lines[0], dict):
                 steps = [
-                    ScheduleStep(int(s["iteration"]), s["config"], s["trial_id"]) for s in lines[0]["pbt_schedule"]
+                    ScheduleStep(int(s["iteration"]), decode(s["config"]), s["trial_id"])
+                    for s in lines[0]["pbt_schedule"]
                 ]
                 if not steps or steps[0].iteration != 0:
                     raise ValueError("it has no config at iteration 0")

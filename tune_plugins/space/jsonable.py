@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 _REPR_LIMIT = 10_000  # characters
-_DEPTH_LIMIT = 50
+DEPTH_LIMIT = 50  # of nested values
 
 
 def describe(value: object) -> Any:
@@ -15,14 +16,15 @@ def describe(value: object) -> Any:
 
     NumPy and tensor scalars become numbers; anything else ``{"__repr__": "..."}``.
     """
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():
-        plain = item()
-        if isinstance(plain, (bool, int, float, str)) or plain is None:
-            return plain
+    with suppress(Exception):  # a user's broken attribute, or a tensor that cannot be read, must not lose the record
+        item = getattr(value, "item", None)
+        if callable(item) and getattr(value, "shape", None) == ():
+            plain = item()
+            if isinstance(plain, (bool, int, float, str)) or plain is None:
+                return plain
     try:
         text = repr(value)
-    except Exception as error:  # a user's broken __repr__ must not lose the record
+    except Exception as error:
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
     return {"__repr__": text[:_REPR_LIMIT]}
 
@@ -31,7 +33,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     """`value` with every key made text and everything that JSON does not know described."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if depth < _DEPTH_LIMIT:
+    if depth < DEPTH_LIMIT:
         if isinstance(value, Mapping):
             return {k if isinstance(k, str) else str(k): to_plain(v, depth + 1) for k, v in value.items()}
         if isinstance(value, (list, tuple)):

@@ -14,6 +14,7 @@ from typing import Any, Final
 from tune_plugins.arguments import did_you_mean
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space.domains import Categorical, Domain, Function, same
+from tune_plugins.space.jsonable import storable
 from tune_plugins.space.lazy import Pending, Record, Root, Row, plain
 
 
@@ -40,7 +41,7 @@ class Draw:
 
     def rng(self, name: str) -> random.Random:
         """The generator of one parameter."""
-        return random.Random(f"{self.text}|{name}")
+        return random.Random(storable(f"{self.text}|{name}"))
 
 
 class Node(ABC):

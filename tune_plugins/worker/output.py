@@ -23,8 +23,11 @@ class OutputCapture:
 
     def __init__(self, forward: Callable[[str, list[str]], None]) -> None:
         self._forward = forward
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+                # To print the name of a broken file is no reason to fail; the driver shows it escaped, too.
+                reconfigure(errors="backslashreplace")
         self._to_files = False
         self._saved = (os.dup(1), os.dup(2))
         read, self._write = os.pipe()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from types import FunctionType
 from typing import Any
 
 from tune_plugins.worker.channel import RelayedWire, Wire, connect
@@ -55,8 +56,23 @@ class WorkerActor:
         except (OSError, EOFError, ray.exceptions.RayError):
             return  # the run was over before this process had started
         function = cloudpickle.loads(trainable)
+        _name_in_main(function)
         if parameters:
             values = dict(zip(parameters, ray.get(list(parameters.values())), strict=True))
             Worker(wire, lambda config: function(config, **values), node).run()
         else:
             Worker(wire, function, node).run()
+
+
+def _name_in_main(function: Any) -> None:
+    """Put the functions and classes of the user's script where pickle looks for them: into ``__main__``.
+
+    They came by value, and ``__main__`` is Ray's own script here. A process that the trial forks, such as a worker of a
+    DataLoader, sends back what it has by that name; it would fail, and with an error of the script's wait for ever.
+    """
+    main = vars(sys.modules["__main__"])
+    for part in (function, getattr(function, "func", None), *getattr(function, "args", ())):  # also of a partial
+        for code in vars(part).values() if isinstance(part, type) else [part]:
+            for name, value in getattr(code, "__globals__", {}).items():
+                if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
+                    main[name] = value
