@@ -795,7 +795,8 @@ def _abandoned(trial: Trial) -> End:
 def _no_room(trial: Trial, limit: int | None) -> str:
     return (
         f"The scheduler pauses trial {trial.id}, and it has no checkpoint of iteration {trial.iteration} to go on from "
-        f"later (in a fit behind its first one it never has). At most {limit} paused trials may wait in memory, each in a process of its own (max_resident_trials; "
+        "later (in a fit behind its first one it never has). "
+        f"At most {limit} paused trials may wait in memory, each in a process of its own (max_resident_trials; "
         "none inline, where trials run one after another, nor with GPUs unless you say so). Report a checkpoint with "
         "each result (tune.report(..., checkpoint=...)), use an adapter that saves them, let more wait (on Ray: "
         "TuneConfig(max_resident_trials=...)), or take a scheduler that pauses nothing, such as ASHAScheduler()."
