@@ -21,6 +21,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -29,7 +30,7 @@ from weakref import finalize
 
 from tune_plugins import session as tune_session
 from tune_plugins.arguments import Mistakes
-from tune_plugins.errors import ArgumentError
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
 from tune_plugins.record.checkpoint import TEMPORARY, Checkpoint, copy_into
 from tune_plugins.record.models import BEST, CARD, BestModel, Build, ModelCard
@@ -166,10 +167,11 @@ class Adapter:
             build: makes the model that weights are loaded into, where the framework stores nothing else.
             config: for `build`.
         """
-        card = ModelCard.read(checkpoint.path)
-        if filename is None:
-            filename = card.filename if card is not None else inspect.signature(cls).parameters["filename"].default
-        return cls.read_model(Path(checkpoint.path), filename, build, config or {})
+        if filename is None and (card := ModelCard.read(checkpoint.path)) is not None:
+            filename = card.filename
+        elif filename is None and (parameter := inspect.signature(cls).parameters.get("filename")) is not None:
+            filename = parameter.default
+        return cls.read_model(Path(checkpoint.path), filename or "", build, config or {})
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         """Change hyper-parameters of the running training, after the state of another trial was loaded.
@@ -226,6 +228,8 @@ class Adapter:
         self.filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
         if filename is not None and not self._is_file_name(filename):
             ending = f" ending in {' or '.join(self.endings)}" if self.endings else ""
+            if filename == BEST:
+                ending += f" and other than {BEST!r}, the folder of the best model"
             found.add(
                 f"filename: expected a plain file name{ending}, got {filename!r}. "
                 f"Write e.g. 'model{self.endings[0] if self.endings else '.ckpt'}'."
@@ -278,7 +282,10 @@ class Adapter:
         if context.metric is None or context.mode is None:
             return
         fit.best = best = BestSoFar(context.metric, context.mode)
-        if fit.start is None or (card := ModelCard.read(fit.start.path)) is None or (known := card.best) is None:
+        card = None
+        with suppress(TuneError):  # of a later version, say: the training goes on, and looks for its best model anew
+            card = None if fit.start is None else ModelCard.read(fit.start.path)
+        if fit.start is None or card is None or (known := card.best) is None:
             return
         if (known.trial_id, known.metric, known.mode) == (context.trial_id, best.metric, best.mode):
             best.value, fit.best_copy = known.value, known.rounds
@@ -377,7 +384,7 @@ class Adapter:
         return getattr(self, method)(*arguments)
 
     def _is_file_name(self, name: Any) -> bool:
-        if not isinstance(name, str) or not name or Path(name).name != name:
+        if not isinstance(name, str) or not name or Path(name).name != name or name == BEST:
             return False
         return not self.endings or (name.endswith(self.endings) and name not in self.endings)
 

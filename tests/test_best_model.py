@@ -20,6 +20,8 @@ from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.integrations.torch import TrainState
 from tune_plugins.integrations.xgboost import TuneReportCallback, TuneReportCheckpointCallback
 from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
+from tune_plugins.session import TrialContext
+from tune_plugins.testing import RecordingSession
 
 X, Y = load_breast_cancer(return_X_y=True)
 X = X + np.random.default_rng(0).normal(size=X.shape) * X.std(axis=0) * 3  # so that many rounds are too many
@@ -293,3 +295,30 @@ def test_a_model_that_cannot_be_copied_ends_no_training(tmp_path: Path, caplog: 
     result = fit(tmp_path, train)[0]
     assert result.load_model().num_boosted_rounds() == 3
     assert [record.message for record in caplog.records if "could not be copied" in record.message]
+
+
+def test_a_file_cannot_have_the_name_of_the_folder_of_the_best_model() -> None:
+    with pytest.raises(ArgumentError, match="other than 'best', the folder of the best model"):
+        TrainState(model=Net(2), filename="best")
+
+
+def test_models_without_a_card_are_read_by_their_adapter(tmp_path: Path) -> None:
+    """As a script has saved them, or an earlier version."""
+    booster = xgb.train(PARAMS, matrices()[0], 3)
+    booster.save_model(tmp_path / "model.ubj")
+    booster.save_model(tmp_path / "other.json")
+    checkpoint = tune.Checkpoint(tmp_path)
+    assert TuneReportCheckpointCallback.get_model(checkpoint).num_boosted_rounds() == 3
+    assert TuneReportCheckpointCallback.get_model(checkpoint, "other.json").num_boosted_rounds() == 3
+
+
+def test_a_training_goes_on_where_the_best_model_so_far_cannot_be_read(tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    xgb.train(PARAMS, matrices()[0], 3).save_model(start / "model.ubj")
+    (start / ".model.json").write_text('{"format": 9}')
+    context = TrialContext(metric="eval-logloss", mode="min")
+    with RecordingSession(context=context, start_checkpoint=tune.Checkpoint(start), start_iteration=3) as session:
+        boost({}, rounds=5)
+    assert session.iterations == [4, 5]
+    assert session.checkpoints[5].load_model().num_boosted_rounds() == 5

@@ -83,9 +83,10 @@ class Result:
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, the state that belongs to `metrics`; warns where a newer one is damaged.
 
-        Of a trial with several fits it is that of the last one.
+        Of a trial with several fits it is that of the last one. None where the trial has saved nothing, or nothing
+        since it has exploited another one: the states of the training that it has given up are not it.
         """
-        record = newest_valid(self._checkpoints)
+        record = newest_valid(self._of_present_training())
         return None if record is None or record.path is None else Checkpoint(record.path, config=self.config)
 
     def load_model(self, build: Build | None = None) -> Any:
