@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tune_plugins.errors import TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import built_model
+from tune_plugins.integrations._adapter import arguments_of, built_model
 from tune_plugins.integrations._torch_optimizers import Built, restore_built
 
 OURS = "tune_plugins"
@@ -98,7 +98,7 @@ def write_weights(trainer: Any, copied: Mapping[str, Any], path: Path) -> None:
 
 
 def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
-    """The module in a checkpoint.
+    """The module in a checkpoint, in evaluation mode.
 
     Args:
         path: of the file.
@@ -106,11 +106,14 @@ def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
         config: hyper-parameters of the trial.
     """
     checkpoint = read(path)
-    if inspect.isclass(build) and hasattr(build, "load_from_checkpoint") and checkpoint.get("hyper_parameters"):
-        return build.load_from_checkpoint(path, map_location="cpu")
-    module = build if isinstance(build, torch.nn.Module) else built_model(build, config, "Lightning")
+    stored = checkpoint.get("hyper_parameters") or {}
+    if stored and inspect.isclass(build) and hasattr(build, "load_from_checkpoint"):
+        given = {*stored, checkpoint.get("hparams_name")}
+        if all(p.name in given or p.default is not inspect.Parameter.empty for p in arguments_of(build)):
+            return build.load_from_checkpoint(path, map_location="cpu").eval()
+    module = build if isinstance(build, torch.nn.Module) else built_model(build, {**config, **stored}, "Lightning")
     module.load_state_dict(checkpoint["state_dict"])
-    return module
+    return module.eval()
 
 
 def read(path: Path) -> dict[str, Any]:

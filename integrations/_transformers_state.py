@@ -118,7 +118,7 @@ def load_model(directory: Path, build: Any, config: Mapping[str, Any]) -> Any:
         return from_pretrained(directory)
     model = build if isinstance(build, torch.nn.Module) else built_model(build, config, "the Trainer")
     load_safetensors(model, directory / SAFE_WEIGHTS_NAME)
-    return model
+    return model.eval()  # as `from_pretrained` does
 
 
 def check_directory(trainer: Any, directory: Path, where: str) -> None:

@@ -45,7 +45,7 @@ from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError
 from tune_plugins.integrations._adapter import Copy, Fit, Internals
-from tune_plugins.integrations._boosting import BoostingAdapter, Postprocess, live_parameters
+from tune_plugins.integrations._boosting import BoostingAdapter, Postprocess, live_parameters, load_into
 from tune_plugins.integrations._metrics import Metrics
 
 require("catboost", extra="catboost", needed_by="tune_plugins.integrations.catboost")
@@ -194,8 +194,10 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. The model in them
     has all rounds, also after early stopping and with ``use_best_model=True``, by which `fit` cuts the model that it
-    leaves in the script. With several fits in a trial, checkpoints belong to the first one; later fits are reported
-    with iterations that count on, and are repeated if the trial has to be resumed.
+    leaves in the script. The best round by the metric of the run is noted in them, and can be had as a model of its own
+    (`Result.get_best_checkpoint`). With several fits in a trial, only the first one goes on from a checkpoint; later
+    ones are reported with iterations that count on, and are repeated if the trial has to be resumed. Their models are
+    saved at their ends, for what is in them: the last checkpoint is that of the last fit.
 
     To save a state, CatBoost must leave its training, and enter it again: this takes as long as it needs to begin one
     on this data (to bin it, mostly; a `Pool` that was quantized before needs none of that).
@@ -256,13 +258,12 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         return int(self._fit.done)
 
     @classmethod
-    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> CatBoost:
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
         """The model: a classifier, a regressor, a ranker, as it was trained; or of the class that is given."""
-        kind = build
-        if kind is None:
+        if build is None:
             with suppress(FileNotFoundError):
-                kind = _ESTIMATORS.get(json.loads((directory / _ESTIMATOR).read_text(encoding="utf-8"))["class"])
-        return (kind or CatBoost)().load_model(str(directory / filename))
+                build = _ESTIMATORS.get(json.loads((directory / _ESTIMATOR).read_text(encoding="utf-8"))["class"])
+        return load_into(build if build is not None else CatBoost, directory / filename)
 
     @classmethod
     def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:

@@ -295,9 +295,11 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     that has the weights file alone is fine as a start: its weights are loaded (the optimizer too, if it is in the
     file), and the training begins with the first epoch.
 
-    Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. With several fits
-    in a trial they belong to the first one; later fits are reported with iterations that count on, and are
-    repeated if the trial has to be resumed.
+    Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. The best weights so
+    far by the metric of the run are kept in memory, and are written with the next of them
+    (`Result.get_best_checkpoint`). With several fits in a trial, only the first one goes on from a checkpoint; later
+    ones are reported with iterations that count on, and are repeated if the trial has to be resumed. Their models are
+    saved at their ends, for what is in them: the last checkpoint is that of the last fit.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
