@@ -107,6 +107,26 @@ def test_models_that_cannot_be_cut_are_copied(tmp_path: Path, booster: str) -> N
     assert loss(best) == pytest.approx(history.max(), rel=1e-4)
 
 
+def test_an_estimator_is_made_of_a_booster(tmp_path: Path) -> None:
+    def classify(config: dict[str, Any]) -> None:
+        classifier = xgb.XGBClassifier(
+            n_estimators=9, n_jobs=1, learning_rate=0.7, callbacks=[TuneReportCheckpointCallback()]
+        )
+        classifier.fit(X[:200], Y[:200], eval_set=[(X[200:400], Y[200:400])], verbose=False)
+
+    result = fit(tmp_path, classify, metric="validation_0-logloss", mode="max")[0]
+    best = result.get_best_checkpoint()
+    for build in (xgb.XGBClassifier, lambda: xgb.XGBClassifier(n_jobs=1), xgb.XGBClassifier()):
+        estimator = best.load_model(build)
+        expected = loss(estimator.get_booster())
+        assert expected == pytest.approx(result.metrics_dataframe["validation_0-logloss"].max(), rel=1e-5)
+        assert estimator.score(X[200:400], Y[200:400]) > 0.5
+    with pytest.raises(
+        ArgumentError, match=r"expected the class of an estimator that has load_model\(path\), got .*dict"
+    ):
+        best.load_model(dict)
+
+
 def test_a_metric_of_the_script_and_no_metric(tmp_path: Path) -> None:
     """Without a metric, or with one that the training does not report, the last state is what there is."""
 
@@ -240,6 +260,7 @@ def test_weights_are_loaded_into_what_the_user_builds(tmp_path: Path) -> None:
         assert weight(best.load_model(build)) == 2.0
     assert weight(TrainState.get_model(best, build=Net, config={"width": 4})) == 2.0
     assert weight(tune.Checkpoint(best.to_directory(tmp_path / "copy")).load_model(Net(4))) == 2.0
+    assert not best.load_model(Net).training, "dropout would be on"
     with pytest.raises(ArgumentError, match=r"expected a class or function that makes the model, since PyTorch"):
         best.load_model()
     with pytest.raises(ArgumentError, match=r"needs 'depth', 'heads', and the config has 'width'"):
