@@ -161,13 +161,14 @@ def test_several_fits_leave_the_model_that_belongs_to_the_metrics(tmp_path: Path
     assert [checkpoint.load_model().num_boosted_rounds() for checkpoint, _ in result.best_checkpoints] == [5, 8, 3]
 
 
-def test_models_of_later_fits_are_nothing_to_go_on_from(tmp_path: Path) -> None:
-    """A trial that fails behind its second fit begins anew, and not with the model of the second fit in the first."""
+@pytest.mark.parametrize("keep", [None, 1])
+def test_models_of_later_fits_are_nothing_to_go_on_from(tmp_path: Path, keep: int | None) -> None:
+    """A trial that fails behind its second fit goes on in the first, and not from the model of the second one."""
     entries = []
 
     def two_fits(config: dict[str, Any]) -> None:
         entries.append(tune.get_checkpoint())
-        boost({}, rounds=4, frequency=1)
+        boost({}, rounds=4, frequency=3, checkpoint_at_end=False)
         boost({}, rounds=6, frequency=1)
         if len(entries) == 1:
             raise ValueError("once")
@@ -180,12 +181,13 @@ def test_models_of_later_fits_are_nothing_to_go_on_from(tmp_path: Path) -> None:
             verbose=0,
             runtime="inline",
             failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=keep),
         ),
     ).fit()
     (result,) = grid
     assert result.status == "TERMINATED" and len(entries) == 2
     first, second = entries
-    assert first is None and second.load_model().num_boosted_rounds() == 3  # that with 4 is complete
+    assert first is None and second.load_model().num_boosted_rounds() == 3
     assert result.load_model().num_boosted_rounds() == 6
 
 
