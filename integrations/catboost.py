@@ -73,7 +73,7 @@ class _Fit(Fit):
     others: list[Any]
     """The other callbacks of the script."""
     training: _Training | None = None
-    """How the training is carried out where it has the checkpoints."""
+    """How the training is carried out where its model can be saved."""
     series: list[tuple[str, str, str]] | None = None
     """What to report: (name, data, metric)."""
     done: int = 0
@@ -123,10 +123,9 @@ class TuneReportCallback(BoostingAdapter):
         fit = self.begin_fit(partial(_Fit, call=call, others=others), callbacks)
         assert fit is not None
         try:
-            if fit.port is None:
+            if fit.saver is None:
                 self._count_from(fit, call.begin)
                 call.train_whole(lambda info: self._after_round(fit, info, call.begin + info.iteration))
-                self.finish_fit()
             else:
                 self._train_in_segments(fit)
         finally:
@@ -168,9 +167,7 @@ class TuneReportCallback(BoostingAdapter):
         if fit.series and not values:
             return goes_on
         fit.done = done
-        # In a fit that nothing goes on from, CatBoost is not left on the way: it gives its model at the end only.
-        there, last = fit.training is not None, done >= fit.call.end
-        return not self.send(self._processed(values), done, offers_state=there, last=last) and goes_on
+        return not self.send(self._processed(values), done, last=done >= fit.call.end) and goes_on
 
     def _series(self, record: Mapping[str, Mapping[str, list[float]]]) -> list[tuple[str, str, str]]:
         available = {f"{data}-{metric}": (data, metric) for data, metrics in record.items() for metric in metrics}
@@ -246,10 +243,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def save_state(self, directory: Path) -> None:
         """Write model and snapshot; the engine calls it."""
         fit: _Fit = self._fit
-        if fit.training is None:
-            fit.model.save_model(str(directory / self.filename))
-        else:
-            fit.training.save(directory, self.filename)
+        fit.training.save(directory, self.filename)
         kind = next(base.__name__ for base in type(fit.model).__mro__ if base.__name__ in _ESTIMATORS)
         (directory / _ESTIMATOR).write_text(json.dumps({"class": kind}), encoding="utf-8")
 
