@@ -242,9 +242,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     def save_state(self, directory: Path) -> None:
         """Write model and snapshot; the engine calls it."""
-        fit: _Fit = self._fit
-        fit.training.save(directory, self.filename)
-        kind = next(base.__name__ for base in type(fit.model).__mro__ if base.__name__ in _ESTIMATORS)
+        self._fit.training.save(directory, self.filename)
+        kind = next(base.__name__ for base in type(self._fit.model).__mro__ if base.__name__ in _ESTIMATORS)
         (directory / _ESTIMATOR).write_text(json.dumps({"class": kind}), encoding="utf-8")
 
     def copy_model(self) -> Copy | None:
