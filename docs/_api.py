@@ -22,6 +22,7 @@ MODULES = {
     "tune_plugins.integrations.transformers": "The adapter of Hugging Face's Trainer; needs the extra `transformers`.",
     "tune_plugins.errors": "Everything that is raised.",
     "tune_plugins.session.model_port": "How the engine reaches a running training.",
+    "tune_plugins.session.best": "Which state of a training is its best one.",
     "tune_plugins.session": "What adapters talk to inside a trial.",
     "tune_plugins.core.ends": "Why a trial has ended, and what is left of an error.",
     "tune_plugins.core.scheduler": "The contract of a scheduler.",

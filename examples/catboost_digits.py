@@ -16,7 +16,6 @@ far. It goes on from CatBoost's own snapshot: the model is that of a training wi
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from catboost import CatBoostClassifier
@@ -92,9 +91,10 @@ def main() -> None:
     print(f"\nBest configuration: {best.config}")
     print(f"Rounds trained: {trained} of {len(results) * args.rounds}")
     _, _, (x_test, y_test) = digits()
-    model = CatBoostClassifier().load_model(Path(best.checkpoint.path, "model.cbm"))
+    model = best.get_best_checkpoint().load_model()  # of the best round; `best.load_model()` is that of the last one
     right = model.score(x_test, y_test)
-    print(f"Validation loss {best.metrics['validation-MultiClass']:.4f}, test accuracy {right:.4f}")
+    print(f"Validation loss {best.metrics['validation-MultiClass']:.4f} at the end")
+    print(f"Test accuracy {right:.4f} with the model of the best round, {model.tree_count_}")
 
 
 def parse_arguments() -> argparse.Namespace:

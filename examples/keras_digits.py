@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # or jax, or tensorflow: whatever is installed
@@ -98,11 +97,11 @@ def main() -> None:
     trained = sum(int(result.metrics["training_iteration"]) for result in results)
     print(f"\nBest configuration: {best.config}")
     print(f"Epochs trained: {trained} of {len(results) * args.epochs}")
-    model = make_model(best.config)
-    model.load_weights(Path(best.checkpoint.path, "model.weights.h5"))
     _, _, x_test, _, _, y_test = digits()
+    model = best.get_best_checkpoint().load_model(make_model)  # of the best epoch; best.load_model(...): of the last
     loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
-    print(f"Test loss {loss:.4f}, test accuracy {accuracy:.4f}")
+    print(f"Validation loss {best.metrics['val_loss']:.4f} at the end")
+    print(f"Test loss {loss:.4f}, test accuracy {accuracy:.4f} with the model of the best epoch")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -124,6 +124,9 @@ def main() -> None:
     shown = ", ".join(f"{name}={best.config[name]:.4g}" for name in SPACE)
     print(f"best of {len(results)} trials: {shown}")
     print(f"validation accuracy {best.metrics['val_accuracy']:.4f}, log loss {best.metrics['val_loss']:.4f}")
+    model = best.get_best_checkpoint().load_model(Digits)  # of the best epoch; best.load_model(Digits): of the last
+    images, labels = loaders(args.size)[1].dataset.tensors
+    print(f"accuracy of the model of the best epoch {(model.net(images).argmax(1) == labels).float().mean():.4f}")
     print(f"epochs trained: {epochs} of {args.trials * args.epochs}")
 
 

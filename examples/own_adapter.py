@@ -153,6 +153,8 @@ def main() -> None:
     best = results.get_best_result()
     print(f"\nBest configuration at the end: {best.config}")
     print(f"Validation loss {best.metrics['loss']:.4f}, accuracy {best.metrics['accuracy']:.4f}")
+    model = TuneReportCheckpointCallback.get_model(best.get_best_checkpoint())
+    print(f"Loss of its best model since the last exploit, loaded: {model.loss(*digits()[1]):.4f}")
 
 
 if __name__ == "__main__":

@@ -158,12 +158,8 @@ def main() -> None:
         print(f"  {name:<13}{value:.6g}")
     done = Counter(decision.action for decision in results.decisions)
     print(f"Exploits inside the running loop: {done['IN_PLACE']}, by a new entry into the function: {done['RESTART']}")
-    assert best.checkpoint is not None
-    with best.checkpoint.as_directory() as directory:
-        saved = torch.load(f"{directory}/state.pt", weights_only=True)
-    model = ResNet18(args.width)
-    model.load_state_dict(saved["objects"]["model"])
-    print(f"Accuracy of its last checkpoint: {evaluate(model, *digits()[1]):.4f}")
+    model = best.get_best_checkpoint().load_model(ResNet18(args.width))  # of the best epoch since its last exploit
+    print(f"Accuracy of its best network, loaded: {evaluate(model, *digits()[1]):.4f}")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -24,7 +24,6 @@ import tune_plugins as tune
 from tune_plugins.integrations.xgboost import TuneReportCheckpointCallback
 from tune_plugins.schedulers import ASHAScheduler
 
-MODEL_FILE = "model.ubj"
 DEFAULT_ROUNDS = 100  # of XGBoost's scikit-learn estimators
 EARLY_STOPPING_ROUNDS = 20
 GRACE_ROUNDS = 20
@@ -58,7 +57,7 @@ def train_flights(config: dict[str, Any], data: dict[str, Any]) -> None:
         num_boost_round=data["rounds"],
         evals=[(validation, "eval")],
         early_stopping_rounds=EARLY_STOPPING_ROUNDS,  # ASHA compares trials with others, this a trial with itself
-        callbacks=[TuneReportCheckpointCallback(filename=MODEL_FILE)],
+        callbacks=[TuneReportCheckpointCallback()],
         verbose_eval=False,
     )
 
@@ -164,10 +163,9 @@ def compare(parts: dict[str, flights_data.Part], best: Any, threads: int) -> str
     rounds = int(np.argmin(curve["eval"]["logloss"])) + 1
     rows.append((f"XGBoost defaults, best round ({rounds})", predict(defaults, rounds, validation, test)))
 
-    tuned = xgb.Booster({"nthread": threads})
-    with best.checkpoint.as_directory() as folder:
-        tuned.load_model(Path(folder) / MODEL_FILE)
-    rounds = best_round(best)
+    tuned = best.get_best_checkpoint().load_model()  # of the best round; `best.load_model()` is that of the last one
+    tuned.set_param({"nthread": threads})
+    rounds = tuned.num_boosted_rounds()
     rows.append((f"tuned, best round ({rounds})", predict(tuned, rounds, validation, test)))
 
     lines = [

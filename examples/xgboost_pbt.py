@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import xgboost as xgb
@@ -83,9 +82,10 @@ def main() -> None:
     print(f"\nExploits in the running training: {how['IN_PLACE']}, by a new entry: {how['RESTART']}")
     print(f"Best configuration at the end: {best.config}")
     _, _, test = matrices()
-    model = xgb.Booster({"nthread": 1}, model_file=Path(best.checkpoint.path, "model.ubj"))
+    model = best.get_best_checkpoint().load_model()  # of the best round; `best.load_model()` is that of the last one
     right = float(((model.predict(test) > 0.5) == test.get_label()).mean())
-    print(f"Validation loss {best.metrics['eval-logloss']:.4f}, test accuracy {right:.4f}")
+    print(f"Validation loss {best.metrics['eval-logloss']:.4f} at the end")
+    print(f"Test accuracy {right:.4f} with the model of the best round, {model.num_boosted_rounds()}")
 
 
 def parse_arguments() -> argparse.Namespace:

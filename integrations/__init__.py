@@ -3,16 +3,16 @@
 An adapter plugs into the framework's own callback mechanism, so that a training script gains
 tuning by one added argument and still runs alone, without a tuning run around it.
 
-Here is what all of them stand on: `Adapter`, `Fit` and `Internals` are the base for an adapter of a framework of one's
-own.
+Here is what all of them stand on: `Adapter`, `Fit`, `Internals` and `built_model` are the base for an adapter of a
+framework of one's own.
 """
 
 from typing import TYPE_CHECKING
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.integrations._adapter import Adapter, Fit, Internals
+from tune_plugins.integrations._adapter import Adapter, Fit, Internals, built_model
 
-__all__ = ["Adapter", "Fit", "Internals"]
+__all__ = ["Adapter", "Fit", "Internals", "built_model"]
 
 
 def _hint(name: str) -> str:

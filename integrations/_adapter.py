@@ -459,8 +459,7 @@ def built_model(build: Any, config: Mapping[str, Any], framework: str) -> Any:
                 f"the model they belong to; got {build!r}. {example}."
             ],
         )
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = [p for p in inspect.signature(build).parameters.values() if p.kind in kinds]
+    parameters = arguments_of(build)
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
     if all(name in config for name in needed):
         return build(**{p.name: config[p.name] for p in parameters if p.name in config})
@@ -473,6 +472,12 @@ def built_model(build: Any, config: Mapping[str, Any], framework: str) -> Any:
             f"{', '.join(map(repr, config)) or 'nothing'}. {example}, or load_model(lambda config: ...)."
         ],
     )
+
+
+def arguments_of(build: Any) -> list[inspect.Parameter]:
+    """What a class or function can be given by name or place, one by one."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in inspect.signature(build).parameters.values() if p.kind not in several]
 
 
 class _Linked:

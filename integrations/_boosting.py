@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.errors import WarmRestartNeeded
+from tune_plugins.errors import ArgumentError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter
 from tune_plugins.integrations._metrics import Metrics, returned_metrics
 
@@ -32,6 +33,25 @@ class BoostingAdapter(Adapter):
         if self._postprocess is None:
             return values
         return returned_metrics(self._postprocess(values), where="results_postprocessing_fn")
+
+
+def load_into(build: Any, path: Path) -> Any:
+    """An estimator with the model of a file: its class, a function that makes one, or one that is there is given.
+
+    Raises:
+        ArgumentError: it does not load models by itself.
+    """
+    estimator = build() if callable(build) else build
+    if not callable(getattr(estimator, "load_model", None)):
+        raise ArgumentError(
+            "load_model",
+            [
+                f"build: expected the class of an estimator that has load_model(path), got {build!r}. Leave it out: "
+                "the whole model is in the checkpoint."
+            ],
+        )
+    estimator.load_model(str(path))
+    return estimator
 
 
 @dataclass(frozen=True, slots=True)

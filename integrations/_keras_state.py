@@ -113,6 +113,18 @@ def save_weights(model: Any, path: str) -> None:
     model.save_weights(path)
 
 
+def unbuilt(model: Any) -> list[str]:
+    """Names of the layers that have yet to make their weights; Keras would leave them out when it loads a file.
+
+    A model may call itself built nevertheless: `build` of a class derived from `Model` builds none of its layers.
+    """
+    import keras
+
+    layers = [layer for layer in model._flatten_layers() if not layer.built]
+    nothing_to_build = keras.layers.Layer.build
+    return [layer.name for layer in layers if layer is model or type(layer).build is not nothing_to_build]
+
+
 def load_weights(model: Any, path: str) -> None:
     """Load a weights file; the optimizers' variables too, if they are in it and fit.
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tune_plugins.errors import TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import built_model
+from tune_plugins.integrations._adapter import arguments_of, built_model
 from tune_plugins.integrations._torch_optimizers import Built, restore_built
 
 OURS = "tune_plugins"
@@ -104,7 +104,7 @@ def write_weights(copied: dict[str, Any], path: Path) -> None:
 
 
 def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
-    """The module in a checkpoint.
+    """The module in a checkpoint, in evaluation mode.
 
     Args:
         path: of the file.
@@ -112,14 +112,17 @@ def load_module(path: Path, build: Any, config: Mapping[str, Any]) -> Any:
         config: hyper-parameters of the trial.
     """
     checkpoint = read(path)
-    if inspect.isclass(build) and hasattr(build, "load_from_checkpoint") and checkpoint.get("hyper_parameters"):
-        return build.load_from_checkpoint(path, map_location="cpu")
-    module = build if isinstance(build, torch.nn.Module) else built_model(build, config, "Lightning")
+    stored = checkpoint.get("hyper_parameters") or {}
+    if stored and inspect.isclass(build) and hasattr(build, "load_from_checkpoint"):
+        given = {*stored, checkpoint.get("hparams_name")}
+        if all(p.name in given or p.default is not inspect.Parameter.empty for p in arguments_of(build)):
+            return build.load_from_checkpoint(path, map_location="cpu").eval()
+    module = build if isinstance(build, torch.nn.Module) else built_model(build, {**config, **stored}, "Lightning")
     if hasattr(module, "load_from_checkpoint"):  # what that does with a module; not with one that is part of it
         module.configure_model()
         module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=getattr(module, "strict_loading", True))
-    return module
+    return module.eval()
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from safetensors.torch import load_model as load_safetensors
 from torch.optim import lr_scheduler
 from transformers import EarlyStoppingCallback
 from transformers.trainer_callback import ExportableState, TrainerState
-from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils import logging as transformers_logging
 
 from tune_plugins.errors import ArgumentError, WarmRestartNeeded
@@ -115,17 +115,30 @@ def load_model(directory: Path, build: Any, config: Mapping[str, Any]) -> Any:
     Args:
         directory: written by `save` or `save_weights`.
         build: None, for a model that says of which class of transformers it is; a class with `from_pretrained`; a
-            function that makes the model; or the model itself.
+            function that makes the model; or the model itself. Of a model with adapters (PEFT), these alone are loaded.
         config: hyper-parameters of the trial.
     """
     if build is None and (directory / CONFIG_NAME).is_file():
         names = json.loads((directory / CONFIG_NAME).read_text(encoding="utf-8")).get("architectures") or []
         build = next((kind for name in names if (kind := getattr(transformers, name, None)) is not None), None)
     if inspect.isclass(build) and (from_pretrained := getattr(build, "from_pretrained", None)) is not None:
-        return from_pretrained(directory)
+        with _no_progress_bars():
+            return from_pretrained(directory)
     model = build if isinstance(build, torch.nn.Module) else built_model(build, config, "the Trainer")
-    load_safetensors(model, directory / SAFE_WEIGHTS_NAME)
-    return model
+    if not (directory / ADAPTER_CONFIG_NAME).is_file():
+        load_safetensors(model, directory / SAFE_WEIGHTS_NAME)
+    elif isinstance(adapter := getattr(model, "active_adapter", None), str):
+        model.load_adapter(str(directory), adapter)
+    else:
+        raise ArgumentError(
+            "load_model",
+            [
+                "build: expected what makes a model with adapters (PEFT), since the checkpoint has these alone, got a "
+                f"{type(model).__name__}. Write load_model(build_model), with get_peft_model(...) in it as in the "
+                "training, or load_model(AutoPeftModelForSequenceClassification)."
+            ],
+        )
+    return model.eval()  # as `from_pretrained` does
 
 
 def check_directory(trainer: Any, directory: Path, where: str) -> None:

@@ -45,7 +45,7 @@ from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError
 from tune_plugins.integrations._adapter import Copy, Fit, Internals
-from tune_plugins.integrations._boosting import BoostingAdapter, Postprocess, live_parameters
+from tune_plugins.integrations._boosting import BoostingAdapter, Postprocess, live_parameters, load_into
 from tune_plugins.integrations._metrics import Metrics
 
 require("catboost", extra="catboost", needed_by="tune_plugins.integrations.catboost")
@@ -73,7 +73,7 @@ class _Fit(Fit):
     others: list[Any]
     """The other callbacks of the script."""
     training: _Training | None = None
-    """How the training is carried out where it has the checkpoints."""
+    """How the training is carried out where its model can be saved."""
     series: list[tuple[str, str, str]] | None = None
     """What to report: (name, data, metric)."""
     done: int = 0
@@ -123,10 +123,9 @@ class TuneReportCallback(BoostingAdapter):
         fit = self.begin_fit(partial(_Fit, call=call, others=others), callbacks)
         assert fit is not None
         try:
-            if fit.port is None:
+            if fit.saver is None:
                 self._count_from(fit, call.begin)
                 call.train_whole(lambda info: self._after_round(fit, info, call.begin + info.iteration))
-                self.finish_fit()
             else:
                 self._train_in_segments(fit)
         finally:
@@ -168,9 +167,7 @@ class TuneReportCallback(BoostingAdapter):
         if fit.series and not values:
             return goes_on
         fit.done = done
-        # In a fit that nothing goes on from, CatBoost is not left on the way: it gives its model at the end only.
-        there, last = fit.training is not None, done >= fit.call.end
-        return not self.send(self._processed(values), done, offers_state=there, last=last) and goes_on
+        return not self.send(self._processed(values), done, last=done >= fit.call.end) and goes_on
 
     def _series(self, record: Mapping[str, Mapping[str, list[float]]]) -> list[tuple[str, str, str]]:
         available = {f"{data}-{metric}": (data, metric) for data, metrics in record.items() for metric in metrics}
@@ -194,8 +191,10 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. The model in them
     has all rounds, also after early stopping and with ``use_best_model=True``, by which `fit` cuts the model that it
-    leaves in the script. With several fits in a trial, checkpoints belong to the first one; later fits are reported
-    with iterations that count on, and are repeated if the trial has to be resumed.
+    leaves in the script. The best round by the metric of the run is noted in them, and can be had as a model of its own
+    (`Result.get_best_checkpoint`). With several fits in a trial, only the first one goes on from a checkpoint; later
+    ones are reported with iterations that count on, and are repeated if the trial has to be resumed. Their models are
+    saved at their ends, for what is in them: the last checkpoint is that of the last fit.
 
     To save a state, CatBoost must leave its training, and enter it again: this takes as long as it needs to begin one
     on this data (to bin it, mostly; a `Pool` that was quantized before needs none of that).
@@ -243,12 +242,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     def save_state(self, directory: Path) -> None:
         """Write model and snapshot; the engine calls it."""
-        fit: _Fit = self._fit
-        if fit.training is None:
-            fit.model.save_model(str(directory / self.filename))
-        else:
-            fit.training.save(directory, self.filename)
-        kind = next(base.__name__ for base in type(fit.model).__mro__ if base.__name__ in _ESTIMATORS)
+        self._fit.training.save(directory, self.filename)
+        kind = next(base.__name__ for base in type(self._fit.model).__mro__ if base.__name__ in _ESTIMATORS)
         (directory / _ESTIMATOR).write_text(json.dumps({"class": kind}), encoding="utf-8")
 
     def copy_model(self) -> Copy | None:
@@ -256,13 +251,12 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         return int(self._fit.done)
 
     @classmethod
-    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> CatBoost:
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
         """The model: a classifier, a regressor, a ranker, as it was trained; or of the class that is given."""
-        kind = build
-        if kind is None:
+        if build is None:
             with suppress(FileNotFoundError):
-                kind = _ESTIMATORS.get(json.loads((directory / _ESTIMATOR).read_text(encoding="utf-8"))["class"])
-        return (kind or CatBoost)().load_model(str(directory / filename))
+                build = _ESTIMATORS.get(json.loads((directory / _ESTIMATOR).read_text(encoding="utf-8"))["class"])
+        return load_into(build if build is not None else CatBoost, directory / filename)
 
     @classmethod
     def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:

@@ -76,7 +76,7 @@ INTERNALS = Internals(
         ),
         "keras.Model.fit: validation_freq",
         "keras.src.backend.jax.trainer.JAXTrainer: jax_state_sync",
-        "keras.Model: _initial_epoch, _symbolic_build",
+        "keras.Model: _flatten_layers, _initial_epoch, _symbolic_build",
         "keras.callbacks.CallbackList: callbacks",
         "keras.callbacks.CallbackList.on_train_begin: self",
         "keras.callbacks.ModelCheckpoint: best, _batches_seen_since_last_saving, _last_batch_seen",
@@ -295,9 +295,11 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     that has the weights file alone is fine as a start: its weights are loaded (the optimizer too, if it is in the
     file), and the training begins with the first epoch.
 
-    Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. With several fits
-    in a trial they belong to the first one; later fits are reported with iterations that count on, and are
-    repeated if the trial has to be resumed.
+    Checkpoints are saved when the tuning run needs one, every `frequency` reports, and at the end. The best weights so
+    far by the metric of the run are kept in memory, and are written with the next of them
+    (`Result.get_best_checkpoint`). With several fits in a trial, only the first one goes on from a checkpoint; later
+    ones are reported with iterations that count on, and are repeated if the trial has to be resumed. Their models are
+    saved at their ends, for what is in them: the last checkpoint is that of the last fit.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
@@ -385,12 +387,13 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
         """The model that `build` makes, with the weights."""
         model = build if isinstance(build, keras.Model) else built_model(build, config, "Keras")
-        if not model.built:
+        if unbuilt := state_files.unbuilt(model):
             raise ArgumentError(
                 "load_model",
                 [
-                    "build: expected it to make a model that is built, as weights are to be loaded into it. Give the "
-                    "model an Input layer, or call model.build(input_shape) in it."
+                    "build: expected it to make a model that is built, as weights are to be loaded into it; there are "
+                    f"none yet in {', '.join(unbuilt)}. Give the model an Input layer, or call it once where it is "
+                    "made, e.g. model(keras.ops.zeros((1, 64)))."
                 ],
             )
         state_files.load_weights(model, str(directory / filename))

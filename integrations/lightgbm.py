@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import TrialRestarted, TuneError, WarmRestartNeeded
+from tune_plugins.errors import ArgumentError, TrialRestarted, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Copy, Fit, Internals, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
@@ -325,10 +325,12 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     a script passes an `init_model` of its own to begin with, its rounds come on top, as they do without a
     checkpoint. A script that passes the checkpoint as `init_model` itself is left to do so.
 
-    Checkpoints are saved when the tuning run needs one, every `frequency` rounds, and at the end. They hold
-    all rounds, also after early stopping. With several fits in a trial, checkpoints belong to the first call of
-    `lightgbm.train`; later fits are reported with iterations that count on, and are repeated if the trial has to be
-    resumed. There are no checkpoints with `lightgbm.cv`, which has no model but one for each fold.
+    Checkpoints are saved when the tuning run needs one, every `frequency` rounds, and at the end. They hold all rounds,
+    also after early stopping. The best round by the metric of the run is noted in them, and can be had as a model of
+    its own (`Result.get_best_checkpoint`). With several fits in a trial, only the first one goes on from a checkpoint;
+    later ones are reported with iterations that count on, and are repeated if the trial has to be resumed. Their models
+    are saved at their ends, for what is in them: the last checkpoint is that of the last fit. There are no checkpoints
+    with `lightgbm.cv`, which has no model but one for each fold.
 
     While the training runs, its data sets keep their raw data, by which LightGBM must predict to go on from
     another model. After it they are as they would be without a tuning run.
@@ -395,7 +397,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     @classmethod
     def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Booster:
-        """The Booster."""
+        """The Booster; the file makes no estimator."""
+        if build is not None:
+            raise ArgumentError("load_model", [f"build: none is needed, LightGBM loads Boosters only; got {build!r}."])
         return Booster(model_file=directory / filename)
 
     @classmethod

@@ -225,12 +225,14 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     state). Hyper-parameters of the running script hold, not those stored, and arguments of its callbacks do, too.
     A `ckpt_path` in the script is where a fresh trial begins; one that goes on does not load it again.
 
-    Checkpoints are Lightning's own, restricted to plain data (``torch.load(weights_only=True)``), and saved
-    when the tuning run needs one, and at the end. Each is that of a report: epochs or steps behind the last validation
-    are in none, unless `on` names ``"train_end"``, too, by which the end is reported with the metrics last known. Where
-    the end is foreseen (`max_epochs`, `max_steps`) the last report's state is saved. With several fits in a trial they
-    belong to the first; later fits are reported with iterations that count on, and are repeated if the trial has to be
-    resumed.
+    Checkpoints are Lightning's own, restricted to plain data (``torch.load(weights_only=True)``), and saved when the
+    tuning run needs one, and at the end. Each is that of a report: epochs or steps behind the last validation are in
+    none, unless `on` names ``"train_end"``, too, by which the end is reported with the metrics last known. Where the
+    end is foreseen (`max_epochs`, `max_steps`) the last report's state is saved. The best state of the module so far by
+    the metric of the run is kept in memory, and is written with the next of them (`Result.get_best_checkpoint`). With
+    several fits in a trial, only the first one goes on from a checkpoint; later ones are reported with iterations that
+    count on, and are repeated if the trial has to be resumed. Their models are saved at their ends, for what is in
+    them: the last checkpoint is that of the last fit.
 
     An exploit takes place between two epochs inside the running fit: the donor's state is loaded into the module,
     optimizers, schedulers and callbacks that are there, the loops count on from the donor's epoch, and `apply_config`

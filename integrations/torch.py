@@ -376,7 +376,7 @@ class TrainState(Adapter):
 
     @classmethod
     def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
-        """What was given as the model: one module, or several in a list or dict, as `build` makes them."""
+        """What was given as the model: one module, or several in a list or dict, as `build` makes them; to predict."""
         objects = torch.load(directory / filename, map_location="cpu", weights_only=True)["objects"]
         ready = isinstance(build, (torch.nn.Module, Mapping, list, tuple))
         model = build if ready else built_model(build, config, "PyTorch")
@@ -386,6 +386,7 @@ class TrainState(Adapter):
                 mistakes.add(f"build: makes {name!r}, and the checkpoint has {', '.join(map(repr, objects))}.")
             else:
                 module.load_state_dict(objects[name])
+                module.eval()
         mistakes.raise_if_any()
         return model
 

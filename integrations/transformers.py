@@ -290,8 +290,10 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     schedule and random state; `learning_rate`, `weight_decay`, `adam_beta1`, ... and `max_grad_norm` are changed where
     the script uses the config's values as they are. Anything else enters the function anew.
 
-    Checkpoints belong to the first call of `train` in a trial; later ones are reported only. Nothing is written into
-    the `output_dir` of the script.
+    The best weights so far by the metric of the run are kept in memory, and are written with the next checkpoint
+    (`Result.get_best_checkpoint`). With several calls of `train` in a trial, only the first one goes on from a
+    checkpoint; later ones are repeated if the trial has to be resumed. Their models are saved at their ends, for what
+    is in them: the last checkpoint is that of the last call. Nothing is written into the `output_dir` of the script.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.

@@ -24,7 +24,14 @@ from typing import Any
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Copy, Fit, Internals, calling, running_call
-from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
+from tune_plugins.integrations._boosting import (
+    BoostingAdapter,
+    Course,
+    Postprocess,
+    live_parameters,
+    load_into,
+    moved_by_script,
+)
 from tune_plugins.integrations._metrics import Metrics
 
 require("xgboost", extra="xgboost", needed_by="tune_plugins.integrations.xgboost")
@@ -224,12 +231,14 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     from the donor's checkpoint as `xgb_model`, and parameters such as `eta`, `max_depth` and `subsample` are changed
     if the script passes them as they stand in the config. Other changes make the engine enter the function anew.
 
-    Checkpoints are saved when the tuning run needs one, every `frequency` rounds, and at the end. They hold
-    all rounds; after early stopping the best iteration is noted in the model (``booster.best_iteration``).
-    With several fits in a trial, checkpoints belong to the first call of `xgboost.train`; later fits
-    are reported with iterations that count on, and are repeated if the trial has to be resumed. There
-    are no checkpoints with `xgboost.cv`, which has no model but one for each fold. With ``process_type="update"`` the
-    model is saved at the end only: in between it lacks the trees that are still to be updated.
+    Checkpoints are saved when the tuning run needs one, every `frequency` rounds, and at the end. They hold all rounds;
+    after early stopping the best iteration is noted in the model (``booster.best_iteration``). The best round by the
+    metric of the run is noted in them, and can be had as a model of its own (`Result.get_best_checkpoint`). With
+    several fits in a trial, only the first one goes on from a checkpoint; later ones are reported with iterations that
+    count on, and are repeated if the trial has to be resumed. Their models are saved at their ends, for what is in
+    them: the last checkpoint is that of the last fit. There are no checkpoints with `xgboost.cv`, which has no model
+    but one for each fold. With ``process_type="update"`` the model is saved at the end only: in between it lacks the
+    trees that are still to be updated.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
@@ -283,9 +292,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         return write
 
     @classmethod
-    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Booster:
-        """The Booster."""
-        return Booster(model_file=directory / filename)
+    def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
+        """The Booster, or an estimator of the class that is given."""
+        return load_into(build if build is not None else Booster, directory / filename)
 
     @classmethod
     def cut_model(cls, directory: Path, filename: str, rounds: int, target: Path) -> None:

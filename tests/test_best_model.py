@@ -109,6 +109,26 @@ def test_models_that_cannot_be_cut_are_copied(tmp_path: Path, booster: str) -> N
     assert loss(best) == pytest.approx(history.max(), rel=1e-4)
 
 
+def test_an_estimator_is_made_of_a_booster(tmp_path: Path) -> None:
+    def classify(config: dict[str, Any]) -> None:
+        classifier = xgb.XGBClassifier(
+            n_estimators=9, n_jobs=1, learning_rate=0.7, callbacks=[TuneReportCheckpointCallback()]
+        )
+        classifier.fit(X[:200], Y[:200], eval_set=[(X[200:400], Y[200:400])], verbose=False)
+
+    result = fit(tmp_path, classify, metric="validation_0-logloss", mode="max")[0]
+    best = result.get_best_checkpoint()
+    for build in (xgb.XGBClassifier, lambda: xgb.XGBClassifier(n_jobs=1), xgb.XGBClassifier()):
+        estimator = best.load_model(build)
+        expected = loss(estimator.get_booster())
+        assert expected == pytest.approx(result.metrics_dataframe["validation_0-logloss"].max(), rel=1e-5)
+        assert estimator.score(X[200:400], Y[200:400]) > 0.5
+    with pytest.raises(
+        ArgumentError, match=r"expected the class of an estimator that has load_model\(path\), got .*dict"
+    ):
+        best.load_model(dict)
+
+
 def test_a_metric_of_the_script_and_no_metric(tmp_path: Path) -> None:
     """Without a metric, or with one that the training does not report, the last state is what there is."""
 
@@ -143,13 +163,14 @@ def test_several_fits_leave_the_model_that_belongs_to_the_metrics(tmp_path: Path
     assert [checkpoint.load_model().num_boosted_rounds() for checkpoint, _ in result.best_checkpoints] == [5, 8, 3]
 
 
-def test_models_of_later_fits_are_nothing_to_go_on_from(tmp_path: Path) -> None:
-    """A trial that fails behind its second fit begins anew, and not with the model of the second fit in the first."""
+@pytest.mark.parametrize("keep", [None, 1])
+def test_models_of_later_fits_are_nothing_to_go_on_from(tmp_path: Path, keep: int | None) -> None:
+    """A trial that fails behind its second fit goes on in the first, and not from the model of the second one."""
     entries = []
 
     def two_fits(config: dict[str, Any]) -> None:
         entries.append(tune.get_checkpoint())
-        boost({}, rounds=4, frequency=1)
+        boost({}, rounds=4, frequency=3, checkpoint_at_end=False)
         boost({}, rounds=6, frequency=1)
         if len(entries) == 1:
             raise ValueError("once")
@@ -162,12 +183,13 @@ def test_models_of_later_fits_are_nothing_to_go_on_from(tmp_path: Path) -> None:
             verbose=0,
             runtime="inline",
             failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=keep),
         ),
     ).fit()
     (result,) = grid
     assert result.status == "TERMINATED" and len(entries) == 2
     first, second = entries
-    assert first is None and second.load_model().num_boosted_rounds() == 3  # that with 4 is complete
+    assert first is None and second.load_model().num_boosted_rounds() == 3
     assert result.load_model().num_boosted_rounds() == 6
 
 
@@ -242,6 +264,7 @@ def test_weights_are_loaded_into_what_the_user_builds(tmp_path: Path) -> None:
         assert weight(best.load_model(build)) == 2.0
     assert weight(TrainState.get_model(best, build=Net, config={"width": 4})) == 2.0
     assert weight(tune.Checkpoint(best.to_directory(tmp_path / "copy")).load_model(Net(4))) == 2.0
+    assert not best.load_model(Net).training, "dropout would be on"
     with pytest.raises(ArgumentError, match=r"expected a class or function that makes the model, since PyTorch"):
         best.load_model()
     with pytest.raises(ArgumentError, match=r"needs 'depth', 'heads', and the config has 'width'"):

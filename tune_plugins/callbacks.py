@@ -26,7 +26,8 @@ class RunInfo:
     Attributes:
         name: of the experiment.
         path: folder of the experiment.
-        metric, mode: what is optimised, None where nothing is.
+        metric: what is optimised; None where nothing is.
+        mode: whether less ("min") or more ("max") of it is better.
         total_trials: number of trials to come, None where unknown.
         slots: number of trials at a time.
         resources: what one trial takes, e.g. ``{"CPU": 1}``.

@@ -30,7 +30,8 @@ class CheckpointConfig:
     """Which checkpoints are taken and which are kept.
 
     Args:
-        num_to_keep: how many to keep for each trial; None keeps all. The newest one is always kept.
+        num_to_keep: how many to keep for each trial; None keeps all. The newest one is always kept, and in a trial with
+            several fits also the newest of the first, from which it could go on.
         checkpoint_score_attribute: metric by which to keep the best; None keeps the newest.
         checkpoint_score_order: "max" or "min".
         checkpoint_frequency: adapters save every so many reports; 0: only when somebody needs one.

@@ -571,6 +571,20 @@ def test_several_fits_in_a_trial() -> None:
     assert_same(second, fit(model=classifier(iterations=2)))
 
 
+def test_the_model_of_a_later_fit_is_that_of_its_last_round() -> None:
+    """Not the one that the script gets, which `use_best_model` cuts."""
+    held_out = {"eval_set": (X[300:], Y[300:])}
+    with RecordingSession() as session:
+        fit(TuneReportCheckpointCallback(), model=classifier(iterations=2))
+        cut = fit(TuneReportCheckpointCallback(), model=classifier(iterations=30, learning_rate=1.0), **held_out)
+    (saved,) = session.models.values()
+    model = saved.load_model()
+    assert cut.tree_count_ < model.tree_count_ == 30
+    right = [p[range(len(p)), Y[300:]] for p in model.staged_predict_proba(X[300:])]
+    losses = [-np.log(p).mean() for p in right]
+    assert losses == pytest.approx(session.values("validation-Logloss")[-30:], rel=1e-6)
+
+
 def test_report_only_callbacks_do_not_take_the_checkpoints() -> None:
     with RecordingSession() as session:
         fit(TuneReportCallback(), model=classifier(iterations=2))

@@ -1012,3 +1012,39 @@ def test_callback_can_be_copied_and_pickled() -> None:
         with RecordingSession() as session:
             fit(build(), other, epochs=1)
         assert session.iterations == [1, 2, 3, 4] and list(session.reports[0].metrics) == ["error"]
+
+
+# ------------------------------------------------------------------------------- the model to predict with
+
+
+def build_model(width: int = 4) -> Any:
+    model = Subclassed()
+    model(keras.ops.zeros((1, 5)))
+    return model
+
+
+def build_by_name_only() -> Any:
+    """`build` of a class derived from `Model` says that it is built, and makes no weights."""
+    model = Subclassed()
+    model.build((None, 5))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `build:UserWarning")
+def test_weights_are_loaded_into_a_model_that_has_some() -> None:
+    with RecordingSession(context=TrialContext(metric="val_loss", mode="max"), save_at={EPOCHS}) as session:
+        model = build_subclassed()
+        fit(model, TuneReportCheckpointCallback(), **VALIDATION)
+    last = session.checkpoints[EPOCHS]
+    expected = model.predict(X, verbose=0)
+    for build in (build_model, build_model()):
+        assert np.array_equal(last.load_model(build).predict(X, verbose=0), expected)
+    best = Checkpoint(Path(last.path, "best")).load_model(build_model)
+    best.compile(loss="sparse_categorical_crossentropy")
+    values = session.values("val_loss")
+    assert max(values) == values[0] and best.evaluate(*VALIDATION["validation_data"], verbose=0) == pytest.approx(
+        values[0], rel=1e-5
+    )
+    for unbuilt in (Subclassed, build_by_name_only, lambda: keras.Sequential([keras.layers.Dense(4)])):
+        with pytest.raises(ArgumentError, match=r"there are none yet in .*dense.*\. Give the model an Input layer, or"):
+            last.load_model(unbuilt)

@@ -956,3 +956,13 @@ def test_callback_can_be_copied_and_pickled() -> None:
         with RecordingSession() as session:
             fit(other, rounds=2)
         assert list(session.reports[0].metrics) == ["auc"] and list(session.checkpoints) == [2]
+
+
+def test_no_estimator_is_made_of_a_file() -> None:
+    with RecordingSession() as session:
+        fit(TuneReportCheckpointCallback(), rounds=2)
+    assert session.last_checkpoint is not None
+    with pytest.raises(
+        ArgumentError, match=r"build: none is needed, LightGBM loads Boosters only; got .*LGBMClassifier"
+    ):
+        session.last_checkpoint.load_model(lgb.LGBMClassifier)

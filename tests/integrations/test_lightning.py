@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TuneError
 from tune_plugins.integrations.lightning import TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
 
@@ -737,3 +738,52 @@ def test_several_optimizers_by_hand() -> None:
 
 def test_type_of_trainer_is_the_plain_one() -> None:
     assert type(make_trainer()) is Trainer
+
+
+# -------------------------------------------------------------------------------- the model to predict with
+
+
+class Whole(Net):
+    """Saves all of its hyper-parameters (that of `Net`)."""
+
+
+class Partly(Net):
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._hparams = {}
+        self.save_hyperparameters({"lr": config["lr"]})
+
+
+class Without(Net):
+    def __init__(self, lr: float, momentum: float, width: int = 8) -> None:
+        super().__init__({"lr": lr, "momentum": momentum}, width=width)
+        self._hparams = {}
+        self.save_hyperparameters("width")
+
+
+MODULES: dict[type[Net], Any] = {
+    Whole: lambda: Whole(CONFIG, width=5),
+    Partly: lambda: Partly(CONFIG),
+    Without: lambda: Without(CONFIG["lr"], CONFIG["momentum"], width=5),
+}
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_a_module_is_made_of_its_hyper_parameters_and_of_the_config(kind: type[Net]) -> None:
+    """Of those that it saves, and of the config for what it does not save; ready to predict."""
+    session = RecordingSession(context=TrialContext(config=CONFIG, metric="val_loss", mode="max"), save_at={EPOCHS})
+    with session:
+        trainer = make_trainer(TuneReportCheckpointCallback())
+        trainer.fit(module := MODULES[kind](), Data())
+    last = session.checkpoints[EPOCHS]
+    values = session.values("val_loss")
+    best = Checkpoint(Path(last.path, "best"))
+    assert max(values) > values[-1]
+    for checkpoint, value in ((last, values[-1]), (best, max(values))):
+        for build in (kind, MODULES[kind], MODULES[kind]()):
+            loaded = checkpoint.load_model(build, config=CONFIG)
+            assert type(loaded) is kind and not loaded.training
+            (found,) = make_trainer().validate(loaded, Data(), verbose=False)
+            assert found["val_loss"] == pytest.approx(value, rel=1e-5)
+    x = torch.ones(3, 6)
+    assert torch.equal(last.load_model(kind, config=CONFIG)(x), module.eval()(x))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers_task as task
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from tune_plugins import session as tune_session
+from tune_plugins.core.metrics import Mode
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TuneError
 from tune_plugins.integrations._transformers_state import plain_data
 from tune_plugins.integrations.transformers import TuneReportCallback, TuneReportCheckpointCallback
@@ -821,3 +823,36 @@ def test_model_optimizer_and_schedule_of_the_script(output: Path) -> None:
         assert (group["initial_lr"], group["momentum"]) == (0.25, 0.5)
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, exploited.model.state_dict()[name])
+
+
+# ------------------------------------------------------------------------------- the model to predict with
+
+
+def with_adapters(config: Mapping[str, Any] = CONFIG) -> Any:
+    """As a user trains a few weights beside those of a model (LoRA)."""
+    options = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"], lora_dropout=0.3)
+    return peft.get_peft_model(task.model_of(config), options)
+
+
+@pytest.mark.parametrize(("build", "mode"), [(task.model_of, "min"), (with_adapters, "max")])
+def test_last_and_best_model(output: Path, build: Any, mode: Mode) -> None:
+    """Loaded into what a function makes, or into a model that is there, and ready to predict."""
+    context = TrialContext(config=CONFIG, metric="eval_loss", mode=mode)
+    with RecordingSession(context=context, save_at={6}) as session:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), model=build(CONFIG)))
+    last = session.checkpoints[6]
+    values = session.values("eval_loss")
+    best = min(values) if mode == "min" else max(values)
+    assert best != values[-1]
+    for checkpoint, value in ((last, values[-1]), (Checkpoint(Path(last.path, "best")), best)):
+        for given in (build, build(CONFIG)):
+            model = checkpoint.load_model(given, config=CONFIG)
+            assert not model.training
+            assert task.make(CONFIG, output, model=model).evaluate()["eval_loss"] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_model_without_adapters_for_a_checkpoint_that_has_these_alone(output: Path) -> None:
+    with recording(save_at={1}) as session:
+        trained(task.make(CONFIG, output, TuneReportCheckpointCallback(), model=with_adapters(), epochs=1))
+    with pytest.raises(ArgumentError, match=r"expected what makes a model with adapters \(PEFT\), .* got a BertFor"):
+        session.checkpoints[1].load_model(task.model_of, config=CONFIG)

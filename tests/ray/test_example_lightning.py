@@ -28,6 +28,8 @@ def test_tuned(run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(results.iterdir())
     accuracy = re.search(r"validation accuracy (\d\.\d+)", said)
     assert accuracy and float(accuracy.group(1)) > 0.1
+    loaded = re.search(r"^accuracy of the model of the best epoch (\d\.\d+)$", said, re.MULTILINE)
+    assert loaded and float(loaded[1]) >= float(accuracy[1]), said
     epochs = re.search(r"epochs trained: (\d+) of 12", said)
     assert epochs and 6 <= int(epochs.group(1)) <= 12
 

@@ -33,5 +33,7 @@ def test_as_a_population(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0 and "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-    result = re.search(r"^Validation loss \d\.\d{4}, accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
-    assert result and float(result[1]) > 0.85, done.stdout
+    result = re.search(r"^Validation loss (\d\.\d{4}), accuracy (0\.\d{4})$", done.stdout, re.MULTILINE)
+    assert result and float(result[2]) > 0.85, done.stdout
+    loaded = re.search(r"^Loss of its best model .*, loaded: (\d\.\d{4})$", done.stdout, re.MULTILINE)
+    assert loaded and float(loaded[1]) <= float(result[1]), done.stdout

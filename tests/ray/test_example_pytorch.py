@@ -43,8 +43,8 @@ def test_the_whole_example_at_small_size(run_here: Run, tmp_path: Path) -> None:
     exploits = re.search(r"^Exploits inside the running loop: (\d+), by a new entry .*: (\d+)$", said, re.MULTILINE)
     assert exploits and int(exploits[1]) > 0 and int(exploits[2]) == 0, said
     # Measured by another process: one of the 360 pictures may lie so close to the edge that rounding decides.
-    again = re.search(r"^Accuracy of its last checkpoint: (\d\.\d{4})$", said, re.MULTILINE)
-    assert again and float(again[1]) == pytest.approx(float(best[1]), abs=0.003), said
+    again = re.search(r"^Accuracy of its best network, loaded: (\d\.\d{4})$", said, re.MULTILINE)
+    assert again and float(again[1]) >= float(best[1]) - 0.003, said
     assert "Traceback" not in said
 
 

@@ -180,6 +180,12 @@ len(results) + 1
 results[0].get_best_checkpoint("loss", "min")
 results[0].get_best_checkpoint("loss", "lowest")  # wrong
 results[0].checkpoint.path  # wrong
+results[0].load_model().predict([1.0])
+results[0].load_model(lambda config: config["width"])
+results[0].load_model(4)  # wrong
+results[0].get_best_checkpoint().load_model()  # wrong
+if (best := results[0].get_best_checkpoint()) is not None:
+    best.load_model(dict, config={"width": 4}).keys()
 
 simulated = tune.simulate(lambda config: [config["x"] / step for step in range(1, 10)], param_space={"x": 1})
 assert_type(simulated, tune.ResultGrid)

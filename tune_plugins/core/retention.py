@@ -15,7 +15,7 @@ class Retention:
     """Part of the pure core: says which checkpoints are to be deleted, and deletes nothing itself.
 
     Attributes:
-        num_to_keep: per trial, at least 1; the newest one is always kept. None: all.
+        num_to_keep: per trial, at least 1; the newest one is always kept, and the newest to go on from. None: all.
         score_attribute: None: the newest are kept; else those with the best score.
         score_order: "min" or "max".
     """
@@ -49,7 +49,8 @@ class Retention:
         keep = self.num_to_keep
         if keep is None or len(trial.checkpoints) <= keep:
             return []
-        newest = trial.checkpoints[-1]
+        # The newest one, and where that is the model of a later fit, the newest one that the trial could go on from.
+        needed = [trial.checkpoints[-1], next((c for c in reversed(trial.checkpoints) if c.goes_on), None)]
         if self.score_attribute is None:
             kept = trial.checkpoints[-keep:]
         else:
@@ -57,7 +58,7 @@ class Retention:
             ranked = sorted(trial.checkpoints, key=lambda c: (c.score is None, sign * (c.score or 0.0), -c.iteration))
             kept = ranked[:keep]
         commands: list[Command] = []
-        for checkpoint in [c for c in trial.checkpoints if c is not newest and c not in kept]:
+        for checkpoint in [c for c in trial.checkpoints if c not in needed and c not in kept]:
             trial.checkpoints.remove(checkpoint)
             if self.pinned(checkpoint):
                 self._doomed[trial.id, checkpoint.id] = checkpoint

@@ -10,13 +10,16 @@ from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scores import finite
 from tune_plugins.session.values import plain
 
+__all__ = ["BestSoFar"]
+
 
 @dataclass(slots=True)
 class BestSoFar:
     """Which result of a training is the best one.
 
     Attributes:
-        metric, mode: what "best" goes by.
+        metric: what "best" goes by.
+        mode: whether less ("min") or more ("max") of it is better.
         value: the best one; None before the first.
         newest: the newest result is it.
 

@@ -395,6 +395,22 @@ class AdapterConformance:
         since = other.values(self.metrics[0])
         assert _noted(other.checkpoints[self.iterations]).value == since[_best(since, mode)]
 
+    def test_leaves_the_model_of_a_later_fit(self) -> None:
+        """The model of a second fit in a trial is saved at its end; nothing goes on from it."""
+        if self._declares("keeps_the_best_model"):
+            return
+        script = self._script()
+        session = self._session(script, metric=self.metrics[0], mode="min")
+        with session:
+            self.train(script)
+            model = self.train(script)
+        end = session.iterations[-1]
+        assert list(session.checkpoints) == [self.iterations] and list(session.models) == [end]
+        saved = session.models[end]
+        self._assert_equal(self.state(model)["predictions"], self.predictions(saved, self.config))
+        values = session.values(self.metrics[0])[self.iterations :]
+        assert _noted(saved).value == values[_best(values, "min")], "the best one is that of this fit"
+
     @pytest.mark.parametrize("mode", ["min", "max"])
     def test_best_model_after_an_exploit(self, mode: Mode) -> None:
         """After an exploit the best model is one of the training that the trial has since."""
