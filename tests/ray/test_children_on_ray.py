@@ -97,3 +97,43 @@ def test_a_child_that_dies_is_an_error_of_the_trial(fit: Fit) -> None:
 
     (result,) = fit(dies)
     assert result.error is not None and "the child ended with 1" in str(result.error)
+
+
+def _fold(number: int) -> float:
+    rate: float = tune.get_context().config["rate"]
+    if number == 0:
+        for _ in range(2):
+            tune.report(rate=rate)
+    return rate
+
+
+def test_processes_of_joblib_belong_to_the_trial_that_uses_them(fit: Fit) -> None:
+    import joblib
+
+    def train(config: dict[str, Any]) -> None:
+        known = joblib.Parallel(n_jobs=2)(joblib.delayed(_fold)(number) for number in range(3))
+        assert known == [config["rate"]] * 3
+
+    results = fit(train, grid(6))
+    assert not results.errors, results.errors
+    for result in results:
+        assert result.metrics["rate"] == result.config["rate"] and result.metrics["training_iteration"] == 2
+
+
+def test_folds_that_report_at_the_same_time_are_refused(fit: Fit, tmp_path: Path) -> None:
+    import joblib
+
+    def fold(number: int, folder: Path) -> None:
+        try:
+            tune.report(number=number)
+        finally:
+            (folder / str(number)).touch()
+            while len(list(folder.iterdir())) < 2:
+                multiprocessing.Event().wait(0.01)
+        tune.report(number=number)
+
+    def train(config: dict[str, Any]) -> None:
+        joblib.Parallel(n_jobs=2)(joblib.delayed(fold)(number, tmp_path) for number in range(2))
+
+    (result,) = fit(train)
+    assert result.error is not None and "report the mean behind the loop" in str(result.error)
