@@ -385,7 +385,7 @@ class Experiment:
             self.scheduler.on_trial_error(trial)
         else:
             self.scheduler.on_trial_complete(trial, trial.last_result or None)
-        self.searcher.on_trial_complete(trial.id, trial.last_result or None, error=failed)
+        self.searcher.on_trial_complete(trial.id, _with_config(trial, trial.last_result) or None, error=failed)
         trial.lease = FREE
         self._resources.pop(trial.id, None)
         commands += self._lineage.ended(trial)
@@ -408,7 +408,7 @@ class Experiment:
     def _show(self, trial: Trial, result: dict[str, Any]) -> Decision:
         scheduler = self.scheduler
         if self.searcher.reads_results:
-            self.searcher.on_trial_result(trial.id, result)
+            self.searcher.on_trial_result(trial.id, _with_config(trial, result))
         if not scheduler.reads_results:
             return _CONTINUE
         decided = scheduler.on_trial_result(trial, result)
@@ -760,3 +760,8 @@ def _abandoned(trial: Trial) -> End:
     if trial.status is S.PAUSED:
         never = "paused, and its scheduler never resumed it"
     return End(EndCause.ABANDONED, f"{trial.reason}; {never}" if trial.reason else never)
+
+
+def _with_config(trial: Trial, result: dict[str, Any]) -> dict[str, Any]:
+    """As searchers are told it: an exploit has given the trial another config than was suggested."""
+    return {**result, "config": trial.config} if result else {}
