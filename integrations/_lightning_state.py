@@ -62,6 +62,8 @@ def take(
         if key in settings and isinstance(stored, Mapping)
     }
     checkpoint[OURS] = {"trial": trial, "built": built, "callbacks": kept, "random": random_states}
+    if _unfreezes(trainer):
+        checkpoint[OURS]["unfrozen"] = [name for name, one in _freezable(trainer) if one.requires_grad]
     return _checked(checkpoint)
 
 
@@ -192,6 +194,28 @@ def forget_resume(trainer: Any) -> None:
     vars(_val(trainer.fit_loop)).pop("setup_data", None)
 
 
+def _unfreezes(trainer: Any) -> bool:
+    """A callback unfreezes layers on the way, which freezes all of them at the start of a fit, also of a resumed one.
+
+    Lightning restores the groups of the optimizer then, and leaves their parameters frozen.
+    """
+    return any(base.__name__ == "BaseFinetuning" for callback in trainer.callbacks for base in type(callback).__mro__)
+
+
+def _freezable(trainer: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    yield from trainer.lightning_module.named_parameters()
+
+
+def _unfreeze(trainer: Any, names: set[str]) -> None:
+    parameters = [parameter for name, parameter in _freezable(trainer) if name in names and not parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad = True
+    for module in trainer.lightning_module.modules():  # as BaseFinetuning.make_trainable does
+        own = list(module.parameters(recurse=False))
+        if hasattr(module, "track_running_stats") and any(one is other for one in own for other in parameters):
+            module.track_running_stats = True
+
+
 def put_back(
     trainer: Any, checkpoint: Mapping[str, Any], built: Built, settings: Settings, rank: int, *, live: bool
 ) -> None:
@@ -199,6 +223,8 @@ def put_back(
     ours = checkpoint.get(OURS, {})
     restore_built(trainer.optimizers, schedulers(trainer), ours.get("built", []), built, live=live)
     _put_settings_back(trainer.callbacks, ours.get("callbacks", {}), settings)
+    if not live and _unfreezes(trainer):
+        _unfreeze(trainer, set(ours.get("unfrozen", ())))
     if not live and is_complete(checkpoint):
         for _, loop in _loops(trainer.fit_loop, ""):
             loop._restarting = False  # with max_steps, Lightning would go through the complete epoch once more

@@ -346,6 +346,8 @@ def _groups_built_with(
     """The groups that use the old value; none if a group uses another one, or has been changed since."""
     found, zeros = [], 0
     for optimizer, own in zip(optimizers, built, strict=True):
+        if len(optimizer.param_groups) != len(own["groups"]):
+            return []  # of a group that was added since nobody knows what it was built with
         scheduled = bool(_schedulers_of(optimizer, schedulers))
         for index, (group, mine) in enumerate(zip(optimizer.param_groups, own["groups"], strict=False)):
             if key not in mine:

@@ -27,14 +27,14 @@ from typing import Any, ClassVar
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.errors import ArgumentError, TrialRestarted, TuneError, WarmRestartNeeded
+from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Copy, Fit, Internals, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
 
 require("lightgbm", extra="lightgbm", needed_by="tune_plugins.integrations.lightgbm")
 
-from lightgbm import Booster, Dataset  # noqa: E402
+from lightgbm import Booster, Dataset, Sequence  # noqa: E402
 from lightgbm.basic import LightGBMError, _choose_param_value, _ConfigAliases, _InnerPredictor  # noqa: E402
 from lightgbm.callback import CallbackEnv, EarlyStopException, reset_parameter  # noqa: E402
 
@@ -53,6 +53,7 @@ INTERNALS = Internals(
         "lightgbm.basic._InnerPredictor: current_iteration",
         "lightgbm.basic._InnerPredictor.from_model_file: model_file, pred_parameter",
         "lightgbm.basic.Dataset: _handle, _predictor, _set_predictor, data, free_raw_data, used_indices, version",
+        "lightgbm.basic.Dataset._set_init_score_by_predictor: predictor, data, used_indices",
         "lightgbm.callback._ResetParameterCallback: kwargs",
     ),
 )
@@ -127,10 +128,6 @@ class _Fit(Fit):
         self.taken, self.begin, self.before, self.origin, self.done = True, begin, before, origin, 0
 
 
-_data_of: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Dataset]] = weakref.WeakKeyDictionary()
-"""Data sets that were used in a trial, by its session: they will be again if it is entered anew."""
-
-
 class TuneReportCallback(BoostingAdapter):
     """Reports every boosting round to the tuning run; saves no checkpoints.
 
@@ -195,12 +192,11 @@ class TuneReportCallback(BoostingAdapter):
         fit = self.begin_fit(_Fit, call.callbacks, savable=call.trains)
         assert fit is not None
         if not fit.session.has_reported:
-            _Loan.undo_all()  # an error may have ended a fit of an earlier trial where no callback sees it
+            _Loan.end_all()  # an error may have ended a fit of an earlier trial where no callback sees it
         fit.origin = fit.begin = fit.before = call.begin
         fit.end = call.begin + call.rounds
-        used = _data_of.setdefault(fit.session, weakref.WeakSet())
         if fit.port is not None:
-            fit.stuck = call.stuck(used)
+            fit.stuck = call.stuck()
             _Loan.take(call.data_sets)
             if fit.start is not None:
                 try:
@@ -209,7 +205,6 @@ class TuneReportCallback(BoostingAdapter):
                 except BaseException:
                     self._leave(fit)
                     raise
-        used.update(call.data_sets)
         fit.counts = fit.counts and call.trains
 
     def _go_on(self, fit: _Fit, call: _Call, directory: str) -> None:
@@ -248,23 +243,17 @@ class TuneReportCallback(BoostingAdapter):
         fit: _Fit = self._fit
         try:
             ended = self._end_of_round(fit, env)
-        except TrialRestarted:
-            self._leave(fit, entered_anew=True)
-            raise
         except BaseException:
             self._leave(fit)
             raise
         if ended:
             self._leave(fit)
 
-    def _leave(self, fit: _Fit, *, entered_anew: bool = False) -> None:
-        """The fit is over: leave the data sets as it would have left them without a tuning run."""
+    def _leave(self, fit: _Fit) -> None:
+        """The fit is over."""
         self._fit = None
-        if fit.port is None:
-            return
-        _Loan.undo_all()
-        if not entered_anew:  # a data set that outlives the function is needed with its raw data at once
-            _Loan.let_go_all()
+        if fit.port is not None:
+            _Loan.end_all()
 
     def _end_of_round(self, fit: _Fit, env: CallbackEnv) -> bool:
         """Report a round; True if it is the last one of the loop, EarlyStopException to make it so."""
@@ -332,12 +321,14 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     are saved at their ends, for what is in them: the last checkpoint is that of the last fit. There are no checkpoints
     with `lightgbm.cv`, which has no model but one for each fold.
 
-    While the training runs, its data sets keep their raw data, by which LightGBM must predict to go on from
-    another model. After it they are as they would be without a tuning run.
+    The data sets keep their raw data, by which LightGBM must predict to go on from another model. What a data set
+    begins with (`init_score`, as for an exposure or a prior) counts in a continuation, too, which is then equal to the
+    training that was never interrupted, up to rounding.
 
     LightGBM cannot continue a random forest (``boosting="rf"``). Such a training saves its model at the end only; it is
-    never moved, and a paused trial waits in its process. The same holds if an earlier `lightgbm.cv` of the function has
-    binned the data set, unless that was made with ``free_raw_data=False``.
+    never moved, and a paused trial waits in its process. The same holds where it cannot predict the data: a data set of
+    a binary file, of a `lightgbm.Sequence` or of a list of arrays, or one that was binned before the training without
+    ``free_raw_data=False``.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
@@ -349,8 +340,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     Raises:
         ArgumentError: an argument is wrong; a metric does not exist; the checkpoint to go on from
             lacks the file (it lists those there are).
-        TuneError: a trial is to go on from a checkpoint, and its model is a random forest, or a data set has been
-            binned before the training and has let go of its raw data.
+        TuneError: a trial is to go on from a checkpoint, and its model is a random forest, or LightGBM cannot predict
+            a data set.
     """
 
     saves = True
@@ -564,25 +555,15 @@ class _Call:
     def data_sets(self) -> list[Dataset]:
         return [self.given["train_set"], *self.given.get("reduced_valid_sets", ())]
 
-    def stuck(self, before: Collection[Dataset]) -> str:
-        """Why nothing can go on from a model of this training; empty if it can.
-
-        Args:
-            before: data sets that were used in this trial before, and will be again if it is entered anew.
-        """
+    def stuck(self) -> str:
+        """Why nothing can go on from a model of this training; empty if it can."""
         boosting = str(_choose_param_value("boosting", dict(self.params), "gbdt")["boosting"])
         if boosting.lower() in ("rf", "random_forest"):
             return (
                 f"LightGBM cannot continue a random forest (boosting={boosting!r}), also not with `init_model`. Let "
                 "the trial begin anew, or take another `boosting`, such as 'gbdt' or 'dart'"
             )
-        if any(data in before and not _has_raw_data(data) for data in self.data_sets):
-            return (
-                "an earlier lightgbm.cv or lightgbm.train of this function has binned a data set, which let go of its "
-                "raw data, and LightGBM must predict these to continue a model. Make it with "
-                "Dataset(..., free_raw_data=False)"
-            )
-        return ""
+        return next((why for data in self.data_sets if (why := _why_unpredictable(data))), "")
 
     def predictor(self, path: str) -> _InnerPredictor:
         """What `lightgbm.train` makes of ``init_model=path``."""
@@ -610,18 +591,48 @@ class _Call:
         return booster
 
 
-def _has_raw_data(data: Dataset) -> bool:
-    """LightGBM can predict this data set by a model, or will be able to when it bins it."""
-    if data._handle is None or data.data is not None:
-        return True
-    return data.used_indices is not None and data.reference is not None and data.reference.data is not None
+def _why_unpredictable(data: Dataset) -> str:
+    """Why LightGBM cannot predict this data set by a model, now or when it is binned; empty if it can."""
+    raw = data.data
+    if raw is None and data.used_indices is not None and data.reference is not None:
+        raw = data.reference.data
+    if raw is None:
+        return (
+            "a data set was binned before the training (by Dataset.construct, lightgbm.cv or an earlier training) and "
+            "let go of its raw data, and LightGBM must predict these to continue a model. Make it with "
+            "Dataset(..., free_raw_data=False)"
+        )
+    if isinstance(raw, (str, Path)) and _is_binary(raw):
+        return (
+            f"the file {str(raw)!r} holds a data set that is binned already, and LightGBM must predict the raw data to "
+            "continue a model. Make the Dataset of these"
+        )
+    parts = raw if isinstance(raw, list) else [raw]
+    if any(isinstance(part, Sequence) for part in parts) or (isinstance(raw, list) and hasattr(raw[0], "shape")):
+        return (
+            "LightGBM must predict the raw data of a data set to continue a model, and cannot where they are a "
+            "lightgbm.Sequence or a list of arrays. Make the Dataset of one array or data frame"
+        )
+    return ""
+
+
+def _is_binary(path: str | Path) -> bool:
+    """The file was written by `Dataset.save_binary`."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_BINARY)) == _BINARY
+    except OSError:  # LightGBM says what is wrong
+        return False
+
+
+_BINARY = b"______LightGBM_Binary_File_Token______"
 
 
 class _Loan:
     """What a fit changes on a data set of the script, which may use it again, also in another trial.
 
-    To go on from a model, a data set needs its raw data while the training runs, and gets the predictions of the
-    model as the scores to begin with.
+    To go on from a model, a data set needs its raw data while the training runs, and begins with the predictions of the
+    model, on top of the scores that the script gives it (`init_score`).
     """
 
     _open: ClassVar[list[_Loan]] = []
@@ -629,23 +640,20 @@ class _Loan:
 
     def __init__(self, data: Dataset) -> None:
         self._data = weakref.ref(data)  # the data set may be gone with the function that made it
-        self._lets_go = (
-            data.free_raw_data and data.data is not None and data._handle is None and data.used_indices is None
-        )
-        if self._lets_go:
+        self._frees = data.free_raw_data and data.data is not None and data._handle is None
+        if self._frees:
             data.free_raw_data = False
         self._predictor, self._init_score = data._predictor, data.init_score
         self._given: _InnerPredictor | None = None
+        self._own: Any = None
+        """The scores to begin with that are the script's, or of a file, once the data set is binned."""
+        self._knows_own = self._predictor is not None  # which has replaced them
 
     @classmethod
     def take(cls, data_sets: Collection[Dataset]) -> None:
         """Begin with the data sets of a fit, and end with all others."""
-        kept = [data for loan in cls._open if loan._lets_go and (data := loan._data()) in data_sets]
-        cls._open = [loan for loan in cls._open if loan._data() not in data_sets]
-        cls.let_go_all()
+        cls.end_all()
         cls._open = [cls(data) for data in data_sets]
-        for loan in cls._open:
-            loan._lets_go = loan._lets_go or loan._data() in kept
 
     @classmethod
     def give(cls, predictor: _InnerPredictor) -> None:
@@ -658,22 +666,34 @@ class _Loan:
             data = loan._data()
             assert data is not None  # the running training has it
             loan._given = predictor  # if this fails half way, too
+            data._set_init_score_by_predictor = loan._begin_with
             data._set_predictor(predictor)
 
     @classmethod
-    def undo_all(cls) -> None:
-        """Take the predictions back, as long as the raw data are there."""
+    def end_all(cls) -> None:
+        """Take the predictions back. Data sets that outlive the fit keep their raw data: the next trial has them."""
         for loan in cls._open:
             loan._undo()
-
-    @classmethod
-    def let_go_all(cls) -> None:
-        """Let go of raw data as LightGBM would have done; that ends the loans."""
-        for loan in cls._open:
-            data = loan._data()
-            if loan._lets_go and data is not None:
-                data.free_raw_data, data.data = True, None
+            if loan._frees and (data := loan._data()) is not None:
+                data.free_raw_data = True
         cls._open = []
+
+    def _begin_with(self, predictor: _InnerPredictor, data: Any, used_indices: Any) -> Dataset:
+        """Stands for the method of the data set, which puts the predictions in the place of the script's scores.
+
+        LightGBM takes a model to go on from for one that was trained without any: an exposure or a prior would be gone
+        for the rounds that follow.
+        """
+        own = self._data()
+        assert own is not None
+        if not self._knows_own:
+            if own.init_score is not None:
+                own.set_init_score(own.init_score)
+            self._own, self._knows_own = own.get_field("init_score"), True
+        Dataset._set_init_score_by_predictor(own, predictor, data, used_indices)
+        if self._own is not None:
+            own.set_init_score(self._own + own.get_field("init_score"))
+        return own
 
     def _undo(self) -> None:
         data, given, self._given = self._data(), self._given, None
@@ -681,6 +701,7 @@ class _Loan:
         # or none, and scores of 0, for which LightGBM would begin otherwise than without any.
         if data is None or given is None:
             return
+        vars(data).pop("_set_init_score_by_predictor", None)
         if data._predictor is not given and (data._predictor is not None or self._predictor is not None):
             return
         version = data.version  # a Booster that is kept would take the data set for a new one
@@ -690,5 +711,5 @@ class _Loan:
             data._predictor = None
             data.set_init_score(self._init_score)
             if self._init_score is None and data._handle is not None:
-                data.set_field("init_score", None)
+                data.set_field("init_score", self._own)
         data.version = version

@@ -11,7 +11,8 @@ Outside a tuning run `TrainState` does nothing, so that the same script trains a
 ...         state.report(loss=loss)
 
 What it touches of PyTorch: documented functions, and state dicts as far as their entries are. What is not, also in
-`_torch_optimizers`, is in `INTERNALS`: the wrappers of `torch.compile` and of accelerate, and what schedulers keep.
+`_torch_optimizers`, is in `INTERNALS`: the wrappers of `torch.compile` and of accelerate, what schedulers keep, and the
+hook for the steps of all optimizers, by which one that was not given is noticed.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import inspect
 import io
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
@@ -43,6 +46,7 @@ import torch  # noqa: E402
 from torch import distributed  # noqa: E402
 from torch.nn.parallel import DataParallel, DistributedDataParallel  # noqa: E402
 from torch.optim import Optimizer  # noqa: E402
+from torch.optim.optimizer import register_optimizer_step_post_hook  # noqa: E402
 
 from tune_plugins.integrations._torch_optimizers import (  # noqa: E402
     Built,
@@ -58,6 +62,7 @@ INTERNALS = Internals(
     seen=("2.13.0",),
     names=(
         "torch._dynamo.eval_frame.OptimizedModule: _orig_mod",
+        "torch.optim.optimizer.register_optimizer_step_post_hook: hook",
         "accelerate.optimizer.AcceleratedOptimizer: optimizer",
         "accelerate.scheduler.AcceleratedScheduler: scheduler",
         "torch.optim.lr_scheduler.LRScheduler: base_lrs, _last_lr, _step_count",
@@ -141,9 +146,20 @@ class TrainState(Adapter):
             mistakes=mistakes.found,
         )
         self.saves, self._apply, self._model = save_checkpoints, apply_config, model
-        self._optimizers = [o for o in self._objects.values() if isinstance(o, Optimizer)]
-        self._schedulers = [o for o in self._objects.values() if any(_drives(o, each) for each in self._optimizers)]
+        self._has_scheduler = scheduler is not None
         self._fit: _Run = _Run()
+
+    @property
+    def _optimizers(self) -> list[Optimizer]:
+        return [self._objects[name] for name in self._optimizer_names()]
+
+    def _optimizer_names(self) -> list[str]:
+        return [name for name, thing in self._objects.items() if isinstance(thing, Optimizer)]
+
+    @property
+    def _schedulers(self) -> list[Any]:
+        optimizers = self._optimizers
+        return [thing for thing in self._objects.values() if any(_drives(thing, each) for each in optimizers)]
 
     @property
     def model(self) -> Any:
@@ -206,10 +222,63 @@ class TrainState(Adapter):
                 f"TrainState.report() was called twice in epoch {run.epoch}. Each epoch has one result: call it once, "
                 "at the end of the epoch, with all metrics: state.report(loss=loss, accuracy=accuracy)"
             )
+        for name in list(run.awaited):
+            self._refuse_awaited(name)
+        self._refuse_unknown_schedule()
         run.reported = True
         run.iteration = run.offset + run.next_epoch if run.epoch is not None else run.iteration + 1
         run.stopped = self._send({**(metrics or {}), **values}) or run.stopped
         run.steps_at_report = self._steps()
+
+    def replace(self, **objects: Any) -> Any:
+        """Take what the loop has made anew in the place of what was given, e.g. an optimizer for layers unfrozen.
+
+        A trial that goes on behind that epoch has to do it again, before its next step; the state is loaded then::
+
+            unfrozen = False
+            for epoch in state.epochs(20):
+                if epoch >= 5 and not unfrozen:
+                    unfrozen = True
+                    model.backbone.requires_grad_(True)
+                    optimizer = state.replace(optimizer=torch.optim.SGD(model.parameters(), lr=config["lr"]))
+
+        Args:
+            **objects: by the names under which the old ones were given. A scheduler of an optimizer that is replaced
+                must be, too; None for one that is not to be followed by another.
+
+        Returns:
+            What was given; a tuple where it is several.
+
+        Raises:
+            ArgumentError: a name is not known, an object has no state; the checkpoint to go on from does not fit.
+        """
+        mistakes = Mistakes("TrainState.replace")
+        given = {name: thing for name, thing in objects.items() if thing is not None}
+        found = _collect(given, mistakes) if given else {}
+        for name in objects:
+            if name != "scheduler" and not any(_top(key) == name for key in self._objects):
+                known = ", ".join(dict.fromkeys(repr(_top(key)) for key in self._objects))
+                mistakes.add(f"{name}: expected a name under which an object was given, {known}. Write one of them.")
+        replaced = {key: thing for key, thing in self._objects.items() if _top(key) in objects}
+        kept = {key: thing for key, thing in self._objects.items() if key not in replaced}
+        for key, thing in kept.items():
+            if any(_drives(thing, old) for old in replaced.values() if isinstance(old, Optimizer)):
+                mistakes.add(
+                    f"{_top(key)}: expected one that drives the new optimizer; that which was given drives the old one."
+                    f" Write state.replace(optimizer=optimizer, {_top(key)}=...), or {_top(key)}=None if there is none."
+                )
+        mistakes.raise_if_any()
+        before, run = dict(zip(self._optimizers, self._fit.built, strict=False)), self._fit
+        order = dict.fromkeys([*map(_top, self._objects), *objects])
+        everything = {**kept, **found}
+        self._objects = {key: thing for name in order for key, thing in everything.items() if _top(key) == name}
+        self._model = objects.get("model", self._model)
+        self._has_scheduler = objects.get("scheduler", self._has_scheduler or None) is not None
+        if run.loop:
+            run.replaced.update(list(objects))
+            self._watch(before)
+            self._load_awaited()
+        return tuple(objects.values()) if len(objects) > 1 else next(iter(objects.values()), None)
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         """Change what the function `apply_config` takes, and settings of the optimizers that are as the config says.
@@ -241,12 +310,52 @@ class TrainState(Adapter):
         self._fit = run = _Run(self, session, ranks, owns)
         if self.saves and session is not None:
             self._keep_best(run)
-        run.built = hyperparameters(self._optimizers, self._schedulers)
-        for number, optimizer in enumerate(self._optimizers):
-            run.steps[number] = 0
-            run.hooks.append(optimizer.register_step_post_hook(_Counter(run.steps, number)))
+        self._watch({})
         if start is not None and owns:
             self._load(self._read(start), live=False)
+
+    def _watch(self, before: Mapping[Optimizer, Any]) -> None:
+        """Look at each step of the optimizers, and remember how they were built.
+
+        Args:
+            before: how those were built that are watched already.
+        """
+        run, optimizers, schedulers = self._fit, self._optimizers, self._schedulers
+        for hook in run.hooks:
+            hook.remove()
+        run.hooks = []
+        run.built = hyperparameters(optimizers, schedulers)
+        for number, optimizer in enumerate(optimizers):
+            if optimizer in before:
+                run.built[number]["groups"] = before[optimizer]["groups"]
+            run.steps.setdefault(number, 0)
+            run.hooks.append(optimizer.register_step_pre_hook(partial(self._before_step, number)))
+            run.hooks.append(optimizer.register_step_post_hook(_Counter(run, number)))
+
+    def _before_step(self, number: int, optimizer: Optimizer, *_: Any) -> None:
+        run = self._fit
+        run.stepping = True
+        groups = run.built[number]["groups"]
+        if len(optimizer.param_groups) > len(groups):  # added by the loop
+            groups += hyperparameters([optimizer])[0]["groups"][len(groups) :]
+        if run.awaited:
+            self._load_awaited()
+            self._refuse_awaited(self._optimizer_names()[number])
+
+    def _after_any_step(self, optimizer: Optimizer, *_: Any) -> None:
+        """Behind each step of any optimizer of the process: what trains the model is to be known."""
+        run = self._fit
+        if run.stepping or optimizer in run.foreign or any(optimizer is own for own in self._optimizers):
+            return
+        ours = {id(parameter) for parameter in self._parameters()}
+        if any(id(parameter) in ours for group in optimizer.param_groups for parameter in group["params"]):
+            raise TuneError(
+                f"The model is trained by an optimizer ({type(optimizer).__name__}) that TrainState was not given: it "
+                "would be missing in checkpoints, and new hyper-parameters would not reach it. If the loop has made it "
+                "anew, write: optimizer = state.replace(optimizer=optimizer). If there are several, give all of them: "
+                "TrainState(optimizer=[first, second])."
+            )
+        run.foreign.add(optimizer)
 
     def _loop(self, n: int) -> Iterator[int]:
         run = self._fit
@@ -257,6 +366,7 @@ class TrainState(Adapter):
         if run.loop != run.resumed_loop:
             run.offset, run.next_epoch = run.iteration, 0
         run.skipping, run.length = False, n
+        anybody = register_optimizer_step_post_hook(self._after_any_step) if run.saves and self._optimizers else None
         try:
             while run.next_epoch < n and not run.stopped:
                 run.epoch, run.reported, run.steps_at_report = run.next_epoch, False, None
@@ -270,6 +380,8 @@ class TrainState(Adapter):
         else:
             self.finish_fit()
         finally:
+            if anybody is not None:
+                anybody.remove()
             run.epoch = None
             run.iteration = max(run.iteration, run.offset + run.next_epoch)  # also if the last was not reported
 
@@ -281,6 +393,19 @@ class TrainState(Adapter):
                 f"An optimizer or scheduler was stepped between TrainState.report() and the end of epoch {run.epoch}: "
                 "a checkpoint of that report lacks the step. Make report() the last statement of the loop."
             )
+
+    def _refuse_unknown_schedule(self) -> None:
+        """A scheduler that was not given would begin anew at each resume."""
+        if self._has_scheduler or not self._fit.saves:
+            return
+        for name, optimizer in zip(self._optimizer_names(), self._optimizers, strict=True):
+            scheduled = any("initial_lr" in group for group in optimizer.param_groups)
+            if scheduled and not any(_drives(thing, optimizer) for thing in self._schedulers):
+                raise TuneError(
+                    f"{name}: a learning rate scheduler drives it (its groups have an 'initial_lr'), and TrainState "
+                    "was not given any: its schedule would begin anew whenever the trial goes on. Write "
+                    "TrainState(..., scheduler=scheduler)."
+                )
 
     def _steps(self) -> list[Any]:
         return [*self._fit.steps.values(), *(getattr(s, "last_epoch", None) for s in self._schedulers)]
@@ -357,7 +482,9 @@ class TrainState(Adapter):
                 "offset": run.offset,
                 "iteration": run.iteration,
                 "objects": states,
+                "optimizers": self._optimizer_names(),
                 "built": run.built,
+                "replaced": dict(run.replaced),
                 "random": run.random_states or [_random_state(one_device=False)],
             },
             directory / self.filename,
@@ -391,8 +518,24 @@ class TrainState(Adapter):
         return model
 
     def _load(self, saved: Mapping[str, Any], live: bool) -> None:
-        run, states = self._fit, saved["objects"]
-        if missing := [name for name in self._objects if name not in states]:
+        run, replaced = self._fit, Counter(saved.get("replaced", {}))
+        if live:
+            if replaced != run.replaced:
+                name = next(iter((replaced - run.replaced) + (run.replaced - replaced)))
+                raise WarmRestartNeeded(f"the loop has replaced {name!r} in one of the two trainings, in the other not")
+        else:
+            run.saved, run.awaited = saved, {name for name in self._objects if self._is_awaited(name, saved)}
+            run.resumed_loop = saved["loop"]
+        self._restore([name for name in self._objects if name not in run.awaited], saved, live)
+        run.next_epoch, run.offset, run.iteration = saved["epoch"], saved["offset"], saved["iteration"]
+        rank = run.ranks.rank
+        if rank < len(saved["random"]):
+            _set_random_state(saved["random"][rank])
+
+    def _restore(self, names: Collection[str], saved: Mapping[str, Any], live: bool) -> None:
+        """Load the states of these objects, with the hyper-parameters that the script has built."""
+        states = saved["objects"]
+        if missing := [name for name in names if name not in states]:
             raise ArgumentError(
                 "TrainState",
                 [
@@ -401,9 +544,9 @@ class TrainState(Adapter):
                     for name in missing
                 ],
             )
-        for name, thing in self._objects.items():
+        for name in names:
             try:
-                _load_into(thing, states[name])
+                _load_into(self._objects[name], states[name])
             except (RuntimeError, ValueError, KeyError) as error:
                 if not live:
                     raise TuneError(
@@ -413,13 +556,52 @@ class TrainState(Adapter):
                     ) from error
                 reason = f"{error}".partition("\n")[0]
                 raise WarmRestartNeeded(f"the donor's {name} does not fit into this one: {reason}") from error
-        restore_built(self._optimizers, self._schedulers, saved["built"], run.built, live=live)
-        run.next_epoch, run.offset, run.iteration = saved["epoch"], saved["offset"], saved["iteration"]
-        if not live:
-            run.resumed_loop = saved["loop"]
-        rank = run.ranks.rank
-        if rank < len(saved["random"]):
-            _set_random_state(saved["random"][rank])
+        theirs = dict(zip(saved["optimizers"], saved["built"], strict=True))
+        built = {name: own for name, own in zip(self._optimizer_names(), self._fit.built, strict=True) if name in names}
+        restore_built(
+            [self._objects[name] for name in built],
+            self._schedulers,
+            [theirs.get(name, _NOTHING_BUILT) for name in built],
+            list(built.values()),
+            live=live,
+        )
+
+    def _is_awaited(self, name: str, saved: Mapping[str, Any]) -> bool:
+        """The object of this name is not yet what the loop had made of it when the checkpoint was saved."""
+        top, run = _top(name), self._fit
+        if run.replaced[top] < saved.get("replaced", {}).get(top, 0):
+            return True
+        thing = self._objects[name]
+        if not isinstance(thing, Optimizer) or name not in saved["optimizers"]:
+            return False
+        return _groups(saved, name) > len(thing.param_groups)
+
+    def _load_awaited(self) -> None:
+        run = self._fit
+        if ready := [name for name in self._objects if name in run.awaited and not self._is_awaited(name, run.saved)]:
+            run.awaited.difference_update(ready)
+            self._restore(ready, run.saved, live=False)
+        run.awaited.intersection_update(self._objects)
+
+    def _refuse_awaited(self, name: str) -> None:
+        if name not in self._fit.awaited:
+            return
+        top = _top(name)
+        if self._fit.saved.get("replaced", {}).get(top, 0):
+            what = "is one that the loop makes anew"
+            how = (
+                f"if epoch >= 5 and not unfrozen: unfrozen = True; ...; {top} = state.replace({top}=...), "
+                "instead of: if epoch == 5"
+            )
+        else:
+            what = f"has {_groups(self._fit.saved, name)} groups of parameters, which the loop adds"
+            how = (
+                f"if epoch >= 5 and len({top}.param_groups) == 1: {top}.add_param_group(...), instead of: if epoch == 5"
+            )
+        raise TuneError(
+            f"{name}: that of the checkpoint to go on from {what}, and here this has not been done. A trial that goes "
+            f"on behind that epoch must do it, too, before its next step. Write e.g. {how}."
+        )
 
     def _read(self, directory: str | Path) -> Any:
         return torch.load(self.checkpoint_file(directory), map_location="cpu", weights_only=True)
@@ -490,6 +672,11 @@ class _Run(Fit):
         self.failed = False  # the report was left by an exception
         self.built: Built = []
         self.random_states: list[dict[str, Any]] = []  # of all ranks, at the last report
+        self.replaced: Counter[str] = Counter()  # how often, by name
+        self.saved: Mapping[str, Any] = {}  # the checkpoint that this has gone on from
+        self.awaited: set[str] = set()  # objects that the loop has yet to make what they were in it
+        self.foreign: WeakSet[Optimizer] = WeakSet()  # optimizers that train something else
+        self.stepping = False  # an optimizer that was given; what it calls in its step is its own
         self.steps: dict[int, int] = {}
         self.steps_at_report: list[Any] | None = None
         self.hooks: list[Any] = []
@@ -499,11 +686,12 @@ class _Run(Fit):
 class _Counter:
     """Counts the steps of an optimizer."""
 
-    counts: dict[int, int]
+    run: _Run
     number: int
 
     def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self.counts[self.number] += 1
+        self.run.steps[self.number] += 1
+        self.run.stepping = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -561,6 +749,19 @@ def _collect(given: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
     if not found:
         mistakes.add("expected at least a model to save. Write TrainState(model=model, optimizer=optimizer).")
     return {name: _unwrapped(value) for name, value in found.items()}
+
+
+_NOTHING_BUILT: dict[str, list[dict[str, Any]]] = {"groups": [], "schedules": []}
+
+
+def _top(name: str) -> str:
+    """The name under which an object, or several, were given."""
+    return name.partition("/")[0]
+
+
+def _groups(saved: Mapping[str, Any], name: str) -> int:
+    """Groups of parameters of an optimizer in a checkpoint."""
+    return len(saved["objects"][name]["param_groups"])
 
 
 def _unwrapped(thing: Any) -> Any:

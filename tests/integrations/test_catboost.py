@@ -851,3 +851,34 @@ def test_catboost_is_changed_in_one_place() -> None:
         fit(callback)
     assert list(session.checkpoints) == [2, 4, 6]
     assert tune_session.current() is None
+
+
+def test_a_baseline_to_begin_with_counts_in_a_continuation() -> None:
+    """The logarithm of an exposure, with a Poisson objective."""
+    random = np.random.default_rng(0)
+    features, exposure = random.normal(size=(300, 4)), random.uniform(0.1, 5.0, 300)
+    counts, baseline = random.poisson(exposure * np.exp(features[:, 0] / 2)), np.log(exposure)
+
+    def train(*callbacks: Any) -> list[float]:
+        model = CatBoost(
+            {
+                "loss_function": "Poisson",
+                "iterations": 8,
+                "depth": 3,
+                "thread_count": 1,
+                "verbose": False,
+                "allow_writing_files": False,
+            }
+        )
+        held_out = Pool(features[:100], counts[:100], baseline=baseline[:100])
+        model.fit(Pool(features, counts, baseline=baseline), eval_set=held_out, callbacks=list(callbacks) or None)
+        return list(model.get_evals_result()["validation"]["Poisson"])
+
+    alone = train()
+    with RecordingSession(save_at={3}) as session:
+        assert train(TuneReportCheckpointCallback()) == alone
+    donor = session.checkpoints[3]
+    with RecordingSession(start_checkpoint=donor, start_iteration=3):
+        assert train(TuneReportCheckpointCallback())[-5:] == alone[3:]
+    with RecordingSession(exploit_at={3: Exploit(donor, 3, {})}) as session:
+        assert train(TuneReportCheckpointCallback())[-5:] == alone[3:] and session.exploits

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
+import tune_plugins as tune
 import tune_plugins.session as tune_session
 from tune_plugins.errors import ArgumentError, TrialEvicted, TrialRestarted, TrialStopped, TuneError
 from tune_plugins.integrations.lightgbm import TuneReportCallback, TuneReportCheckpointCallback, _live
 from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import RecordingSession
 from tune_plugins.testing.session import Exploit
@@ -266,19 +268,23 @@ def test_unwinding_leaves_the_training_at_once_and_everything_usable() -> None:
     with RecordingSession(raise_at={3: TrialEvicted()}, save_at={3}) as session, pytest.raises(TrialEvicted):
         lgb.train(PARAMS, training, 6, valid_sets=[held_out], callbacks=[callback])
     assert session.iterations == [1, 2, 3] and load(session.last_checkpoint).current_iteration() == 3
-    assert training.free_raw_data and training.data is None and held_out.data is None
+    assert training.free_raw_data and training.data is not None and held_out.data is not None
     with RecordingSession() as again:
         lgb.train(PARAMS, training, 2, valid_sets=[held_out], callbacks=[callback])
     assert again.iterations == [1, 2]
 
 
-def test_data_sets_let_go_of_their_raw_data_as_they_would_alone() -> None:
-    for keep in (False, True):
-        training, held_out = data_sets(free_raw_data=not keep)
-        with RecordingSession():
+def test_data_sets_keep_their_raw_data_for_the_next_trial_of_the_process() -> None:
+    training, held_out = data_sets()
+    for _ in range(2):
+        with RecordingSession(save_at={1}) as session:
             lgb.train(PARAMS, training, 2, valid_sets=[held_out], callbacks=[TuneReportCheckpointCallback()])
+        assert list(session.checkpoints) == [1, 2]
         for data in (training, held_out):
-            assert data.free_raw_data is not keep and (data.data is not None) is keep
+            assert data.free_raw_data and data.data is not None
+    training, held_out = data_sets()
+    lgb.train(PARAMS, training, 2, valid_sets=[held_out], callbacks=[TuneReportCheckpointCallback()])
+    assert training.data is None and held_out.data is None, "outside a trial nothing is changed"
 
 
 # --- cross-validation
@@ -602,9 +608,9 @@ def test_data_binned_before_without_raw_data_cannot_be_gone_on_with(tmp_path: Pa
         pytest.raises(TuneError, match="free_raw_data=False"),
     ):
         lgb.train(PARAMS, training, 6, callbacks=[callback])
-    session = RecordingSession(exploit_at={3: Exploit(checkpoint, 3, {})})
-    with session, pytest.raises(TrialRestarted, match="raw data"):
+    with RecordingSession(save_at={3}) as session:
         lgb.train(PARAMS, training, 6, callbacks=[callback])
+    assert list(session.checkpoints) == [6] and not any(report.savable for report in session.reports)
     plain = fit(rounds=3, evals=False, init_model=tmp_path / MODEL)
     training = data_sets(free_raw_data=False)[0].construct()  # the same data set for one trial after another
     for _ in range(2):
@@ -652,7 +658,7 @@ def test_a_data_set_begins_from_nothing_in_the_next_fit(
         with RecordingSession():
             assert text(train(training, held_out, callback)) == expected
     assert training._predictor is None and held_out._predictor is None
-    assert (training.init_score is None) is not score and (training.data is None) is not keep
+    assert (training.init_score is None) is not score and training.free_raw_data is not keep
 
 
 @pytest.mark.parametrize("how", ["resumed", "exploited"])
@@ -674,15 +680,18 @@ def test_a_data_set_gets_back_the_scripts_own_initial_model(how: str, tmp_path: 
 
 def test_a_booster_that_is_kept_trains_on(tmp_path: Path) -> None:
     donor = checkpoint_of(fit(params=SAMPLED, rounds=3, evals=False), tmp_path)
+    first, features = load(donor), X[:300]
 
-    def train(rounds: int, **options: Any) -> Any:
-        training = data_sets(init_score=X[:300, 0])[0]
+    def train(rounds: int, score: Any, **options: Any) -> Any:
+        training = data_sets(init_score=score)[0]
         model = lgb.train(SAMPLED, training, rounds, keep_training_booster=True, **options)
         model.update()
-        return text(model)
+        return model.predict(features, raw_score=True)
 
+    plain = train(3, X[:300, 0] + first.predict(features, raw_score=True))
     with taken_over("resumed", donor):
-        assert train(6, callbacks=[TuneReportCheckpointCallback()]) == train(3, init_model=tmp_path / MODEL)
+        found = train(6, X[:300, 0], callbacks=[TuneReportCheckpointCallback()])
+    assert found - first.predict(features, raw_score=True) == pytest.approx(plain, abs=1e-12)
 
 
 @pytest.mark.parametrize("where", ["metric", "before", "after"])
@@ -708,7 +717,7 @@ def test_an_error_leaves_nothing_on_the_data_sets(where: str, tmp_path: Path) ->
     with RecordingSession():
         model = lgb.train(SAMPLED, training, 6, valid_sets=[held_out], callbacks=[TuneReportCheckpointCallback()])
     assert text(model) == text(lgb.train(SAMPLED, data_sets()[0], 6))
-    assert training.free_raw_data and training.data is None and held_out.data is None
+    assert training.free_raw_data and training.data is not None
 
 
 def test_a_data_set_that_outlives_a_new_entry_can_be_gone_on_with(tmp_path: Path) -> None:
@@ -726,7 +735,7 @@ def test_a_data_set_that_outlives_a_new_entry_can_be_gone_on_with(tmp_path: Path
     assert session.iterations == [4, 5, 6] and trees(model) == trees(
         fit(rounds=3, evals=False, init_model=tmp_path / MODEL)
     )
-    assert training.free_raw_data and training.data is None
+    assert training.free_raw_data and training.data is not None
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -750,7 +759,7 @@ def test_one_data_set_for_cv_and_train(keep: bool, callback: Any, tmp_path: Path
         with session:
             assert text(script()) == text(fit(params=SAMPLED, rounds=3, evals=False, init_model=tmp_path / MODEL))
     else:
-        with session, pytest.raises(TuneError, match=r"earlier lightgbm\.cv .*free_raw_data=False"):
+        with session, pytest.raises(TuneError, match=r"lightgbm\.cv or an earlier .*free_raw_data=False"):
             script()
 
 
@@ -775,6 +784,137 @@ def test_a_random_forest_is_saved_at_the_end_only(name: str, value: str, tmp_pat
         with RecordingSession(start_checkpoint=donor, start_iteration=3) as session:
             fit(TuneReportCheckpointCallback(), params={**PARAMS, "boosting": "gbdt", "boost": "rf"})
         assert session.iterations == [4, 5, 6]
+
+
+# --- scores to begin with: an exposure, a prior
+
+EXPOSURE = np.linspace(0.1, 5.0, len(X))
+COUNTS = np.random.default_rng(7).poisson(EXPOSURE * (1 + (Y > 0)))
+WINE = load_wine(return_X_y=True)
+PRIORS = np.tile(np.log(np.bincount(WINE[1]) / len(WINE[1])), (len(WINE[1]), 1))
+BEGUN: dict[str, tuple[dict[str, Any], Any, Any, Any]] = {
+    "poisson": ({"objective": "poisson", "metric": "poisson"}, X, COUNTS, np.log(EXPOSURE)),
+    "binary": ({"objective": "binary", "metric": "binary_logloss"}, X, Y, np.full(len(X), np.log(Y.mean()))),
+    "multiclass": ({"objective": "multiclass", "num_class": 3, "metric": "multi_logloss"}, *WINE, PRIORS),
+}
+
+
+def begun(kind: str, how: str, *callbacks: Any) -> list[float]:
+    """Train with scores to begin with; the metric of each round."""
+    special, features, target, score = BEGUN[kind]
+    params: dict[str, Any] = {"num_leaves": 4, "learning_rate": 0.1, "verbosity": -1, "deterministic": True, **special}
+    recorded: dict[str, Any] = {}
+    callbacks = (lgb.record_evaluation(recorded), *callbacks)
+    valid = slice(0, len(features) // 3)
+    if how == "train":
+        training = lgb.Dataset(features, target, init_score=score)
+        held_out = lgb.Dataset(features[valid], target[valid], init_score=score[valid], reference=training)
+        lgb.train({**params, "num_threads": 1}, training, 8, valid_sets=[held_out], callbacks=list(callbacks))
+    else:
+        estimator = (lgb.LGBMRegressor if kind == "poisson" else lgb.LGBMClassifier)(n_estimators=8, n_jobs=1, **params)
+        estimator.fit(
+            features,
+            target,
+            init_score=score,
+            eval_set=[(features[valid], target[valid])],
+            eval_init_score=[score[valid]],
+            callbacks=list(callbacks),
+        )
+    return [value for metrics in recorded.values() for value in metrics[special["metric"]]]
+
+
+@pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
+@pytest.mark.parametrize("how", ["train", "fit"])
+@pytest.mark.parametrize("kind", list(BEGUN))
+def test_scores_to_begin_with_count_in_a_continuation(kind: str, how: str) -> None:
+    """Equal to the training that was never interrupted; LightGBM's own `init_model` forgets them."""
+    alone = begun(kind, how)
+    with RecordingSession(save_at={3}) as session:
+        assert begun(kind, how, TuneReportCheckpointCallback()) == alone
+    with RecordingSession(start_checkpoint=session.checkpoints[3], start_iteration=3):
+        rest = begun(kind, how, TuneReportCheckpointCallback())
+    assert rest == pytest.approx(alone[3:], rel=1e-9)  # a sum of the same numbers, in another order
+    for _ in range(2):
+        with RecordingSession(exploit_at={3: Exploit(session.checkpoints[3], 3, {})}) as exploited:
+            rest = begun(kind, how, TuneReportCheckpointCallback())
+        assert exploited.exploits and rest[-5:] == pytest.approx(alone[3:], rel=1e-9)
+
+
+def test_scores_of_a_file_count_in_a_continuation(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "train.csv", np.column_stack([COUNTS, X]), delimiter=",")
+    np.savetxt(tmp_path / "train.csv.init", np.log(EXPOSURE))
+    params = {"objective": "poisson", "num_leaves": 4, "verbosity": -1, "num_threads": 1, "deterministic": True}
+
+    def train(*callbacks: Any) -> Any:
+        model = lgb.train(params, lgb.Dataset(str(tmp_path / "train.csv")), 8, callbacks=list(callbacks))
+        return model.predict(X, raw_score=True)
+
+    alone = train()
+    with RecordingSession(save_at={3}) as session:
+        train(TuneReportCheckpointCallback())
+    with RecordingSession(start_checkpoint=session.checkpoints[3], start_iteration=3):
+        assert train(TuneReportCheckpointCallback()) == pytest.approx(alone, abs=1e-9)
+
+
+class _Rows(lgb.Sequence):
+    batch_size = 100
+
+    def __getitem__(self, index: Any) -> Any:
+        return X[index]
+
+    def __len__(self) -> int:
+        return len(X)
+
+
+@pytest.mark.parametrize("kind", ["binary file", "sequence", "arrays", "binned"])
+def test_data_that_cannot_be_predicted_are_not_gone_on_with(kind: str, tmp_path: Path) -> None:
+    """Saved at the end only, as a random forest."""
+    lgb.Dataset(X, Y).save_binary(tmp_path / "train.bin")
+
+    def data() -> lgb.Dataset:
+        if kind == "binned":
+            return lgb.Dataset(X, Y).construct()
+        raw = {"binary file": tmp_path / "train.bin", "sequence": _Rows(), "arrays": [X[:200], X[200:]]}[kind]
+        return lgb.Dataset(raw, None if kind == "binary file" else Y)
+
+    def train(config: dict[str, Any]) -> None:
+        params = {**PARAMS, "learning_rate": config["learning_rate"]}
+        training = data()
+        lgb.train(params, training, 6, valid_sets=[training], callbacks=[TuneReportCheckpointCallback(frequency=1)])
+
+    with RecordingSession(save_at={3}) as session:
+        train({"learning_rate": 0.1})
+    assert session.iterations == [1, 2, 3, 4, 5, 6] and list(session.checkpoints) == [6]
+    results = tune.Tuner(
+        train,
+        param_space={"learning_rate": tune.grid_search([0.05, 0.1, 0.2])},
+        tune_config=tune.TuneConfig(
+            metric="training-binary_logloss", mode="min", scheduler=ASHAScheduler(max_t=6, grace_period=2)
+        ),
+        run_config=tune.RunConfig(storage_path=tmp_path / "results", verbose=0, runtime="inline"),
+    ).fit()
+    assert not results.errors, results.errors
+
+
+def test_a_data_set_of_all_trials_is_gone_on_with(tmp_path: Path) -> None:
+    """Made once, outside the function, with LightGBM's default free_raw_data=True."""
+    training = lgb.Dataset(X, Y)
+
+    def train(config: dict[str, Any]) -> None:
+        params = {**PARAMS, "learning_rate": config["learning_rate"]}
+        lgb.train(params, training, 8, valid_sets=[training], callbacks=[TuneReportCheckpointCallback()])
+
+    pbt = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=2, hyperparam_mutations={"learning_rate": tune.uniform(0.1, 0.3)}
+    )
+    results = tune.Tuner(
+        train,
+        param_space={"learning_rate": tune.grid_search([0.001, 0.1, 0.2])},
+        tune_config=tune.TuneConfig(metric="training-binary_logloss", mode="min", scheduler=pbt, seed=1),
+        run_config=tune.RunConfig(storage_path=tmp_path, verbose=0, runtime="inline"),
+    ).fit()
+    assert not results.errors, results.errors
+    assert [one for one in results.decisions if one.action in ("IN_PLACE", "RESTART")]
 
 
 def test_a_subset_of_the_data_goes_on(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
 from test_lightning import (
     CONFIG,
@@ -28,7 +28,7 @@ from test_lightning import (
     stored,
     tensors,
 )
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TuneError
 from tune_plugins.integrations.lightning import TuneReportCheckpointCallback
@@ -382,3 +382,49 @@ def test_model_checkpoint_has_a_file_where_nothing_is_left_to_train() -> None:
         assert all(torch.equal(weights[name], value) for name, value in trainer.lightning_module.state_dict().items())
         trainer.validate(trainer.lightning_module, Data(), ckpt_path="best", verbose=False)
     assert Path(live.last_model_path).parent == Path("live").resolve() and Path(live.last_model_path).exists()
+
+
+def test_layers_that_a_callback_has_unfrozen_are_trained_on() -> None:
+    """Resumed by Lightning alone they are frozen again, though the optimizer has them."""
+
+    class Two(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+            self.head = torch.nn.Linear(4, 2)
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            features, labels = batch
+            loss = torch.nn.functional.cross_entropy(self.head(self.backbone(features)), labels)
+            self.log("loss", loss, on_epoch=True, on_step=False)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+
+    class Unfreezes(BaseFinetuning):
+        def freeze_before_training(self, pl_module: Any) -> None:
+            self.freeze(pl_module.backbone)
+
+        def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+            if epoch == 2:
+                self.unfreeze_and_add_param_group(pl_module.backbone, optimizer, lr=0.05)
+
+    def train(*callbacks: Any) -> list[float]:
+        torch.manual_seed(0)
+        rows = TensorDataset(torch.linspace(-1, 1, 60).reshape(20, 3), (torch.arange(20) > 9).long())
+        losses: list[float] = []
+
+        class Losses(Callback):
+            def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+                losses.append(trainer.callback_metrics["loss"].item())
+
+        make_trainer(Losses(), Unfreezes(), *callbacks, max_epochs=6).fit(Two(), DataLoader(rows, 10))
+        return losses
+
+    alone = train()
+    with RecordingSession(save_at={2, 4}) as session:
+        assert train(TuneReportCheckpointCallback(on="train_epoch_end")) == alone
+    for at in (2, 4):
+        with RecordingSession(start_checkpoint=session.checkpoints[at], start_iteration=at):
+            assert train(TuneReportCheckpointCallback(on="train_epoch_end")) == alone[at:]

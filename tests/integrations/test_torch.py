@@ -553,21 +553,180 @@ def test_gradients_that_are_left_over_do_not_go_into_the_donor_s_state() -> None
     assert session.exploits and losses[4:] == expected
 
 
-def test_group_that_the_script_adds_later_is_named() -> None:
-    def unfreeze(epochs: int) -> None:
-        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+# --- what the loop changes once: layers unfrozen, with another optimizer or one more group of parameters
+
+
+def two_layers() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def unfreeze(config: Mapping[str, Any], how: str, epochs: int = 8) -> list[float]:
+    """Unfreeze the first layer behind two epochs, in the forms that the documentation names."""
+    model = two_layers()
+    model[0].requires_grad_(False)
+    optimizer, frozen, losses = sgd(model[1], config["lr"]), True, []
+    scheduler: Any = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9) if "schedule" in how else None
+    state = TrainState(model=model, optimizer=optimizer, scheduler=scheduler)
+    loops = (2, epochs - 2) if how == "two loops" else (epochs,)
+    for number, length in enumerate(loops):
+        for epoch in state.epochs(length):
+            if frozen and (number == 1 or epoch >= 2):
+                frozen = False
+                model[0].requires_grad_(True)
+                if how == "group":
+                    optimizer.add_param_group({"params": model[0].parameters(), "lr": config["lr"] / 2})
+                elif scheduler is not None:
+                    optimizer = sgd(model, config["lr"])
+                    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.8)
+                    assert state.replace(optimizer=optimizer, scheduler=scheduler) == (optimizer, scheduler)
+                else:
+                    optimizer = state.replace(optimizer=sgd(model, config["lr"]))
+            losses.append(step(model, optimizer))
+            if scheduler is not None:
+                scheduler.step()
+            state.report(loss=losses[-1], groups=len(optimizer.param_groups))
+    return losses
+
+
+@pytest.mark.parametrize("how", ["group", "replace", "replace with schedule", "two loops"])
+@pytest.mark.parametrize("at", [1, 2, 3, 5])
+def test_layers_that_the_loop_unfreezes_are_trained_on(how: str, at: int) -> None:
+    torch.manual_seed(5)
+    alone = unfreeze({"lr": 0.1}, how)
+    torch.manual_seed(5)
+    with recording(save_at={at}) as session:
+        assert unfreeze({"lr": 0.1}, how) == alone
+    with recording(start_checkpoint=session.checkpoints[at], start_iteration=at):
+        assert unfreeze({"lr": 0.1}, how) == alone[at:]
+
+
+@pytest.mark.parametrize("how", ["replace", "replace with schedule"])
+def test_an_exploit_reaches_the_optimizer_that_is_in_use(how: str) -> None:
+    with recording(0.1, save_at={5}) as session:
+        unfreeze({"lr": 0.1}, how)
+    donor = session.checkpoints[5]
+    with recording(0.02, start_checkpoint=donor, start_iteration=5):
+        expected = unfreeze({"lr": 0.02}, how)
+    with recording(0.1, exploit_at={5: Exploit(donor, 5, {"lr": 0.02})}) as session:
+        losses = unfreeze(session.context.config, how)
+    assert session.exploits and "'lr' applied" in session.exploits[0]
+    assert losses[5:] == pytest.approx(expected, rel=1e-6) and losses[6:] != unfreeze({"lr": 0.1}, how)[6:]
+
+
+def test_an_exploit_between_frozen_and_unfrozen_enters_anew() -> None:
+    with recording(save_at={2, 5}) as session:
+        unfreeze({"lr": 0.1}, "replace")
+    for target, donor in ((5, 2), (2, 5)):
+        given = session.checkpoints[donor]
+        exploited = recording(exploit_at={target: Exploit(given, donor, {"lr": 0.1})})
+        with exploited, pytest.raises(TrialRestarted, match="replaced 'optimizer'"):
+            unfreeze({"lr": 0.1}, "replace")
+
+
+def test_a_rate_of_a_group_that_was_added_enters_anew() -> None:
+    """What it was built with is lr / 2: 'lr' alone would not reach it."""
+    with recording(0.1, save_at={5}) as session:
+        unfreeze({"lr": 0.1}, "group")
+    exploited = recording(0.1, exploit_at={5: Exploit(session.checkpoints[5], 5, {"lr": 0.02})})
+    with exploited, pytest.raises(TrialRestarted, match="'lr' cannot be changed"):
+        unfreeze(exploited.context.config, "group")
+
+
+@pytest.mark.parametrize("how", ["group", "replace"])
+def test_what_a_trial_that_goes_on_has_not_done_again_is_named(how: str) -> None:
+    def script(epochs: int = 5) -> None:
+        model = two_layers()
         optimizer = sgd(model[1])
         state = TrainState(model=model, optimizer=optimizer)
         for epoch in state.epochs(epochs):
             if epoch == 1:
-                optimizer.add_param_group({"params": model[0].parameters()})
-            state.report(loss=1.0)
+                if how == "group":
+                    optimizer.add_param_group({"params": model[0].parameters()})
+                else:
+                    optimizer = state.replace(optimizer=sgd(model))
+            state.report(loss=step(model, optimizer))
 
     with recording(save_at={3}) as first:
-        unfreeze(3)
-    start = {"start_checkpoint": first.checkpoints[3], "start_iteration": 3}
-    with recording(**start), pytest.raises(TuneError, match=r"(?s)^optimizer: its state .*groups of parameters"):
-        unfreeze(5)
+        script(3)
+    with recording(start_checkpoint=first.checkpoints[3], start_iteration=3), pytest.raises(TuneError) as caught:
+        script()
+    said = "2 groups of parameters" if how == "group" else "the loop makes anew"
+    assert said in str(caught.value) and "if epoch >= 5 and" in str(caught.value)
+
+
+def test_an_optimizer_that_was_not_given_is_named() -> None:
+    def script() -> None:
+        model = two_layers()
+        optimizer = sgd(model[1])
+        state = TrainState(model=model, optimizer=optimizer)
+        for epoch in state.epochs(5):
+            if epoch == 2:
+                optimizer = sgd(model)
+            state.report(loss=step(model, optimizer))
+
+    script()  # nothing to say outside a trial
+    with recording() as session, pytest.raises(TuneError, match=r"optimizer = state\.replace\(optimizer=optimizer\)"):
+        script()
+    assert session.iterations == [1, 2], "at its first step"
+    script()
+    with recording():  # nor where nothing is saved
+        model = two_layers()
+        other = sgd(model)
+        for _ in (state := TrainState(model=model, optimizer=sgd(model[1]), save_checkpoints=False)).epochs(2):
+            state.report(loss=step(model, other))
+
+
+def test_optimizers_of_other_models_and_those_inside_another_are_none_of_it() -> None:
+    class Outer(torch.optim.SGD):
+        inner: torch.optim.SGD
+
+        def step(self, closure: Any = None) -> Any:
+            self.inner.step()
+            return super().step(closure)
+
+    model, teacher = network(), network()
+    outer = Outer(model.parameters(), lr=0.1)
+    outer.inner = sgd(model)
+    with recording() as session:
+        state, other = TrainState(model=model, optimizer=outer), sgd(teacher)
+        for _ in state.epochs(2):
+            step(teacher, other)
+            state.report(loss=step(model, outer))
+    assert session.iterations == [1, 2]
+
+
+def test_a_schedule_that_was_not_given_is_named() -> None:
+    """It would begin anew whenever the trial goes on."""
+
+    def script(**options: Any) -> None:
+        model = network()
+        optimizer = sgd(model)
+        state = TrainState(model=model, optimizer=optimizer, **options)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+        for _ in state.epochs(4):
+            step(model, optimizer)
+            scheduler.step()
+            state.report(loss=1.0)
+
+    with recording() as session, pytest.raises(TuneError, match=r"^optimizer: a learning .*scheduler=scheduler"):
+        script()
+    assert session.iterations == []
+    with recording() as session:
+        script(save_checkpoints=False)
+    assert session.iterations == [1, 2, 3, 4]
+
+
+def test_what_is_replaced_wrongly_is_named() -> None:
+    model = network()
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    state = TrainState(model=model, optimizer=optimizer, scheduler=scheduler)
+    with pytest.raises(ArgumentError) as caught:
+        state.replace(optimiser=sgd(model), optimizer=3)
+    assert "optimiser: expected a name" in str(caught.value) and "'optimizer', 'scheduler'" in str(caught.value)
+    assert "drives the old one" in str(caught.value) and "state_dict()" in str(caught.value)
+    new = sgd(model)
+    assert state.replace(optimizer=new, scheduler=None) == (new, None)
 
 
 def test_rate_that_the_script_transforms_enters_anew() -> None:

@@ -1019,3 +1019,42 @@ def test_a_donor_without_the_file_is_named(tmp_path: Path) -> None:
     session = RecordingSession(exploit_at={3: Exploit(donor, 3, {})})
     with session, pytest.raises(ArgumentError, match=r"no file 'model\.ubj'; it has 'other\.ubj'"):
         fit(TuneReportCheckpointCallback())
+
+
+@pytest.mark.parametrize("how", ["train", "fit"])
+def test_margins_to_begin_with_count_in_a_continuation(how: str) -> None:
+    """The logarithm of an exposure, with a Poisson objective."""
+    random = np.random.default_rng(0)
+    features, exposure = random.normal(size=(300, 4)), random.uniform(0.1, 5.0, 300)
+    counts, margin = random.poisson(exposure * np.exp(features[:, 0] / 2)), np.log(exposure)
+    params = {"objective": "count:poisson", "max_depth": 3}
+
+    def train(*callbacks: Any) -> list[float]:
+        recorded: dict[str, Any] = {}
+        if how == "train":
+            data = xgb.DMatrix(features, counts, base_margin=margin)
+            evals = [(data, "eval")]
+            xgb.train(
+                params, data, 8, evals=evals, evals_result=recorded, callbacks=list(callbacks), verbose_eval=False
+            )
+        else:
+            model = xgb.XGBRegressor(n_estimators=8, callbacks=list(callbacks), **params)
+            model.fit(
+                features,
+                counts,
+                base_margin=margin,
+                eval_set=[(features, counts)],
+                base_margin_eval_set=[margin],
+                verbose=False,
+            )
+            recorded = model.evals_result()
+        return next(iter(next(iter(recorded.values())).values()))
+
+    alone = train()
+    with RecordingSession(save_at={3}) as session:
+        assert train(TuneReportCheckpointCallback()) == alone
+    donor = session.checkpoints[3]
+    with RecordingSession(start_checkpoint=donor, start_iteration=3):
+        assert train(TuneReportCheckpointCallback())[-5:] == alone[3:]
+    with RecordingSession(exploit_at={3: Exploit(donor, 3, {})}) as session:
+        assert train(TuneReportCheckpointCallback())[-5:] == alone[3:] and session.exploits

@@ -150,3 +150,43 @@ SCRIPT = """
 def test_processes_that_a_trial_forks_know_the_script(ok: Callable[..., str]) -> None:
     """An error that the script defines, in a DataLoader; a function of it in a pool."""
     assert ok(SCRIPT).split("\n")[:3] == ["BadRow row 0: no label", "4", "4"]
+
+
+def _fold(number: int) -> float:
+    rate: float = tune.get_context().config["rate"]
+    if number == 0:
+        for _ in range(2):
+            tune.report(rate=rate)
+    return rate
+
+
+def test_processes_of_joblib_belong_to_the_trial_that_uses_them(fit: Fit) -> None:
+    import joblib
+
+    def train(config: dict[str, Any]) -> None:
+        known = joblib.Parallel(n_jobs=2)(joblib.delayed(_fold)(number) for number in range(3))
+        assert known == [config["rate"]] * 3
+
+    results = fit(train, grid(6))
+    assert not results.errors, results.errors
+    for result in results:
+        assert result.metrics["rate"] == result.config["rate"] and result.metrics["training_iteration"] == 2
+
+
+def test_folds_that_report_at_the_same_time_are_refused(fit: Fit, tmp_path: Path) -> None:
+    import joblib
+
+    def fold(number: int, folder: Path) -> None:
+        try:
+            tune.report(number=number)
+        finally:
+            (folder / str(number)).touch()
+            while len(list(folder.iterdir())) < 2:
+                multiprocessing.Event().wait(0.01)
+        tune.report(number=number)
+
+    def train(config: dict[str, Any]) -> None:
+        joblib.Parallel(n_jobs=2)(joblib.delayed(fold)(number, tmp_path) for number in range(2))
+
+    (result,) = fit(train)
+    assert result.error is not None and "report the mean behind the loop" in str(result.error)

@@ -142,3 +142,22 @@ def test_population_goes_on_from_its_donors_bit_by_bit(fit: Fit, tmp_path: Path)
     assert exploit.iteration == exploit.source_iteration == HALF and result.config == exploit.config
     donor = Path(saved[exploit.source_id, HALF], MODEL)
     assert_same(result, go_on(exploit.config, ROUNDS - HALF, donor))
+
+
+def test_a_population_on_data_that_cannot_be_predicted_moves_nothing(fit: Fit, tmp_path: Path) -> None:
+    """LightGBM cannot continue a model on a binary file: no trial ends by that, and none is given another's model."""
+    data_sets()[0].save_binary(tmp_path / "train.bin")
+
+    def train(config: dict[str, Any]) -> None:
+        training = lgb.Dataset(tmp_path / "train.bin")
+        callbacks = [TuneReportCheckpointCallback()]
+        lgb.train({**PARAMS, **config}, training, ROUNDS, valid_sets=[training], callbacks=callbacks)
+
+    pbt = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=8, hyperparam_mutations={"learning_rate": tune.uniform(0.05, 0.3)}
+    )
+    space = {"learning_rate": tune.grid_search([0.001, 0.05, 0.1, 0.2])}
+    results = fit(train, space, metric="training-binary_logloss", mode="min", scheduler=pbt, seed=1)
+    assert not results.errors, results.errors
+    assert {result.metrics["training_iteration"] for result in results} == {ROUNDS}
+    assert not [one for one in results.decisions if one.action in ("IN_PLACE", "RESTART")]

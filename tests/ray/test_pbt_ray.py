@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
+from tune_plugins import session as tune_session
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import (
@@ -21,6 +22,7 @@ from tune_plugins.schedulers import (
     PopulationBasedTrainingReplay,
     ResourceChangingScheduler,
 )
+from tune_plugins.search import BasicVariantGenerator
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]
@@ -158,3 +160,72 @@ def test_the_ending_of_a_loop_finds_what_the_loop_sets(fit: Fit) -> None:
     assert [str(result.status) for result in grid] == ["TERMINATED"] * 6
     for result in grid:
         assert result.metrics["final"] == result.metrics["height"] and result.metrics["rate"] == result.config["rate"]
+
+
+class _Seen(tune.Callback):
+    def __init__(self) -> None:
+        self.results: list[tuple[float, ...]] = []
+
+    def on_trial_result(self, iteration: Any, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+        self.results.append((result["score"], result["known"], result["config"]["lr"]))
+
+
+class _Learns(BasicVariantGenerator):
+    reads_results = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[float, float]] = []
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self.told.append((result["score"], result["config"]["lr"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+        assert result is not None
+        self.on_trial_result(trial_id, result)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_callbacks_searchers_and_results_know_the_config_in_force(fit: Fit, live: bool) -> None:
+    class Model:
+        step = 0
+
+        def save_state(self, directory: Path) -> None:
+            (directory / "step").write_text(str(self.step))
+
+        def load_state(self, directory: Path, iteration: int) -> None:
+            self.step = int((directory / "step").read_text())
+
+        def apply_config(self, changed: Any, before: Any) -> Any:
+            return changed if live else ()
+
+    def train(config: dict[str, Any]) -> None:
+        session, model = tune_session.current(), Model()
+        assert session is not None
+        if session.start_checkpoint is not None:
+            model.load_state(Path(session.start_checkpoint.path), 0)
+        while model.step < 8:
+            model.step += 1
+            metrics = {"score": config["lr"], "known": tune.get_context().config["lr"]}
+            session.report(metrics, iteration=model.step, model=model, last=model.step == 8)
+
+    pbt = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=2, hyperparam_mutations={"lr": tune.uniform(0.1, 1.0)}
+    )
+    seen, searcher = _Seen(), _Learns()
+    results = fit(
+        train,
+        {"lr": tune.grid_search([0.1, 0.3, 0.5, 0.9])},
+        metric="score",
+        mode="max",
+        scheduler=pbt,
+        search_alg=searcher,
+        callbacks=[seen],
+        seed=1,
+    )
+    assert not results.errors, results.errors
+    assert {d.action for d in results.decisions} & {"IN_PLACE" if live else "RESTART"}
+    assert seen.results and all(len(set(each)) == 1 for each in seen.results), seen.results
+    assert searcher.told and all(score == rate for score, rate in searcher.told)
+    for result in results:
+        assert result.config["lr"] == result.metrics["score"] == result.metrics["known"]

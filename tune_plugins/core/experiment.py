@@ -410,7 +410,7 @@ class Experiment:
             self.scheduler.on_trial_error(trial)
         else:
             self.scheduler.on_trial_complete(trial, trial.last_result or None)
-        self.searcher.on_trial_complete(trial.id, trial.last_result or None, error=failed)
+        self.searcher.on_trial_complete(trial.id, _with_config(trial, trial.last_result) or None, error=failed)
         trial.lease = FREE
         self._resources.pop(trial.id, None)
         commands += self._lineage.ended(trial)
@@ -434,7 +434,7 @@ class Experiment:
     def _show(self, trial: Trial, result: dict[str, Any]) -> Decision:
         scheduler = self.scheduler
         if self.searcher.reads_results:
-            self.searcher.on_trial_result(trial.id, result)
+            self.searcher.on_trial_result(trial.id, _with_config(trial, result))
         if not scheduler.reads_results:
             return _CONTINUE
         decided = scheduler.on_trial_result(trial, result)
@@ -801,3 +801,8 @@ def _no_room(trial: Trial, limit: int | None) -> str:
         "each result (tune.report(..., checkpoint=...)), use an adapter that saves them, let more wait (on Ray: "
         "TuneConfig(max_resident_trials=...)), or take a scheduler that pauses nothing, such as ASHAScheduler()."
     )
+
+
+def _with_config(trial: Trial, result: dict[str, Any]) -> dict[str, Any]:
+    """As searchers are told it: an exploit has given the trial another config than was suggested."""
+    return {**result, "config": trial.config} if result else {}

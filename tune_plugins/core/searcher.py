@@ -90,7 +90,11 @@ class Searcher(ABC):
         """You suggested this in an earlier life of the experiment: take it as said. Do not change `config`."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: B027
-        """A result of a trial that goes on; told in order, when it reaches a milestone."""
+        """A result of a trial that goes on; told in order, when it reaches a milestone.
+
+        ``result["config"]`` is the config that it was earned with: population based training gives a trial others than
+        were suggested. Do not change it.
+        """
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:  # noqa: B027
-        """A trial ended; `result` is its last one, None if there was none. Called once for each trial."""
+        """A trial ended; `result` is its last one, with its config, None if there was none. Called once for each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -289,7 +290,15 @@ class Runner:
         if threading.current_thread() is not threading.main_thread():
             return {}
 
+        process = os.getpid()
+        before: dict[int, Any] = {}
+
         def note(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != process:
+                # One that the training has forked: a pool ends its processes by SIGTERM, and waits for them.
+                signal.signal(number, signal.SIG_DFL if before[number] is None else before[number])
+                signal.raise_signal(number)
+                return
             if self.runtime.in_user_code:
                 self.runtime.interrupted_by = _NAME_OF_SIGNAL[number]
                 if number == signal.SIGTERM:
@@ -300,7 +309,8 @@ class Runner:
                 raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
             self.runtime.wake()
 
-        return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before.update((number, signal.signal(number, note)) for number in (signal.SIGINT, signal.SIGTERM))
+        return before
 
     def _end_at_once(self, reason: str) -> None:
         self.runtime.kill_all()

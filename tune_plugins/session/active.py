@@ -15,6 +15,8 @@ _session: Session | None = None
 
 def current() -> Session | None:
     """The session of the trial that runs in this process or in a parent of it, or None outside a trial."""
+    if (is_over := getattr(_session, "is_over", None)) is not None and is_over():
+        activate(None)  # in a child, which serves a pool: it belongs to the trial that uses it now
     if _session is None and (address := os.environ.get(PARENT_VARIABLE)):
         from tune_plugins.session.child import connect
 
@@ -54,7 +56,7 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
     ...     for epoch in range(10):
     ...         report(loss=config["lr"] * epoch)
     """
-    session = _session or current()
+    session = current()
     if session is None:
         raise TuneError(
             "report() was called outside a trial: there is nobody to report to. "

@@ -18,6 +18,7 @@ from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, Tria
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.contract import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, names_applied
+from tune_plugins.session.turns import CATCHES_EXCEPTIONS_ONLY, task_at_hand
 from tune_plugins.session.values import plain
 
 
@@ -45,23 +46,82 @@ class ChildRestarted(TrialRestarted, SystemExit):
         self.code = 1
 
 
-_IN_CHILD: dict[str, type[TrialUnwound]] = {
-    TrialStopped.__name__: ChildStopped,
-    TrialEvicted.__name__: ChildEvicted,
-    TrialRestarted.__name__: ChildRestarted,
+class PoolStopped(ChildStopped, Exception):
+    """ChildStopped in a worker of a pool, which hands on to the trial what it catches: an `Exception`, and no other."""
+
+
+class PoolEvicted(ChildEvicted, Exception):
+    """ChildEvicted in a worker of a pool; see `PoolStopped`."""
+
+
+class PoolRestarted(ChildRestarted, Exception):
+    """ChildRestarted in a worker of a pool; see `PoolStopped`."""
+
+
+_IN_CHILD: dict[str, tuple[type[TrialUnwound], type[TrialUnwound]]] = {
+    TrialStopped.__name__: (ChildStopped, PoolStopped),
+    TrialEvicted.__name__: (ChildEvicted, PoolEvicted),
+    TrialRestarted.__name__: (ChildRestarted, PoolRestarted),
 }
+
+
+def _in_child(name: str) -> type[TrialUnwound]:
+    plain_one, in_pool = _IN_CHILD[name]
+    return in_pool if task_at_hand().pool == CATCHES_EXCEPTIONS_ONLY else plain_one
 
 
 class ChildSession:
     """A `tune_plugins.session.Session` in a child process of the trial; see there."""
 
-    stopped = ChildStopped
-
     def __init__(self, connection: Connection, context: TrialContext, start_checkpoint: Checkpoint | None) -> None:
-        self.context, self.start_checkpoint = context, start_checkpoint
+        self._context, self.start_checkpoint = context, start_checkpoint
         self._connection = connection
         self._lock = threading.Lock()
         self._unwound: TrialUnwound | None = None
+        self._task = task_at_hand()
+
+    @property
+    def stopped(self) -> type[TrialStopped]:
+        """See `tune_plugins.session.Session.stopped`."""
+        kind = _in_child(TrialStopped.__name__)
+        assert issubclass(kind, TrialStopped)
+        return kind
+
+    @property
+    def context(self) -> TrialContext:
+        """See `tune_plugins.session.Session.context`; what an exploit has changed elsewhere is in it."""
+        if self._lock.acquire(blocking=False):  # else it waits in a report, and is told by that
+            try:
+                self._connection.send(("config", {}, False))
+                self._know(self._connection.recv()[1])
+            except (EOFError, OSError):
+                pass  # the next report says so
+            finally:
+                self._lock.release()
+        return self._context
+
+    def _know(self, config: Mapping[str, Any]) -> None:
+        if isinstance(self._context.config, dict):
+            self._context.config.clear()
+            self._context.config.update(config)
+
+    def is_over(self) -> bool:
+        """The attempt is over, and this process has been given something else to do since.
+
+        While it is at the same it belongs to that attempt, and is told to end by its next report.
+        """
+        task = task_at_hand()
+        if task == self._task:
+            return False
+        try:
+            over = bool(self._ask("is_over", {}, None))
+        except TrialStopped:  # the process of the trial has hung up
+            over = True
+        if over:
+            self._connection.close()
+        else:
+            self._task = task
+        return over
 
     def report(
         self,
@@ -84,9 +144,7 @@ class ChildSession:
             "goes_on": goes_on,
         }
         verdict, config = self._ask("report", arguments, model)
-        if isinstance(self.context.config, dict):
-            self.context.config.clear()
-            self.context.config.update(config)
+        self._know(config)
         assert isinstance(verdict, Verdict)
         return verdict
 
@@ -138,10 +196,10 @@ class ChildSession:
                         failure, answer = error, ("failed", f"{type(error).__name__}: {error}")
                     self._connection.send(answer)
             except (EOFError, OSError):
-                raise ChildStopped("the process of the trial is gone") from None
+                raise self.stopped("the process of the trial is gone") from None
         if kind == "unwound":
             name, reason = value
-            self._unwind(_IN_CHILD[name](reason))
+            self._unwind(_in_child(name)(reason))
         if kind == "raised":
             raise TuneError(value) if failure is None else failure
         return value

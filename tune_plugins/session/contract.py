@@ -73,7 +73,11 @@ class TrialContext:
 class Session(Protocol):
     """One trial as seen from inside its process."""
 
-    context: TrialContext
+    @property
+    def context(self) -> TrialContext:
+        """Facts about the trial, with the config in force."""
+        ...
+
     start_checkpoint: Checkpoint | None
     """Checkpoint to go on from, None for a fresh start."""
 

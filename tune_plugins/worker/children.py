@@ -5,6 +5,7 @@ Each child that connects (see `tune_plugins.session.child`) is answered in a thr
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tune_plugins import session as tune_session
 from tune_plugins.errors import TrialStopped, TrialUnwound, TuneError, WarmRestartNeeded
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.contract import PARENT_VARIABLE, Verdict
+from tune_plugins.session.turns import speak_for
 
 told_to_stop: WeakSet[Any] = WeakSet()
 """Sessions of which a child was told to stop in a loop written by hand: it ends, and those that wait may fail."""
@@ -29,18 +32,22 @@ told_to_stop: WeakSet[Any] = WeakSet()
 
 @contextmanager
 def children_may_report() -> Iterator[None]:
-    """While this is open, children of this process talk to the session that is active in it."""
-    directory = None
-    if sys.platform == "linux":
-        address = f"\0tune-{os.getpid()}-{secrets.token_hex(8)}"  # no file that a killed process would leave behind
-    else:
-        directory = tempfile.mkdtemp(prefix="tune-")
-        address = os.path.join(directory, "s")
-    key = secrets.token_bytes(32)
-    listener = Listener(address, family="AF_UNIX", authkey=key)
+    """While this is open, children of this process talk to the session that is active in it.
+
+    A process listens at the same address whenever it does: a child that serves a pool may outlive the trial that has
+    started it and be used by the next one. Only a run inside a run has an address of its own.
+    """
+    address, key = _address(os.getpid())
+    try:
+        listener = Listener(address, family="AF_UNIX", authkey=key)
+    except OSError:  # in use
+        address, key = _new_address()
+        listener = Listener(address, family="AF_UNIX", authkey=key)
     before = os.environ.get(PARENT_VARIABLE)
     os.environ[PARENT_VARIABLE] = ":".join([str(os.getpid()), key.hex(), address.encode().hex()])
-    threading.Thread(target=_accept, args=(listener,), name="tune-children", daemon=True).start()
+    closing = threading.Event()
+    accepting = threading.Thread(target=_accept, args=(listener, closing), name="tune-children", daemon=True)
+    accepting.start()
     try:
         yield
     finally:
@@ -48,23 +55,37 @@ def children_may_report() -> Iterator[None]:
             os.environ.pop(PARENT_VARIABLE, None)
         else:
             os.environ[PARENT_VARIABLE] = before
+        closing.set()
         with suppress(OSError, EOFError):
             Client(address).close()  # a blocked accept does not notice that its socket is closed
+        accepting.join(10)  # else it would hold the address
         listener.close()
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+
+
+@cache
+def _address(pid: int) -> tuple[str, bytes]:
+    """Where the process of this id listens, and the secret that a child has to know."""
+    return _new_address()
+
+
+def _new_address() -> tuple[str, bytes]:
+    if sys.platform == "linux":
+        address = f"\0tune-{os.getpid()}-{secrets.token_hex(8)}"  # no file that a killed process would leave behind
+    else:
+        directory = tempfile.mkdtemp(prefix="tune-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        address = os.path.join(directory, "s")
+    return address, secrets.token_bytes(32)
 
 
 # --------------------------------------------------------------------------- in the trial's process
 
 
-def _accept(listener: Listener) -> None:
-    while True:
+def _accept(listener: Listener, closing: threading.Event) -> None:
+    while not closing.is_set():
         try:
             connection = listener.accept()
-        except Exception as error:
-            if isinstance(error, OSError) and listener._listener is None:  # type: ignore[attr-defined]
-                return
+        except Exception:
             continue  # a stranger without the key, or a child that died
         threading.Thread(target=_serve, args=(connection,), name="tune-child", daemon=True).start()
 
@@ -72,6 +93,7 @@ def _accept(listener: Listener) -> None:
 def _serve(connection: Connection) -> None:
     """Answer one child until it hangs up."""
     session = tune_session.current()
+    speak_for(connection)
     with connection, suppress(EOFError, OSError):
         if session is None:
             connection.send(None)
@@ -80,6 +102,12 @@ def _serve(connection: Connection) -> None:
         connection.send((session.context, None if start is None else start.path))
         while True:
             call, arguments, offers_model = connection.recv()
+            if call == "is_over":
+                connection.send(("done", session is not tune_session.current()))
+                continue
+            if call == "config":
+                connection.send(("done", dict(session.context.config)))
+                continue
             model = _RemoteModel(connection) if offers_model else None
             try:
                 if session is not tune_session.current():
@@ -105,7 +133,7 @@ def _serve(connection: Connection) -> None:
             except (EOFError, ConnectionError):
                 return
             except Exception as error:
-                answer = ("raised", f"{type(error).__name__}: {error}")
+                answer = ("raised", f"{error}" if isinstance(error, TuneError) else f"{type(error).__name__}: {error}")
             connection.send(answer)
 
 

@@ -25,10 +25,18 @@ from tune_plugins.core.leases import end_of, reached
 from tune_plugins.core.metrics import DONE, lookup
 from tune_plugins.core.scores import finite
 from tune_plugins.core.trial import CheckpointRecord
-from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound, WarmRestartNeeded
+from tune_plugins.errors import (
+    TrialEvicted,
+    TrialRestarted,
+    TrialStopped,
+    TrialUnwound,
+    TuneError,
+    WarmRestartNeeded,
+)
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, reported_with
 from tune_plugins.session.contract import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, exploit_in_place
+from tune_plugins.session.turns import Turns
 from tune_plugins.session.values import PLAIN, plain
 from tune_plugins.space.nested import copy_of
 from tune_plugins.worker.failures import errored
@@ -97,7 +105,8 @@ class TrialSession:
         self._closed = False
         self._save_error: BaseException | None = None
         self._saving: Future[None] | None = None
-        self._unwound: TrialUnwound | None = None
+        self._unwound: TrialUnwound | TuneError | None = None
+        self._turns = Turns()
         self.checkpoints_claimed = False
         # time_total_s leaves out the time spent paused, and goes on where the checkpoint was taken.
         self._clock = time.perf_counter() - _elapsed_at(start)
@@ -119,6 +128,8 @@ class TrialSession:
         if self.end is not None:
             raise TrialStopped(f"report() after the trial was stopped: {self.end.reason}")
         self.raise_if_unwound()
+        if not self._turns.take():
+            self._unwind(TuneError(_AT_A_TIME.format(remedy=_ONE_REPORTS)))
         self._raise_save_error()
         result: dict[str, Any] = {}
         for name, value in metrics.items():
@@ -126,6 +137,8 @@ class TrialSession:
         if iteration is None:
             given = result.get("training_iteration")
             iteration = given if isinstance(given, int) else self.iteration + 1
+        if iteration <= self.iteration and (self._last or self.iteration):
+            self._unwind(TuneError(_MUST_GROW.format(iteration=iteration, before=self.iteration, remedy=_ONE_REPORTS)))
         self._check_metric(result)
         self._over = last
         self.iteration = iteration
@@ -233,7 +246,7 @@ class TrialSession:
         self._reports_since_save = 0
         self._clock = time.perf_counter() - _elapsed_at(donor)
 
-    def _unwind(self, how: TrialUnwound) -> NoReturn:
+    def _unwind(self, how: TrialUnwound | TuneError) -> NoReturn:
         self._unwound = how
         raise how
 
@@ -331,6 +344,19 @@ class TrialSession:
                 self._closed = True
                 self.mail.event(finished)
             return self._save_error
+
+
+_AT_A_TIME = "Two processes or threads of this trial report, and the one before is still there: {remedy}"
+_MUST_GROW = (
+    "training_iteration must grow: {iteration} was reported after {before}. If trainings in several processes or "
+    "threads report at the same time: {remedy} If the script counts by itself and begins anew: report no "
+    "training_iteration, and it is counted."
+)
+_ONE_REPORTS = (
+    "their results would be mixed into one sequence. Let one of them report, e.g. give the callback to one fold only; "
+    "or none, and report the mean behind the loop: tune.report(score=scores.mean()). Or run them one after another: "
+    "n_jobs=1, a pool of one process, or processes that end before the next one reports."
+)
 
 
 def _elapsed_at(record: CheckpointRecord | None) -> float:
