@@ -32,7 +32,7 @@ from tune_plugins import session as tune_session
 from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
-from tune_plugins.record.checkpoint import TEMPORARY, Checkpoint, copy_into
+from tune_plugins.record.checkpoint import LINKS, Checkpoint, copy_into
 from tune_plugins.record.models import BEST, CARD, BestModel, Build, ModelCard
 from tune_plugins.session.best import BestSoFar
 from tune_plugins.session.model_port import ModelPort, names_applied
@@ -62,6 +62,8 @@ class Fit:
     """The best result of this training; None where nothing is compared."""
     best_copy: Copy | None = None
     """The model that belongs to it, where it can be had."""
+    reported_at: Any = None
+    """What `Adapter.position` was at the last report."""
     finished: bool = False
     """The end was told after the last report."""
 
@@ -119,6 +121,14 @@ class Adapter:
     def load_state(self, directory: Path, iteration: int) -> None:
         """Make the running training go on from a saved state; see `tune_plugins.session.model_port.ModelPort`."""
         raise NotImplementedError(f"{type(self).__name__} does not define load_state")
+
+    def position(self) -> Any:
+        """Where the training is, as anything that can be compared, such as the number of steps.
+
+        For frameworks that may train on behind a report without another one: what is saved then is not the state that
+        was reported.
+        """
+        return None
 
     def copy_model(self) -> Copy | None:
         """The model as it is now, the best one so far: kept in memory, and written with the next checkpoint.
@@ -290,7 +300,8 @@ class Adapter:
         if (known.trial_id, known.metric, known.mode) == (context.trial_id, best.metric, best.mode):
             best.value, fit.best_copy = known.value, known.rounds
             if known.rounds is None:
-                fit.best_copy = _Linked(Path(fit.start.path, known.folder or ""), context.trial_dir)
+                with suppress(OSError):
+                    fit.best_copy = _Linked(Path(fit.start.path, known.folder or ""), context.trial_dir)
 
     def send(
         self,
@@ -299,6 +310,7 @@ class Adapter:
         *,
         offers_state: bool = True,
         last: bool = False,
+        measured: bool = True,
     ) -> bool:
         """Report a result; True if the training is to end now. Outside a tuning run it does nothing.
 
@@ -309,13 +321,17 @@ class Adapter:
             iteration: what the framework counts; None: the session counts.
             offers_state: the state is one that can be saved, and another one can be taken over.
             last: nothing is left to train: the trial is neither paused here, nor given another state.
+            measured: the metrics are of the model as it is now; else `consider` was called when they were measured.
         """
         fit: Fit | None = self._fit
         if fit is None:
             return False
         fit.finished = False
-        if fit.best is not None and fit.best.is_beaten_by(metrics):
-            fit.best_copy = self._copied(fit)
+        if measured:
+            self.consider(metrics)
+        elif fit.best is not None:
+            fit.best.newest = False
+        fit.reported_at = self.position()
         verdict = fit.session.report(
             metrics,
             iteration=iteration if fit.counts else None,
@@ -325,6 +341,12 @@ class Adapter:
             goes_on=fit.port is not None,
         )
         return verdict is tune_session.Verdict.STOP
+
+    def consider(self, metrics: Mapping[str, Any]) -> None:
+        """Keep the model as it is now, if it is the best one so far by these metrics of it."""
+        fit: Fit | None = self._fit
+        if fit is not None and fit.best is not None and fit.best.is_beaten_by(metrics):
+            fit.best_copy = self._copied(fit)
 
     def finish_fit(self) -> None:
         """The training has come to its end, also after a stop: leave the last checkpoint. Once is enough."""
@@ -343,20 +365,35 @@ class Adapter:
 
     def _write_card(self, directory: Path) -> None:
         """Note in a checkpoint how its model is loaded, and leave the best one there."""
-        fit: Fit = self._fit
-        best, kept = None, fit.best_copy
-        if (known := fit.best) is not None and known.value is not None and (known.newest or kept is not None):
-            best = BestModel(known.metric, known.mode, known.value, fit.session.context.trial_id)
-            if isinstance(kept, int):
-                best = replace(best, rounds=kept)
-            elif not known.newest and kept is not None:
-                best = replace(best, folder=BEST)
-                (directory / BEST).mkdir()
-                kept(directory / BEST)
-                # From now on its files are at hand: nothing more in memory, and no second time through the framework.
-                fit.best_copy = _Linked(directory / BEST, fit.session.context.trial_dir)
-                ModelCard(_name(type(self)), self.filename).write(directory / BEST)
+        best = None
+        try:
+            best = self._best_into(directory)
+        except Exception:
+            logger.warning("The best model of the training could not be saved; the last one is:", exc_info=True)
+            shutil.rmtree(directory / BEST, ignore_errors=True)
         ModelCard(_name(type(self)), self.filename, best).write(directory)
+
+    def _best_into(self, directory: Path) -> BestModel | None:
+        """Write the best model so far into a checkpoint, if it is not the state in there: what the card says of it."""
+        fit: Fit = self._fit
+        known, kept = fit.best, fit.best_copy
+        if known is None or known.value is None:
+            return None
+        context = fit.session.context
+        best = BestModel(known.metric, known.mode, known.value, context.trial_id)
+        if isinstance(kept, int):
+            return replace(best, rounds=kept)
+        if known.newest and fit.reported_at == self.position():
+            return best
+        if kept is None:
+            return None
+        target = directory / BEST
+        target.mkdir()
+        kept(target)
+        # From now on its files are at hand: nothing more in memory, and no second time through the framework.
+        fit.best_copy = _Linked(target, context.trial_dir)
+        ModelCard(_name(type(self)), self.filename).write(target)
+        return replace(best, folder=BEST)
 
     def select(self, available: Iterable[str], if_none: str = "") -> dict[str, str]:
         """{name to report: name in the framework} of the metrics asked for.
@@ -484,7 +521,7 @@ class _Linked:
     """The best model in a checkpoint: its files have another name as well, by which they outlast that."""
 
     def __init__(self, model: Path, trial_dir: str) -> None:
-        directory = tempfile.mkdtemp(prefix=f"{TEMPORARY}{BEST}-", dir=trial_dir or None)
+        directory = tempfile.mkdtemp(prefix=LINKS, dir=trial_dir or None)
         finalize(self, shutil.rmtree, directory, ignore_errors=True)
         copy_into(model, directory, link=True, without=(BEST, CARD))
         self._directory = directory

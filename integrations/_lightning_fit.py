@@ -48,6 +48,7 @@ class Fit(_adapter.Fit):
         self._inside_epoch = self._reported_last = False
         self._least: tuple[Any, Any] | None = None
         self._steps_reported = 0
+        self._steps_validated: int | None = None
         self._rates: list[tuple[dict[str, Any], float, float]] = []  # (group, old, new) of the last exploit
         self._to_resume: dict[str, Any] | None = None
         self._adopted = False  # the state that the training now has was another trial's
@@ -99,6 +100,11 @@ class Fit(_adapter.Fit):
         """`on_validation_end`, not of the sanity check."""
         self._validated = True
         self._due |= "validation_end" in self.on
+        self._steps_validated = self.trainer.global_step
+        if self.best is not None and self._early():
+            available, wanted = plain(self.trainer.callback_metrics), self.callback._metrics
+            renamed = available if wanted is None else {n: available[s] for n, s in wanted.items() if s in available}
+            self.callback.consider(renamed)
 
     def end(self) -> None:
         """`on_train_end`."""
@@ -106,10 +112,9 @@ class Fit(_adapter.Fit):
         self._unhook()
         if "train_end" in self.on and not self._reported_last:
             self._report()
-        if self.trainer.global_step == self._steps_reported:
-            self._finish()
-        elif self._is_fresh():
+        if self.trainer.global_step != self._steps_reported and self._is_fresh():
             self._refuse("no validation came before the training ended, so that nothing was reported")
+        self._finish()
         # The others may still have to read what rank 0 has said, at a store that ends with its process.
         self.ranks.gather(None)
 
@@ -153,13 +158,22 @@ class Fit(_adapter.Fit):
     def _report(self) -> None:
         self._due = False
         self._refuse_rates_put_back()
-        stopped = self.ranks.conduct(lambda: self.callback.send(self._values(), last=self._over()))
+        measured = self._steps_validated in (None, self.trainer.global_step)
+        stopped = self.ranks.conduct(lambda: self.callback.send(self._values(), last=self._over(), measured=measured))
         self.counts = False
         self._steps_reported = self.trainer.global_step
         if stopped:
             self._stop()
         elif self._is_last():
             self._finish()
+
+    def _early(self) -> bool:
+        """Whether a validation inside the epoch, whose metrics are reported with the whole of it, is not its end."""
+        trainer = self.trainer
+        every = trainer.val_check_batch
+        if trainer.check_val_every_n_epoch is None or every is None or every == float("inf"):
+            return False
+        return not trainer.fit_loop.epoch_loop._num_ready_batches_reached()
 
     def _over(self) -> bool:
         """Whether nothing is left to train behind this report, as planned."""

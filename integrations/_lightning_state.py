@@ -87,6 +87,12 @@ def _checked(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def weights(trainer: Any) -> dict[str, Any]:
     """A copy of what there is now, as a checkpoint of Lightning with weights only, for `load_from_checkpoint`."""
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+    for callback in trainer.callbacks:
+        if "WeightAveraging" in {base.__name__ for base in type(callback).__mro__}:
+            # Validated are the averaged weights, which it puts into the place of the others.
+            callback.on_save_checkpoint(trainer, trainer.lightning_module, checkpoint)
+            for name in ("current_model_state", "averaging_state"):
+                checkpoint.pop(name, None)
     _keep_data(checkpoint)
     copied: dict[str, Any] = _copied(checkpoint)
     return copied

@@ -247,8 +247,9 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         (directory / _ESTIMATOR).write_text(json.dumps({"class": kind}), encoding="utf-8")
 
     def copy_model(self) -> Copy | None:
-        """The number of rounds."""
-        return int(self._fit.done)
+        """The number of rounds; None where each round weighs those before it anew."""
+        fit: _Fit = self._fit
+        return None if any(fit.call.params.get(name) for name in _SHRINKING) else int(fit.done)
 
     @classmethod
     def read_model(cls, directory: Path, filename: str, build: Any, config: Mapping[str, Any]) -> Any:
@@ -299,6 +300,10 @@ _LIVE = {
     )
     for name in names
 }
+
+
+_SHRINKING = ("model_shrink_rate", "model_shrink_mode", "langevin", "posterior_sampling", "monotone_constraints")
+"""Parameters with which each round weighs those before it anew, or may by default."""
 
 
 # ------------------------------------------------------------------------------ the call of CatBoost

@@ -366,6 +366,11 @@ class TuneReportCheckpointCallback(TuneReportCallback):
             loader=fit.call.loader,
         )
 
+    def position(self) -> Any:
+        """Epoch and batch: epochs in which nothing is reported may come behind a report."""
+        fit: _Fit = self._fit
+        return fit.epoch, fit.batch
+
     def copy_model(self) -> Copy | None:
         """The weights, as arrays."""
         model, name = self.model, self.filename

@@ -195,6 +195,10 @@ class TuneReportCallback(Callback, Adapter):
         fit: Fit = self._fit
         return fit.apply_to_optimizers(changed, before)
 
+    def position(self) -> Any:
+        """Number of steps: the training may go on behind a report, and come to its end before another one."""
+        return self.trainer.global_step
+
     def copy_model(self) -> Copy | None:
         """The state of the module; it is written as a checkpoint of Lightning with weights only."""
         copied, name = state.weights(self.trainer), self.filename

@@ -490,6 +490,10 @@ class TrainState(Adapter):
             directory / self.filename,
         )
 
+    def position(self) -> Any:
+        """Epochs and steps: there may be some behind a report that are not reported."""
+        return self._fit.next_epoch, self._steps()
+
     def copy_model(self) -> Copy | None:
         """The states of the modules."""
         modules = {name: thing for name, thing in self._objects.items() if isinstance(thing, torch.nn.Module)}

@@ -157,9 +157,12 @@ class TuneReportCallback(TrainerCallback, Adapter):
             fit.seen.add("log")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Note that there are metrics to report."""
+        """Note that there are metrics to report; where they are reported later, keep the model that they are of."""
         if self._fit is not None:
             self._fit.seen.add("evaluate")
+            if self._on != "evaluate" and self._fit.best is not None:
+                newest, wanted = self._fit.newest, self._metrics
+                self.consider(newest if wanted is None else {n: newest[s] for n, s in wanted.items() if s in newest})
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget what came before the first step, such as an evaluation on start."""
@@ -230,7 +233,8 @@ class TuneReportCallback(TrainerCallback, Adapter):
         if fit is not None and self._on in fit.seen:
             fit.seen.clear()
             state = fit.trainer.state
-            if self.send(self._values(fit), last=0 < state.max_steps <= state.global_step):
+            last, measured = 0 < state.max_steps <= state.global_step, self._on == "evaluate"
+            if self.send(self._values(fit), last=last, measured=measured):
                 fit.trainer.control.should_training_stop = True
         return result
 
@@ -320,6 +324,10 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def save_state(self, directory: Path) -> None:
         """Write what the Trainer itself writes, but for its pickle of code."""
         trainer_state.save(self.trainer, directory, self._fit.built, self._fit.session.context.trial_id)
+
+    def position(self) -> Any:
+        """Number of steps: the training may go on behind a report, and come to its end before another one."""
+        return self.trainer.state.global_step
 
     def copy_model(self) -> Copy | None:
         """The weights; of a model with adapters (PEFT) those that are trained."""

@@ -345,3 +345,72 @@ def test_a_training_goes_on_where_the_best_model_so_far_cannot_be_read(tmp_path:
         boost({}, rounds=5)
     assert session.iterations == [4, 5]
     assert session.checkpoints[5].load_model().num_boosted_rounds() == 5
+
+
+def test_an_exploit_that_was_undone_hides_no_checkpoints(tmp_path: Path) -> None:
+    """Undone on the way, when the function could not go on from the donor's state; another one came later."""
+    failed = []
+
+    def train(config: dict[str, Any]) -> None:
+        model = Net(1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        if tune.get_checkpoint() is not None and tune.get_context().get_trial_id() == "00000" and not failed:
+            failed.append(1)
+            raise RuntimeError("at re-entry")
+        state = TrainState(model=model, optimizer=optimizer, frequency=1)
+        for epoch in state.epochs(12):
+            with torch.no_grad():
+                model.net[0].weight.fill_(epoch + 1 + 100 * config["q"])
+            state.report(loss=-5.0 if config["q"] == 0.9 and epoch == 0 else config["q"])
+
+    scheduler = PopulationBasedTraining(
+        "training_iteration",
+        perturbation_interval=3,
+        hyperparam_mutations={"n": [1, 2, 3, 4, 5]},
+        quantile_fraction=0.5,
+    )
+    space = {"q": tune.grid_search([0.9, 0.1]), "n": tune.choice([1, 2, 3])}
+    result = fit(tmp_path, train, space, metric="loss", scheduler=scheduler)[0]
+    actions = [line.split(": ")[1] for line in result.explain().split("\n")[1:]]
+    assert failed and actions.count("EXPLOIT") == 2 and actions.count("UNDONE") == 1
+    weight = result.get_best_checkpoint().load_model(Net(1)).net[0].weight[0, 0].item()
+    assert result.config["q"] == 0.1 and weight < 30, "weights of the training that was given up"
+
+
+def test_what_is_trained_behind_the_last_report_is_not_the_best(tmp_path: Path) -> None:
+    """Reported every second epoch, trained for five: the best state is that of epoch 4."""
+
+    def train(config: dict[str, Any]) -> None:
+        model = Net(1)
+        state = TrainState(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+        for epoch in state.epochs(5):
+            with torch.no_grad():
+                model.net[0].weight.fill_(epoch + 1)
+            if epoch % 2:
+                state.report(loss=10.0 - epoch)
+
+    result = fit(tmp_path, train, metric="loss")[0]
+    assert result.get_best_checkpoint().load_model(Net(1)).net[0].weight[0, 0].item() == 4.0
+
+
+def test_nothing_is_left_of_the_best_model_but_what_is_in_checkpoints(tmp_path: Path) -> None:
+    result = fit(tmp_path, train_net, {"width": tune.grid_search([4])}, metric="loss")[0]
+    assert not [name for name in os.listdir(result.path) if name.startswith(".tmp")]
+
+
+def test_a_best_model_that_cannot_be_written_ends_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Full(TuneReportCheckpointCallback):
+        def copy_model(self) -> Any:
+            def write(directory: Path) -> None:
+                raise OSError(28, "No space left on device")
+
+            return write
+
+    def train(config: dict[str, Any]) -> None:
+        training, held_out = matrices()
+        xgb.train(PARAMS, training, 9, evals=[(held_out, "eval")], callbacks=[Full()], verbose_eval=False)
+
+    result = fit(tmp_path, train)[0]
+    assert result.load_model().num_boosted_rounds() == 9 and os.listdir(result.path) == ["checkpoint_000009"]
+    assert not Path(result.checkpoint.path, "best").exists()
+    assert [record.message for record in caplog.records if "could not be saved" in record.message]

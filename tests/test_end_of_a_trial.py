@@ -14,7 +14,8 @@ import pytest
 
 import tune_plugins as tune
 from tune_plugins.callbacks import EndCause
-from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
+from tune_plugins.errors import TuneError
+from tune_plugins.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 
 
 def fit(train: Any, folder: Path, **options: Any) -> tune.ResultGrid:
@@ -334,9 +335,14 @@ def test_the_ending_of_a_loop_finds_what_the_loop_sets(tmp_path: Path, interval:
         ),
     ).fit()
     for result in grid:
+        assert result.metrics["rate"] == result.config["x"], "the config is not the one that has trained"
+        if kept == 1 and "EXPLOIT" in result.explain() and result.error is not None:
+            # Nothing is kept of what its training was before: it could only begin anew, which would be another one.
+            assert result.error.type_name == "UnboundLocalError"
+            continue
         assert result.status == "TERMINATED", result.explain()
         assert result.metrics["final"] == result.metrics["height"]
-        assert result.metrics["rate"] == result.config["x"], "the config is not the one that has trained"
+    assert grid.num_errors < len(grid) and (kept == 1 or not grid.num_errors)
 
 
 def test_a_function_that_cannot_go_on_fails_all_the_same(tmp_path: Path) -> None:
@@ -355,3 +361,79 @@ def test_a_function_that_cannot_go_on_fails_all_the_same(tmp_path: Path) -> None
     grid = fit(train, tmp_path / "run", space={"x": tune.uniform(0, 1)}, num_samples=6, scheduler=scheduler)
     assert grid.num_errors and all(str(error).startswith("FileNotFoundError: weights.bin") for error in grid.errors)
     assert len(entries) <= 4 * len(grid)
+
+
+def summing(saved_at: tuple[int, ...], length: int, falls: Any = lambda trial_id, step: False) -> Any:
+    """A loop that sums up its hyper-parameter and saves now and then; its ending needs what the loop sets."""
+
+    def train(config: dict[str, Any]) -> dict[str, float]:
+        first, total = 0, 0.0
+        if (checkpoint := tune.get_checkpoint()) is not None:
+            first, total = json.loads(Path(checkpoint.path, "state.json").read_text())
+            if falls(tune.get_context().get_trial_id(), first):
+                raise RuntimeError("transient")
+        for step in range(first + 1, length + 1):
+            total += config["x"]
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "state.json").write_text(json.dumps([step, total]))
+                tune.report(loss=-total, checkpoint=tune.Checkpoint(folder) if step in saved_at else None)
+            newest = total
+        return {"final": newest}
+
+    return train
+
+
+def test_a_training_that_was_taken_over_does_not_begin_anew(tmp_path: Path) -> None:
+    """It goes on from what it has inherited: from the beginning, under its new config, it would be another one."""
+    scheduler = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=4, hyperparam_mutations={"x": [10.0, 20.0]}, quantile_fraction=0.5
+    )
+    space = {"x": tune.grid_search([1.0, 2.0, 3.0, 4.0])}
+    grid = fit(summing((4, 8), 8), tmp_path, space=space, scheduler=scheduler, seed=1)
+    assert [str(result.status) for result in grid] == ["TERMINATED"] * 4
+    exploited = {d.trial_id for d in grid.decisions if d.action == "EXPLOIT" and d.iteration == 4}
+    assert exploited
+    for result in grid:
+        assert result.metrics["final"] == -result.metrics["loss"]
+        counts = list(result.metrics_dataframe["training_iteration"])
+        assert result.trial_id not in exploited or counts.count(1) == 1, counts
+
+
+@pytest.mark.parametrize("saved_at", [(1, 3, 9), tuple(range(1, 10))])
+def test_a_scheduler_is_asked_at_its_own_milestones_behind_a_fall(tmp_path: Path, saved_at: tuple[int, ...]) -> None:
+    """Each rung judges a trial once; where it has come up to what it had, nobody is asked, and nothing is paused."""
+    fallen: set[str] = set()
+
+    def falls(trial_id: str, step: int) -> bool:
+        if trial_id == "00000" and step == 1 and not fallen:
+            fallen.add(trial_id)
+            return True
+        return False
+
+    scheduler = ASHAScheduler(max_t=9, grace_period=1, reduction_factor=3, variant="promotion")
+    space = {"x": tune.grid_search([9.0, 8.0, 7.0, 6.0, 5.0, 4.0])}
+    grid = fit(summing(saved_at, 9, falls), tmp_path, space=space, scheduler=scheduler)
+    assert fallen and not grid.errors
+    judged = [(d.trial_id, d.iteration) for d in grid.decisions if d.action == "PAUSE"]
+    assert len(judged) == len(set(judged)) and {iteration for _, iteration in judged} <= {1, 3}
+    assert grid.get_best_result().metrics["training_iteration"] == 9
+
+
+def test_an_error_of_the_scheduler_is_not_caught_by_the_training(tmp_path: Path) -> None:
+    """``except Exception`` around a report is the script's business, and not this."""
+    caught = []
+
+    class Broken(FIFOScheduler):
+        def on_trial_result(self, trial: Any, result: dict[str, Any]) -> Any:
+            raise ZeroDivisionError("sched")
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(5):
+            try:
+                tune.report(loss=step)
+            except Exception as error:
+                caught.append(error)
+
+    with pytest.raises(TuneError, match="ZeroDivisionError in the scheduler"):
+        fit(train, tmp_path, scheduler=Broken())
+    assert not caught

@@ -21,7 +21,7 @@ from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import TrialError, TuneError, trial_error
-from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, reported_with, verify
+from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, remove, reported_with, verify
 from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 from tune_plugins.space.domains import same
@@ -83,7 +83,8 @@ class Result:
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, the state that belongs to `metrics`; warns where a newer one is damaged.
 
-        Of a trial with several fits it is that of the last one. None where the trial has saved nothing, or nothing
+        Of a trial with several fits it is that of the last one. Where a training went on behind its last report, to an
+        end between two evaluations, say, it is the state of the end. None where the trial has saved nothing, or nothing
         since it has exploited another one: the states of the training that it has given up are not it.
         """
         record = newest_valid(self._of_present_training())
@@ -139,30 +140,31 @@ class Result:
         if self._results and all(lookup(result, metric) is None for result in self._results):
             raise TuneError(_no_such_metric(metric, self._results[-1:], f"trial {self.trial_id}"))
         kept = self._of_present_training()
-        states: list[tuple[float | None, CheckpointRecord, BestModel | None]] = [
-            (finite(lookup(self._result_at(record), metric)), record, None) for record in kept
-        ]
-        states += [
-            (best.value, record, best)
+        best = [
+            (card.best.value, record, card.best)
             for record in kept
             if record.path is not None
             and (card := _card(record.path)) is not None
-            and (best := card.best) is not None
-            and (best.metric, best.mode) == (metric, mode)
+            and card.best is not None
+            and (card.best.metric, card.best.mode) == (metric, mode)
+        ]
+        # Of equals the first: a copy, since a training may have gone on from there before it was saved as a whole; and
+        # what is whole before a part of it.
+        states: list[tuple[float | None, CheckpointRecord, BestModel | None]] = [
+            *(each for each in best if each[2].folder is not None),
+            *((finite(lookup(self._result_at(record), metric)), record, None) for record in kept),
+            *(each for each in best if each[2].folder is None),
         ]
         while (index := best_index([score for score, _, _ in states], mode)) is not None:
-            _, record, best = states.pop(index)
+            _, record, model = states.pop(index)
             if record.path is not None and _whole(record.path):
-                return Checkpoint(record.path if best is None else _best_in(record.path, best), config=self.config)
+                return Checkpoint(record.path if model is None else _best_in(record.path, model), config=self.config)
         return None
 
     def _of_present_training(self) -> list[CheckpointRecord]:
         """Checkpoints saved since the last exploit, oldest first."""
         with ExperimentStore.open(self.experiment_path) as store:
-            exploits = [exploit.seq for exploit in store.exploits(self.trial_id)]
-            if any(decision.action == "UNDONE" for decision in store.decisions(self.trial_id)):
-                exploits.pop()  # the last one, behind which nothing was trained
-            begins = exploits[-1] if exploits else 0
+            begins = max((exploit.seq for exploit in store.standing_exploits(self.trial_id)), default=0)
             return [kept.record for kept in store.checkpoints(self.trial_id) if kept.seq >= begins]
 
     def explain(self) -> str:
@@ -182,7 +184,7 @@ class Result:
         from tune_plugins.schedulers.pbt_replay import schedule_of
 
         with ExperimentStore.open(self.experiment_path) as store:
-            return schedule_of(self.trial_id, store.exploits(), store.configs())
+            return schedule_of(self.trial_id, store.standing_exploits(), store.configs())
 
     @cached_property
     def _results(self) -> list[dict[str, Any]]:
@@ -524,6 +526,7 @@ def _best_in(path: str, best: BestModel) -> str:
     if verify(folder) is None:
         return folder
     try:
+        remove(folder)  # of which a part may be there
         writer = CheckpointWriter(folder)
     except OSError:
         directory = tempfile.mkdtemp(prefix="checkpoint-")

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 import xgboost
+from catboost import CatBoostClassifier
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from sklearn.datasets import load_breast_cancer
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tune_plugins as tune
 from tune_plugins.errors import ArgumentError
+from tune_plugins.integrations import catboost as catboost_adapter
 from tune_plugins.integrations import lightgbm as lightgbm_adapter
 from tune_plugins.integrations import lightning as lightning_adapter
 from tune_plugins.integrations import xgboost as xgboost_adapter
@@ -177,3 +180,100 @@ def test_modules_of_lightning(tmp_path: Path, make: Any, builders: list[Any]) ->
             ArgumentError, match=r"'NeedyModule' needs 'width', 'criterion', and the config has 'width'"
         ):
             result.load_model(NeedyModule)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"model_shrink_rate": 0.1},
+        {"model_shrink_rate": 0.1, "model_shrink_mode": "Decreasing"},
+        {"langevin": True, "diffusion_temperature": 1000},
+    ],
+)
+def test_best_model_of_catboost_is_never_a_wrong_one(tmp_path: Path, params: dict[str, Any]) -> None:
+    """Where each round weighs those before it anew, the first rounds are not taken for the earlier model."""
+
+    def train(config: dict[str, Any]) -> None:
+        model = CatBoostClassifier(iterations=20, learning_rate=0.5, verbose=0, thread_count=1, **params)
+        callback = catboost_adapter.TuneReportCheckpointCallback()
+        model.fit(X[TRAIN], Y[TRAIN], eval_set=(X[TEST], Y[TEST]), callbacks=[callback])
+
+    result = run(train, tmp_path, "validation-Logloss", "min")
+    history = result.metrics_dataframe["validation-Logloss"]
+
+    def loss(model: Any) -> float:
+        return float(log_loss(Y[TEST], model.predict_proba(X[TEST])))
+
+    assert loss(result.load_model()) == pytest.approx(history.iloc[-1], rel=1e-6)
+    expected = history.iloc[-1] if params else history.min()
+    assert loss(result.get_best_checkpoint().load_model()) == pytest.approx(expected, rel=1e-6)
+
+
+class Line(pl.LightningModule):
+    """Its one weight grows; the loss is its distance to 2.5 times the learning rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        return -self.weight.sum()
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.log("val_loss", float((self.weight.detach() - 2.5).abs()))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.25)
+
+
+def grow(trainer_options: dict[str, Any], *callbacks: Any, epochs: int = 6) -> Any:
+    """Four batches an epoch: the weight grows by 1."""
+
+    def train(config: dict[str, Any]) -> None:
+        data = TensorDataset(torch.zeros(4, 1))
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            accelerator="cpu",
+            callbacks=[*(callback() for callback in callbacks), lightning_adapter.TuneReportCheckpointCallback()],
+            **trainer_options,
+        )
+        trainer.fit(Line(), DataLoader(data), DataLoader(data))
+
+    return train
+
+
+class EndAfter(pl.Callback):
+    """Ends the training behind its third epoch, between two validations."""
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        trainer.should_stop = trainer.current_epoch == 2
+
+
+class Averaging(EMAWeightAveraging):
+    """Validated is an average."""
+
+    def __init__(self) -> None:
+        super().__init__(decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "callbacks"),
+    [
+        ({}, ()),
+        ({"val_check_interval": 0.75}, ()),
+        ({"check_val_every_n_epoch": 2}, (EndAfter,)),
+        ({}, (Averaging,)),
+    ],
+)
+def test_the_best_module_is_the_one_that_was_validated(
+    tmp_path: Path, options: dict[str, Any], callbacks: tuple[Any, ...]
+) -> None:
+    """Inside of an epoch; with an end behind the last validation; by averaged weights."""
+    result = run(grow(options, *callbacks), tmp_path, "val_loss", "min")
+    best = result.get_best_checkpoint().load_model(Line)
+    assert abs(best.weight.item() - 2.5) == pytest.approx(result.metrics_dataframe["val_loss"].min(), abs=1e-6)

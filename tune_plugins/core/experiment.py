@@ -315,7 +315,8 @@ class Experiment:
         results = self._named.as_compared(trial, event.results)
         last = trial.last_result = results[-1]
         trial.iteration = int(last["training_iteration"])
-        if trial.fell_at is not None and trial.iteration > trial.fell_at:
+        caught_up = trial.fell_at is not None and trial.iteration > trial.fell_at
+        if caught_up:
             trial.fell_at = None
         trial.results_count += len(results)
         if self._reads_every:
@@ -323,7 +324,10 @@ class Experiment:
         elif event.waiting and self._reads_results:
             self._unseen[trial.id] = [last]
         if event.waiting and trial.status is S.RUNNING:
-            self._decide(trial, event.time, commands)
+            if caught_up:  # a milestone of nobody's: from here on the scheduler says when it is to be asked
+                self._verdict_continue(trial, _CONTINUE, EndCause.SCHEDULER, event.time, commands)
+            else:
+                self._decide(trial, event.time, commands)
 
     def _on_lost(self, event: WorkerLost, commands: list[Command]) -> None:
         trial = self._trial(event, "error")
@@ -352,10 +356,12 @@ class Experiment:
             self._move(trial, "error", event.time, commands, error=event.error)
             return
         if isinstance(event, TrialErrored) and not fatal and self._may_have_been_complete(trial):
-            self._undo_idle_exploit(trial, event.time, commands)
             trial.fell_at = trial.iteration
-            self._try_again(event, trial, commands, f"nothing may have been left to train at {trial.iteration}; ")
-            return
+            self._undo_idle_exploit(trial, event.time, commands)
+            if self._lineage.step_back(trial):
+                self._try_again(event, trial, commands, f"nothing may have been left to train at {trial.fell_at}; ")
+                return
+            trial.fell_at = None
         if not preempted:
             trial.failures += 1
         limit = self.rules.max_failures
@@ -534,10 +540,9 @@ class Experiment:
                 "a Milestone such as Milestone('training_iteration', 10), a Lease, or None for never."
             )
         lease = granted if isinstance(granted, Lease) else Lease(milestone=granted)
-        if trial.fell_at is not None:  # up to there the verdicts have been given
-            trial.lease = Lease(Milestone("training_iteration", trial.fell_at + 1), end=lease.end)
-            return trial.lease
         trial.lease = lease
+        if trial.fell_at is not None:  # up to there the verdicts have been given
+            return Lease(Milestone("training_iteration", trial.fell_at + 1), end=lease.end)
         if self.stopper is not None or self.scheduler.asked_at_every_report:
             every = Milestone("training_iteration", trial.iteration + 1)
             return Lease(milestone=every, end=lease.end, save=lease.save)

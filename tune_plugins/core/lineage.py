@@ -84,6 +84,22 @@ class Lineage:
             self._heirs.pop(trial.id, None)
         return adopted, commands
 
+    def step_back(self, trial: Trial) -> bool:
+        """Let a trial go on from before `Trial.fell_at`: whether there is such a state of the training it has now.
+
+        Of its own, or of those that it has inherited, one of which it adopts anew. A training that it began itself may
+        begin anew as well; one that it has taken over may not: from the beginning it would be another one.
+        """
+        ancestry = trial.ancestry
+        if ancestry is None or trial.resume_point() is not None:
+            return True
+        earlier = [c for c in ancestry.inherited if trial.fell_at is not None and c.iteration < trial.fell_at]
+        if not earlier:
+            return False
+        self.retention.pin(earlier[-1])
+        ancestry.adopted = earlier[-1]
+        return True
+
     def ended(self, trial: Trial) -> list[Command]:
         """A trial is over and needs nobody's checkpoint any more."""
         commands = self._release(trial)

@@ -292,10 +292,12 @@ class Trial:
         leaves, such as the histories of the metrics. A loop written by hand does not say that it is complete: where
         the function, entered anew, has failed before it reported, it goes on from an earlier state than that.
         """
+        adopted = self.adopted
         if self.fell_at is not None:
-            own = (c for c in reversed(self.states()) if c.trial_id == self.id)
-            return next((c for c in own if c.iteration < self.fell_at), None)
-        return self.adopted or next((c for c in reversed(self.checkpoints) if c.goes_on), None)
+            own = [c for c in self.states() if c.trial_id == self.id and c.iteration < self.fell_at]
+            newer = own and (adopted is None or own[-1].iteration > adopted.iteration)
+            return own[-1] if newer else adopted
+        return adopted or next((c for c in reversed(self.checkpoints) if c.goes_on), None)
 
     def states(self) -> list[CheckpointRecord]:
         """Checkpoints, oldest first, that hold states of the training it has now from which another one can go on.

@@ -27,6 +27,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Place, Runtime, Task
+from tune_plugins.errors import TrialEvicted
 from tune_plugins.worker.attempt import run_job, seed_everything
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.messages import Job
@@ -119,16 +120,17 @@ class InlineRuntime(Runtime):
 
     def _leave_user_code(self, events: list[Event]) -> None:
         """Out of a report: what the driver and its callbacks do now is not the training's."""
-        if self._trouble is not None:  # user code has swallowed it and reports again
-            raise self._trouble
         self.in_user_code = False
         try:
-            self._turn(events)
+            if self._trouble is None:  # else user code has swallowed it and reports again
+                self._turn(events)
         except Exception as error:
             self._trouble = error
-            raise
         finally:
             self.in_user_code = True
+        if self._trouble is not None:
+            # Not as it is: `except Exception` around a training would take it for the training's.
+            raise TrialEvicted(f"the run has ended by an error: {self._trouble}")
 
     def perform(self, commands: Sequence[Command]) -> None:
         """Note what is to be done; the running trial finds its verdict when `turn` returns."""

@@ -34,6 +34,8 @@ FORMAT_VERSION = 1
 MANIFEST = ".manifest.json"
 METADATA = ".metadata.json"
 TEMPORARY = ".tmp-"
+LINKS = f"{TEMPORARY}best-"
+"""Folders in which a training has the files of its best model so far; needed while it runs."""
 
 _UNLISTED = frozenset({MANIFEST, METADATA})  # metadata may change after the checkpoint is complete
 
@@ -331,12 +333,17 @@ def remove(path: str | os.PathLike[str]) -> None:
             shutil.rmtree(holder, ignore_errors=True)
 
 
-def sweep(directory: str | os.PathLike[str]) -> int:
-    """Remove what killed writers left in `directory` and return how many; only while nobody writes there."""
+def sweep(directory: str | os.PathLike[str], prefix: str = TEMPORARY) -> int:
+    """Remove what killed writers left in `directory` and return how many; only while nobody writes there.
+
+    Args:
+        directory: need not exist.
+        prefix: of the folders to remove.
+    """
     count = 0
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in list(entries):
-            if entry.name.startswith(TEMPORARY) and entry.is_dir(follow_symlinks=False):
+            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
                 count += 1
     return count

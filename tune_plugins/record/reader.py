@@ -148,6 +148,14 @@ class RecordReader:
             for seq, trial, at, source, source_at, config, time in rows
         ]
 
+    def standing_exploits(self, trial_id: str | None = None) -> list[RecordedExploit]:
+        """Those exploits that were not undone, in order, of one trial or of all."""
+        undone = [(d.trial_id, d.seq) for d in self.decisions(trial_id) if d.action == "UNDONE"]
+        standing = self.exploits(trial_id)
+        for trial, seq in undone:  # the last one before
+            standing.remove(next(e for e in reversed(standing) if e.trial_id == trial and e.seq <= seq))
+        return standing
+
     def checkpoints(self, trial_id: str | None = None, include_deleted: bool = False) -> list[RecordedCheckpoint]:
         """Checkpoints in the order they were saved, of one trial or of all."""
         where = [] if trial_id is None else ["trial_id = ?"]

@@ -122,12 +122,16 @@ class Exploited(HasConfig, Protocol):
 
 
 def schedule_of(trial_id: str, exploits: Sequence[Exploited], configs: Iterable[HasConfig]) -> PBTSchedule | None:
-    """The schedule of a trial out of what was recorded of all trials; None if it never exploited anybody."""
+    """The schedule of a trial out of what was recorded of all trials; None if it never exploited anybody.
+
+    Args:
+        trial_id: of the trial.
+        exploits: of all trials, in order, without those that were undone.
+        configs: of all trials, in order.
+    """
     first: dict[str, dict[str, Any]] = {}
-    last: dict[str, dict[str, Any]] = {}
     for recorded in configs:
         first.setdefault(recorded.trial_id, recorded.config)
-        last[recorded.trial_id] = recorded.config
     steps: list[ScheduleStep] = []
     holder, position = trial_id, len(exploits)
     while True:
@@ -136,9 +140,6 @@ def schedule_of(trial_id: str, exploits: Sequence[Exploited], configs: Iterable[
         if found is None:
             break
         exploit = exploits[found]
-        if position == len(exploits) and exploit.config != last.get(holder, exploit.config):
-            position = found  # undone, since nothing was trained behind it
-            continue
         if not steps or exploit.source_iteration < steps[-1].iteration:
             steps.append(ScheduleStep(exploit.source_iteration, exploit.config, exploit.source_id))
         holder, position = exploit.source_id, found

@@ -16,6 +16,7 @@ from tune_plugins.core.ends import RETURNED
 from tune_plugins.core.events import TrialFinished
 from tune_plugins.core.metrics import DEFAULT_METRIC
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
+from tune_plugins.record.checkpoint import LINKS, sweep
 from tune_plugins.session import Verdict
 from tune_plugins.session.values import plain
 from tune_plugins.worker import children
@@ -37,6 +38,8 @@ def run_job(
         reset: called before the function is entered.
     """
     session = TrialSession(job, mail, background)
+    folder = session.trial_dir
+    sweep(folder, LINKS)  # of an attempt that was killed
     try:
         while True:
             reset(job)
@@ -66,6 +69,7 @@ def run_job(
         _finish(session, mail)
     finally:
         session_module.activate(None)
+        sweep(folder, LINKS)
 
 
 def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:

@@ -202,6 +202,7 @@ class TrialSession:
 
     def _await_verdict(self, result: dict[str, Any], model: ModelPort | None) -> Verdict:
         paused_at = time.perf_counter()
+        self.settle()  # a checkpoint of before that came behind the verdict would seem to be of what follows it
         self.mail.milestone(result)
         while True:
             verdict = self.mail.verdict()
