@@ -25,7 +25,10 @@ from tune_plugins import space as sp
 from tune_plugins.core.ends import EndCause
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.space import Domain, Space
+from tune_plugins.space.domains import same
 from tune_plugins.space.encoding import NotInRecord, decode, encode
+from tune_plugins.space.nodes import FREE, Draw
+from tune_plugins.space.streams import hashed, started, unit, units
 
 numbers = st.floats(-1e9, 1e9)
 steps = st.sampled_from([1e-3, 0.05, 0.1, 0.25, 0.3, 1.0, 7.0])
@@ -63,6 +66,98 @@ def test_samples_are_legal_and_depend_on_the_seed_only(domain: Domain, seed: int
     assert value == domain.sample(random.Random(seed))
     clipped = domain.clip(value)
     assert clipped == value and type(clipped) is type(value)
+
+
+@given(domains | choices.map(lambda choice: sp.ordinal(choice.options)), st.floats(0, 1))
+def test_quantiles_go_both_ways(domain: Domain, u: float) -> None:
+    """A value stands where it is found again; one that has a cell, in the middle of that."""
+    value = domain.from_unit(u)
+    assert domain.contains(value)
+    place = domain.to_unit(value)
+    assert 0 <= place <= 1
+    again = domain.from_unit(place)
+    assert again == value or again == pytest.approx(value, rel=1e-6, abs=1e-9) or same(again, value)
+    if getattr(domain, "q", 1) is None:
+        assert isinstance(domain, sp.Normal) or place == pytest.approx(u, abs=1e-6)
+
+
+@given(numeric_domains, st.floats(0, 1), st.floats(0, 1))
+def test_quantiles_grow(domain: Domain, u: float, v: float) -> None:
+    low, high = sorted((u, v))
+    assert domain.from_unit(low) <= domain.from_unit(high)
+
+
+def test_quantiles_of_cells() -> None:
+    """All cells of a domain without `log` are equally wide, its ends included; what is not legal has no place."""
+    assert [sp.randint(0, 4).from_unit(u) for u in (0, 0.24, 0.25, 0.99, 1)] == [0, 0, 1, 3, 3]
+    assert [sp.randint(0, 4).to_unit(k) for k in range(4)] == [0.125, 0.375, 0.625, 0.875]
+    assert sp.qrandint(3, 32, 8).from_unit(0) == 8 and sp.qrandint(3, 32, 8).from_unit(1) == 32
+    assert sp.quniform(0.05, 1, 0.1).from_unit(0) == 0.1 and sp.quniform(0.05, 1, 0.1).from_unit(1) == 1.0
+    assert sp.ordinal([16, 32, 64]).to_unit(32) == 0.5 and sp.ordinal([16, 32, 64]).from_unit(0.9) == 64
+    assert sp.randn(5, 2).to_unit(5.0) == pytest.approx(0.5)
+    for domain, value in (
+        (sp.uniform(0, 1), 2),
+        (sp.randint(0, 4), 1.5),
+        (sp.choice(["a", "b"]), "c"),
+        (sp.uniform(0, 1), None),
+    ):
+        with pytest.raises(ValueError, match=r"outside of|none of the options"):
+            domain.to_unit(value)
+    with pytest.raises(ValueError, match="has no quantiles"):
+        sp.sample_from(lambda: 1).from_unit(0.5)
+
+
+def test_one_sample_or_many_with_any_generator() -> None:
+    domain = sp.uniform(0, 1)
+    assert domain.sample(7) == domain.sample(random.Random(7))
+    many = domain.sample(random.Random(7), size=3)
+    assert len(many) == 3 and many[0] == domain.sample(7) and domain.sample(7, 0) == []
+    random.seed(3)
+    first = domain.sample()
+    random.seed(3)
+    assert domain.sample() == first
+    for kind in (np.random.default_rng, np.random.RandomState):
+        assert domain.sample(kind(5), size=4) == domain.sample(kind(5), size=4) != domain.sample(kind(6), size=4)
+    assert sp.sample_from(lambda: random.random()).sample(3) == sp.sample_from(lambda: random.random()).sample(3)
+
+
+def test_an_ordinal_is_a_choice_with_an_order() -> None:
+    sizes = sp.ordinal([8, 16, 32])
+    assert sizes.ordered and repr(sizes) == "ordinal([8, 16, 32])" and sizes != sp.choice([8, 16, 32])
+    assert Domain.from_json(json.loads(json.dumps(sizes.to_json()))) == sizes
+    assert {config["n"] for config in (Space({"n": sizes}).sample(i, 0) for i in range(50))} == {8, 16, 32}
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(16, 200))
+def test_streams_are_the_same_with_numpy_and_without(start: int, first: int, count: int) -> None:
+    assert units(start, first, count) == [unit(start, number) for number in range(first, first + count)]
+
+
+def test_streams_are_spread_evenly_and_independent() -> None:
+    """Of 20,000 pairs from two parameters each of 100 squares gets its share; the same number is no neighbour's."""
+    a, b = (np.array(units(started(hashed("1"), hashed(name)), 0, 20_000)) for name in ("lr", "lr2"))
+    counts = np.histogram2d(a, b, bins=10, range=[[0, 1], [0, 1]])[0]
+    assert ((counts - 200) ** 2 / 200).sum() < 150  # chi-square with 99 degrees of freedom: 0.1 % above 149
+    assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.03 and abs(np.corrcoef(a, b)[0, 1]) < 0.03
+
+
+def test_configs_made_many_at_a_time_are_those_made_one_by_one() -> None:
+    """Whatever the order in which they are asked for."""
+    given = {
+        "lr": sp.loguniform(1e-4, 1),
+        "layers": [sp.randint(1, 5), 64, (sp.quniform(0, 1, 0.1), "x")],
+        "model": sp.choice([{"kind": "sgd", "m": sp.uniform(0, 1)}, {"kind": "adam"}, None, sp.choice([1, 2])]),
+        "set": {1, 2},
+        "none": {},
+    }
+    space, other, again = Space(given), Space(given), Space(given)
+    configs = [space.sample(index, 5) for index in range(60)]
+    assert [other._filled(Draw("5", index), 0, FREE) for index in range(60)] == configs
+    order = random.Random(0).sample(range(60), 60)
+    assert [again.sample(index, 5) for index in order] == [configs[index] for index in order]
+    assert configs[0]["layers"] is not configs[1]["layers"] and configs[0]["set"] is not configs[1]["set"]
+    with_grid = Space({**given, "grid": sp.grid_search([1])})
+    assert [{**config, "grid": 1} for config in configs] == [with_grid.sample(index, 5) for index in range(60)]
 
 
 @given(numeric_domains, numbers | st.integers(-(10**12), 10**12))

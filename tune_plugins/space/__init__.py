@@ -10,6 +10,7 @@ FUNCTIONS = (
     "lograndint",
     "loguniform",
     "normal",
+    "ordinal",
     "qlograndint",
     "qloguniform",
     "qrandint",

@@ -14,6 +14,7 @@ __all__ = [
     "lograndint",
     "loguniform",
     "normal",
+    "ordinal",
     "qlograndint",
     "qloguniform",
     "qrandint",
@@ -108,6 +109,15 @@ def choice(categories: Iterable[Any]) -> Categorical:
     True
     """
     return _right(Categorical(categories))  # type: ignore[arg-type]  # made a tuple by the class
+
+
+def ordinal(categories: Iterable[Any]) -> Categorical:
+    """One of the options, all equally likely, of which neighbours are alike: sizes, levels, ``[16, 32, 64, 128]``.
+
+    >>> ordinal(["small", "medium", "large"]).to_unit("medium")
+    0.5
+    """
+    return _right(Categorical(categories, ordered=True))  # type: ignore[arg-type]
 
 
 def sample_from(func: Callable[[Any], Any] | Callable[[], Any]) -> Function:

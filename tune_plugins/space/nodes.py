@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 from tune_plugins.arguments import did_you_mean
 from tune_plugins.errors import ArgumentError
-from tune_plugins.space.domains import Categorical, Domain, Function, same
+from tune_plugins.space.domains import Categorical, Domain, Function, rebuild, same
 from tune_plugins.space.jsonable import storable
-from tune_plugins.space.lazy import Pending, Record, Root, Row, plain
+from tune_plugins.space.lazy import Pending, Record, Root, plain
+from tune_plugins.space.lazy import Row as Lazy
+from tune_plugins.space.streams import hashed, started, unit, units
 
 
 class _Free:
@@ -30,18 +33,47 @@ FREE: Final = _Free()
 class Draw:
     """What is random about one config.
 
-    Each parameter has a generator of its own, seeded from the text and the parameter's name, so that a value does
-    not depend on what else is in the space or on the order of drawing.
+    Each parameter has a stream of numbers of its own (`tune_plugins.space.streams`), which starts from the text and the
+    parameter's name, so that a value does not depend on what else is in the space or on the order of drawing.
+
+    Args:
+        text: all random values follow from it,
+        number: and from this: the place in the stream.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, number: int = 0) -> None:
+        self.text, self.number = text, number
+        self.seed = hashed(text)
         self.running: list[str] = []
         self.root: Record = Root()
 
+    def unit(self, key: int) -> float:
+        """The number from 0 to 1 of one parameter."""
+        return unit(started(self.seed, key), self.number)
+
     def rng(self, name: str) -> random.Random:
-        """The generator of one parameter."""
-        return random.Random(storable(f"{self.text}|{name}"))
+        """A generator of its own for one parameter."""
+        return random.Random(storable(f"{self.text}:{self.number}|{name}"))
+
+
+Row = tuple[Any, ...]
+
+
+class Columns:
+    """The random values of many configs, parameter by parameter; see `Node.compiled`."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[int, Callable[[float], Any]]] = []
+
+    def add(self, key: int, quantiles: Callable[[float], Any]) -> Callable[[Row], Any]:
+        """Another parameter: what takes its value out of a row."""
+        self.drawn.append((key, quantiles))
+        return itemgetter(len(self.drawn) - 1)
+
+    def rows(self, seed: int, first: int, count: int) -> list[Row]:
+        """The values of `count` configs, from number `first` on."""
+        found = [list(map(quantiles, units(started(seed, key), first, count))) for key, quantiles in self.drawn]
+        return list(zip(*found, strict=True)) if found else [()] * count
 
 
 class Node(ABC):
@@ -53,6 +85,7 @@ class Node(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.key = hashed(name)
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the part, each with its name."""
@@ -80,7 +113,15 @@ class Node(ABC):
 
     @abstractmethod
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
-        """The value at a grid point: plain, a `Record`, a `Row` or `Pending`."""
+        """The value at a grid point: plain, a `Record`, a `Lazy` row or `Pending`."""
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """What makes the plain value out of a row of `columns`, to which the part adds its own.
+
+        Raises:
+            NotImplementedError: it is no function of such numbers alone: it has grids, or functions of the user's.
+        """
+        raise NotImplementedError
 
 
 class Constant(Node):
@@ -106,6 +147,11 @@ class Constant(Node):
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The value itself; a set is copied."""
         return self.value.copy() if isinstance(self.value, (set, bytearray)) else self.value
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        value = self.value
+        return (lambda row: value.copy()) if isinstance(value, (set, bytearray)) else lambda row: value
 
 
 class Leaf(Node):
@@ -133,7 +179,12 @@ class Leaf(Node):
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value in the domain's type, or a drawn one."""
-        return self.domain.sample(draw.rng(self.name)) if pin is FREE else self.domain.clip(pin)
+        return self.domain.from_unit(draw.unit(self.key)) if pin is FREE else self.domain.clip(pin)
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        quantiles = getattr(self.domain, "quantiles", None)
+        return columns.add(self.key, self.domain.from_unit if quantiles is None else quantiles())
 
 
 _SPACE = "param_space"
@@ -143,6 +194,10 @@ class Call(Leaf):
     """A value that a function computes from other values."""
 
     domain: Function
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """Not possible."""
+        raise NotImplementedError
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value, or one to be computed once the rest of the config is there."""
@@ -252,6 +307,11 @@ class Table(Node):
             record[key] = child.build(draw, points[key], pins.get(key, FREE))
         return record
 
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        items = [(key, child.compiled(columns)) for key, child in self.children.items()]
+        return lambda row: {key: value(row) for key, value in items}
+
 
 class Series(Table):
     """A list or tuple: a `Table` of numbered items that shows up as one value in the flattened config."""
@@ -284,9 +344,14 @@ class Series(Table):
         return [f"{self.name}: expected a list of {len(self.children)} values, got {pin!r}."]
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
-        """A `Row`."""
+        """A `Lazy` row."""
         record = self.fill(Record(), draw, point, pin)
-        return Row(list(dict.values(record)), self.like)
+        return Lazy(list(dict.values(record)), self.like)
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        items, like = [child.compiled(columns) for child in self.children.values()], self.like
+        return lambda row: rebuild(like, [value(row) for value in items])
 
 
 class Choice(Node):
@@ -331,7 +396,14 @@ class Choice(Node):
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """One option, built."""
-        return draw.rng(self.name).choice(self._fitting(pin)).build(draw, 0, pin)
+        fitting = self._fitting(pin)
+        return fitting[min(int(draw.unit(self.key) * len(fitting)), len(fitting) - 1)].build(draw, 0, pin)
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        options = [option.compiled(columns) for option in self.options]
+        index = columns.add(self.key, self.domain.index_at)
+        return lambda row: options[index(row)](row)
 
 
 class Grid(Choice):
@@ -346,6 +418,10 @@ class Grid(Choice):
     def grids(self) -> Iterator[Grid]:
         """This one."""
         yield self
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """Not possible."""
+        raise NotImplementedError
 
     def size(self, pin: Any) -> int:
         """Sum of those of the options."""
