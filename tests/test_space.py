@@ -87,6 +87,82 @@ def test_quantiles_grow(domain: Domain, u: float, v: float) -> None:
     assert domain.from_unit(low) <= domain.from_unit(high)
 
 
+OPEN = {
+    "lr": sp.loguniform(1e-4, 1),
+    "layers": [sp.randint(1, 5), 64, (sp.quniform(0, 1, 0.1), "x")],
+    "model": sp.choice(
+        [{"kind": "sgd", "m": sp.uniform(0, 1)}, {"kind": "adam"}, None, sp.choice([1, sp.randn()]), {"kind": "sgd"}]
+    ),
+    "size": sp.ordinal([16, 32, 64]),
+    "grid": sp.grid_search(["a", {"deep": sp.choice([sp.randint(0, 9), "none"])}]),
+    "fixed": {"a": 1, "none": {}},
+}
+
+
+def test_a_space_is_a_list_of_dimensions_with_conditions() -> None:
+    walked = {parameter.name: parameter for parameter in Space(OPEN).walk()}
+    assert {name: parameter.conditions for name, parameter in walked.items()} == {
+        **dict.fromkeys(["lr", "layers/0", "layers/2/0", "model", "size", "grid"], ()),
+        "model[0]/m": (("model", 0),),
+        "model[3]": (("model", 3),),
+        "model[3][1]": (("model", 3), ("model[3]", 1)),
+        "grid[1]/deep": (("grid", 1),),
+        "grid[1]/deep[0]": (("grid", 1), ("grid[1]/deep", 0)),
+    }
+    assert walked["lr"].domain == OPEN["lr"] and walked["size"].domain.ordered
+
+
+def test_configs_and_flat_values_go_both_ways() -> None:
+    space = Space(OPEN)
+    names = {parameter.name: parameter for parameter in space.walk()}
+    for index in range(200):
+        config = space.sample(index, 3)
+        values = space.values_of(config)
+        assert space.config_of(values) == config
+        assert set(values) == {
+            name
+            for name, parameter in names.items()
+            if all(values.get(choice) == number for choice, number in parameter.conditions)
+        }
+
+
+@given(st.lists(st.floats(0, 1), min_size=11, max_size=11))
+def test_a_point_of_the_unit_cube_is_a_config(point: list[float]) -> None:
+    """What a library that knows boxes only works with: dimensions that are not there do not matter."""
+    space = Space(OPEN)
+    values = {}
+    for parameter, u in zip(space.walk(), point, strict=True):
+        domain = parameter.domain
+        values[parameter.name] = domain.index_at(u) if isinstance(domain, sp.Categorical) else domain.from_unit(u)
+    config = space.config_of(values)
+    assert space.check_point(config) == []
+    assert space.config_of(space.values_of(config)) == config
+
+
+def test_flat_values_that_do_not_fit() -> None:
+    space = Space(OPEN)
+    assert space.config_of({"lr": 7, "layers/2/0": 0.34999, "size": 2})["layers"][2] == (0.3, "x")
+    assert space.config_of({"lr": 7})["lr"] == 1.0 and space.config_of({}, seed=1) == space.config_of({}, seed=1)
+    assert space.config_of({}, seed=1) != space.config_of({}, seed=2)
+    for values, why in (
+        ({"l": 1}, r"l: no such parameter\."),
+        ({"lr": "much"}, r"lr: expected a number, got 'much'"),
+        ({"size": 3}, r"size: expected the number of an option, 0 to 2, got 3"),
+        ({"model": "sgd"}, r"model: expected the number of an option, 0 to 4, got 'sgd'"),
+    ):
+        with pytest.raises(ArgumentError, match=why):
+            space.config_of(values)
+    config = space.sample(0, 0)
+    for wrong, why in (
+        ({**config, "lr": 5}, "lr: 5 is outside of"),
+        ({**config, "more": 5}, "more: no such parameter"),
+        ({name: value for name, value in config.items() if name != "lr"}, "lr: missing in"),
+        ({**config, "model": {"m": 0.5}}, "model: {'m': 0.5} is none of the options"),
+    ):
+        with pytest.raises(ArgumentError, match=why):
+            space.values_of(wrong)
+
+
 def test_quantiles_of_cells() -> None:
     """All cells of a domain without `log` are equally wide, its ends included; what is not legal has no place."""
     assert [sp.randint(0, 4).from_unit(u) for u in (0, 0.24, 0.25, 0.99, 1)] == [0, 0, 1, 3, 3]

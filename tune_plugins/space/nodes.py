@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
-from tune_plugins.arguments import did_you_mean
+from tune_plugins.arguments import did_you_mean, is_whole
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space.domains import Categorical, Domain, Function, rebuild, same
 from tune_plugins.space.jsonable import storable
@@ -76,6 +78,26 @@ class Columns:
         return list(zip(*found, strict=True)) if found else [()] * count
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something that varies in a search space.
+
+    Attributes:
+        name: path of it, as in the flattened config; inside of an option with the number of that:
+            ``model[0]/momentum``. No two parameters have the same one.
+        domain: what it may be. Of a choice or a grid the flat value is the number of the option.
+        conditions: (name of a choice, number of its option), from the outermost: it is there only where each of these
+            choices has taken that option.
+    """
+
+    name: str
+    domain: Domain
+    conditions: tuple[tuple[str, int], ...] = ()
+
+
+Conditions = tuple[tuple[str, int], ...]
+
+
 class Node(ABC):
     """A part of a search space.
 
@@ -114,6 +136,18 @@ class Node(ABC):
     @abstractmethod
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The value at a grid point: plain, a `Record`, a `Lazy` row or `Pending`."""
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """All parameters, those inside of options, too."""
+        return iter(())
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Name and flat value of each parameter that is there in a value of this part."""
+        return iter(())
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """The value with flat values given, and the others drawn; as of `build`."""
+        return self.build(draw, 0, FREE)
 
     def compiled(self, columns: Columns) -> Callable[[Row], Any]:
         """What makes the plain value out of a row of `columns`, to which the part adds its own.
@@ -180,6 +214,21 @@ class Leaf(Node):
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value in the domain's type, or a drawn one."""
         return self.domain.from_unit(draw.unit(self.key)) if pin is FREE else self.domain.clip(pin)
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """Itself."""
+        yield Parameter(self.name, self.domain, conditions)
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """The value."""
+        yield self.name, value
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """The legal value that is nearest to the one given."""
+        try:
+            return self.build(draw, 0, values.get(self.name, FREE))
+        except ValueError as error:
+            raise ArgumentError(_SPACE, [f"{self.name}: {error}."]) from error
 
     def compiled(self, columns: Columns) -> Callable[[Row], Any]:
         """See `Node.compiled`."""
@@ -312,6 +361,29 @@ class Table(Node):
         items = [(key, child.compiled(columns)) for key, child in self.children.items()]
         return lambda row: {key: value(row) for key, value in items}
 
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """Those of the items."""
+        return (parameter for child in self.children.values() for parameter in child.walk(conditions))
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Those of the items."""
+        for key, child in self.children.items():
+            try:
+                item = value[key]
+            except (KeyError, IndexError, TypeError):
+                raise ArgumentError(_SPACE, [f"{join(self.name, key)}: missing in {value!r}."]) from None
+            yield from child.read(item)
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """A `Record`."""
+        return self.complete(Record(), values, draw)
+
+    def complete(self, record: Record, values: Mapping[str, Any], draw: Draw) -> Record:
+        """Make the items, into `record`."""
+        for key, child in self.children.items():
+            record[key] = child.made(values, draw)
+        return record
+
 
 class Series(Table):
     """A list or tuple: a `Table` of numbered items that shows up as one value in the flattened config."""
@@ -352,6 +424,10 @@ class Series(Table):
         """See `Node.compiled`."""
         items, like = [child.compiled(columns) for child in self.children.values()], self.like
         return lambda row: rebuild(like, [value(row) for value in items])
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """A `Lazy` row."""
+        return Lazy(list(dict.values(self.complete(Record(), values, draw))), self.like)
 
 
 class Choice(Node):
@@ -404,6 +480,36 @@ class Choice(Node):
         options = [option.compiled(columns) for option in self.options]
         index = columns.add(self.key, self.domain.index_at)
         return lambda row: options[index(row)](row)
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """Itself, and those of the options, each under its condition."""
+        yield Parameter(self.name, self.domain, conditions)
+        for number, option in enumerate(self.options):
+            yield from option.walk((*conditions, (self.name, number)))
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Number of the option that `value` is, and what is in that."""
+        for number, option in enumerate(self.options):
+            if option.misfits(value):
+                continue
+            with suppress(ArgumentError):  # a dict with keys of this option, but not all of them
+                inside = list(option.read(value))
+                yield self.name, number
+                yield from inside
+                return
+        raise ArgumentError(_SPACE, [f"{self.name}: {value!r} is none of the options of {self.domain!r}."])
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """The option of the number given, with what is in it."""
+        number = values.get(self.name, FREE)
+        if number is FREE:
+            number = self.domain.index_at(draw.unit(self.key))
+        if not is_whole(number) or not 0 <= number < len(self.options):
+            raise ArgumentError(
+                _SPACE,
+                [f"{self.name}: expected the number of an option, 0 to {len(self.options) - 1}, got {number!r}."],
+            )
+        return self.options[int(number)].made(values, draw)
 
 
 class Grid(Choice):

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tune_plugins.arguments import did_you_mean
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space.domains import Domain, rebuild
 from tune_plugins.space.encoding import decode, encode
 from tune_plugins.space.lazy import Root, plain
-from tune_plugins.space.nodes import FREE, Columns, Draw, Table, parse
+from tune_plugins.space.nodes import FREE, Columns, Draw, Parameter, Table, parse
 from tune_plugins.space.streams import hashed
 
 
@@ -146,6 +147,58 @@ class Space:
     def check_point(self, point: Any) -> list[str]:
         """What is wrong with a (partial) config: unknown names, values outside of their domains."""
         return self._tree.misfits(point)
+
+    def walk(self) -> list[Parameter]:
+        """Everything that varies, in order, also inside of options: the space as a list of named dimensions.
+
+        >>> from tune_plugins.space import choice, loguniform, uniform
+        >>> space = Space({"lr": loguniform(1e-4, 1), "opt": choice([{"kind": "sgd", "m": uniform(0, 1)}, "adam"])})
+        >>> [(parameter.name, parameter.conditions) for parameter in space.walk()]
+        [('lr', ()), ('opt', ()), ('opt[0]/m', (('opt', 0),))]
+        """
+        return list(self._tree.walk(()))
+
+    def values_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The flat values of a whole config by the names of `walk`: of those parameters that are there in it.
+
+        Args:
+            config: nested, as a trial gets it.
+
+        Raises:
+            ArgumentError: it does not fit the space.
+
+        >>> from tune_plugins.space import choice, uniform
+        >>> space = Space({"opt": choice([{"kind": "sgd", "m": uniform(0, 1)}, "adam"])})
+        >>> space.values_of({"opt": {"kind": "sgd", "m": 0.9}}), space.values_of({"opt": "adam"})
+        ({'opt': 0, 'opt[0]/m': 0.9}, {'opt': 1})
+        """
+        if mistakes := self.check_point(config):
+            raise ArgumentError("Space.values_of", mistakes)
+        return dict(self._tree.read(config))
+
+    def config_of(self, values: Mapping[str, Any], seed: int | str = 0) -> dict[str, Any]:
+        """The config of flat values: the inverse of `values_of`.
+
+        Args:
+            values: by the names of `walk`. Of a number the nearest legal one is taken. A parameter that is left out is
+                drawn; one whose conditions do not hold is passed over, so that a vector of all of them will do.
+            seed: for what is drawn, and for the functions of `sample_from`, which are called.
+
+        Raises:
+            ArgumentError: a name or a value does not fit the space.
+        """
+        names = [parameter.name for parameter in self._tree.walk(())]
+        unknown = [name for name in values if name not in names]
+        if unknown:
+            told = [
+                f"{name}: no such parameter.{did_you_mean(name, names)} Known: {', '.join(names)}." for name in unknown
+            ]
+            raise ArgumentError("Space.config_of", told)
+        draw = Draw(f"{seed}:of")
+        root = draw.root = Root()
+        self._tree.complete(root, values, draw)
+        config: dict[str, Any] = plain(root)
+        return config
 
     def to_json(self) -> Any:
         """The space in terms of JSON: functions and other objects by their repr."""
