@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistakes import mistakes_of
+from scipy import stats
 
 from tune_plugins import space as sp
 from tune_plugins.core.ends import EndCause
@@ -195,6 +196,43 @@ def test_one_sample_or_many_with_any_generator() -> None:
     for kind in (np.random.default_rng, np.random.RandomState):
         assert domain.sample(kind(5), size=4) == domain.sample(kind(5), size=4) != domain.sample(kind(6), size=4)
     assert sp.sample_from(lambda: random.random()).sample(3) == sp.sample_from(lambda: random.random()).sample(3)
+
+
+def test_distributions_of_scipy_and_functions() -> None:
+    beta, poisson = sp.distribution(stats.beta(2, 5)), sp.distribution(stats.poisson(mu=3))
+    assert repr(beta) == "distribution(beta(2, 5))" and repr(poisson) == "distribution(poisson(mu=3))"
+    assert beta.from_unit(0.5) == pytest.approx(stats.beta(2, 5).median()) and beta.to_unit(
+        beta.from_unit(0.3)
+    ) == pytest.approx(0.3)
+    assert np.mean(beta.sample(1, size=4000)) == pytest.approx(2 / 7, abs=0.01)
+    assert type(poisson.sample(1)) is int and poisson.from_unit(poisson.to_unit(4)) == 4
+    assert beta.contains(0.5) and not beta.contains(1.5) and beta.clip(7) == 1.0 and not poisson.contains(1.5)
+    mixture = sp.distribution(lambda rng: rng.choice([0.0, rng.gauss(5, 1)]))
+    space = Space({"a": beta, "n": poisson, "m": mixture, "inside": sp.choice([{"b": stats_twin()}])})
+    assert space.mistakes() == [] and space.sample(3, 1) == Space({**space._given}).sample(3, 1) != space.sample(4, 1)
+    back = Space.from_json(json.dumps(space.to_json()))
+    assert back.domains["a"] == beta and back.domains["n"] == poisson
+    with pytest.raises(ValueError, match="was read from a record"):
+        back.sample(0, 0)
+    with pytest.raises(ValueError, match="has no quantiles"):
+        mixture.from_unit(0.5)
+    for wrong in (stats.beta, 3):
+        with pytest.raises(ArgumentError, match=r"expected a (frozen )?distribution"):
+            sp.distribution(wrong)
+
+
+def stats_twin() -> sp.Distribution:
+    return sp.distribution(stats.uniform(0, 1))
+
+
+def test_domains_of_other_libraries_are_mistakes() -> None:
+    of_optuna = type("FloatDistribution", (), {"__module__": "optuna.distributions"})
+    given = {"a": stats.uniform(0, 1), "b": [of_optuna()], "c": stats.norm}
+    assert [why.partition(". ")[0] for why in Space(given).mistakes()] == [
+        "a: expected a domain of tune_plugins, got a distribution of scipy",
+        "b/0: expected a domain of tune_plugins, got one of Optuna",
+        "c: expected a domain of tune_plugins, got a distribution of scipy",
+    ]
 
 
 def test_an_ordinal_is_a_choice_with_an_order() -> None:

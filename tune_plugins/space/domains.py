@@ -133,7 +133,8 @@ def _as_int(value: Any) -> Any:
     return value
 
 
-def _number(value: Any, domain: Domain) -> Any:
+def as_number(value: Any, domain: Domain) -> Any:
+    """`value`, if it is a number; ValueError says that none of the domain is nearest to it."""
     if not is_number(value) or math.isnan(value):
         raise ValueError(f"expected a number, got {value!r}: no value of {domain!r} is nearest to it")
     return value
@@ -173,7 +174,8 @@ def _multiples(lower: float, upper: float, q: float) -> tuple[int, int, int, int
     return step.numerator, step.denominator, first, last
 
 
-def _legal(domain: Domain, value: Any) -> Any:
+def legal(domain: Domain, value: Any) -> Any:
+    """`value`, if it is one of the domain; else ValueError."""
     if not domain.contains(value):
         raise ValueError(f"{value!r} is outside of {domain!r}")
     return value
@@ -246,7 +248,7 @@ class Float(Domain):
 
     def to_unit(self, value: Any) -> float:
         """See `Domain.to_unit`."""
-        value = self.clip(_legal(self, value))
+        value = self.clip(legal(self, value))
         if self.q is not None:
             numerator, denominator, first, last = _multiples(self.lower, self.upper, self.q)
             return _place_of(round(value * denominator / numerator), first, last, self.log, 0.5)
@@ -263,7 +265,7 @@ class Float(Domain):
 
     def clip(self, value: Any) -> float:
         """The legal float nearest to the number `value`."""
-        inside = min(max(float(_number(value, self)), self.lower), self.upper)
+        inside = min(max(float(as_number(value, self)), self.lower), self.upper)
         if self.q is None:
             return inside
         numerator, denominator, first, last = _multiples(self.lower, self.upper, self.q)
@@ -327,7 +329,7 @@ class Integer(Domain):
     def to_unit(self, value: Any) -> float:
         """See `Domain.to_unit`."""
         q, first, last = self._multiples()
-        return _place_of(int(_legal(self, value)) // q, first, last, self.log, 0.0)
+        return _place_of(int(legal(self, value)) // q, first, last, self.log, 0.0)
 
     def _multiples(self) -> tuple[int, int, int]:
         """The step, and the first and last multiple of it inside the bounds."""
@@ -339,7 +341,7 @@ class Integer(Domain):
 
     def clip(self, value: Any) -> int:
         """The legal int nearest to the number `value`."""
-        number = _number(value, self)
+        number = as_number(value, self)
         inside = min(max(int(number) if isinstance(number, Integral) else float(number), self.lower), self.upper)
         index = round(Fraction(inside) / self.q)
         return self.q * min(max(index, -(-self.lower // self.q)), self.upper // self.q)
@@ -392,11 +394,11 @@ class Normal(Domain):
     def quantiles(self) -> Callable[[float], float]:
         """`from_unit` as a function, for many values."""
         inverse, clip = NormalDist(self.mean, self.sd).inv_cdf, self.clip
-        return lambda u: clip(inverse(min(max(u, _LEAST), 1 - _LEAST)))
+        return lambda u: clip(inverse(min(max(u, LEAST), 1 - LEAST)))
 
     def to_unit(self, value: Any) -> float:
         """See `Domain.to_unit`."""
-        cdf, value = NormalDist(self.mean, self.sd).cdf, float(_legal(self, value))
+        cdf, value = NormalDist(self.mean, self.sd).cdf, float(legal(self, value))
         return cdf(value) if self.q is None else (cdf(value - self.q / 2) + cdf(value + self.q / 2)) / 2
 
     def contains(self, value: Any) -> bool:
@@ -407,7 +409,7 @@ class Normal(Domain):
 
     def clip(self, value: Any) -> float:
         """The legal float nearest to the finite number `value`."""
-        number = float(_number(value, self))
+        number = float(as_number(value, self))
         if math.isinf(number):
             raise ValueError(f"expected a finite number, got {value!r}: {self!r} has no bounds")
         if self.q is None:
@@ -434,7 +436,8 @@ class Normal(Domain):
         return Normal(decode(data["mean"]), decode(data["sd"]), decode(data["q"]))
 
 
-_LEAST = 2.0**-53
+LEAST = 2.0**-53
+"""The quantile next to 0 that is looked at, where there may be no value at 0 itself."""
 
 
 def _step_mistakes(domain: Domain, q: Any, width: float | None) -> list[str]:
@@ -554,7 +557,7 @@ class Categorical(Domain):
         if self.contains(value):
             return value
         if all(is_number(option) for option in self.options):
-            number = _number(value, self)
+            number = as_number(value, self)
             return min(self.options, key=lambda option: abs(option - number))
         raise ValueError(f"{value!r} is none of the options of {self!r}, and there is no nearest one")
 

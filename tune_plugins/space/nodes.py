@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from tune_plugins.arguments import did_you_mean, is_whole
 from tune_plugins.errors import ArgumentError
+from tune_plugins.space.distributions import Distribution
 from tune_plugins.space.domains import Categorical, Domain, Function, rebuild, same
 from tune_plugins.space.jsonable import storable
 from tune_plugins.space.lazy import Pending, Record, Root, plain
@@ -167,12 +168,11 @@ class Constant(Node):
 
     def mistakes(self) -> Iterator[str]:
         """A domain of another library, which would silently stay a constant."""
-        module = type(self.value).__module__
-        if module.startswith("ray.tune.search.sample"):
-            yield (
-                f"{self.name}: expected a domain of tune_plugins, got one of ray.tune. "
-                "Use the function of the same name from tune_plugins."
-            )
+        module = f"{type(self.value).__module__}."
+        for package, (whose, remedy) in _OTHERS.items():
+            if module.startswith(package):
+                yield f"{self.name}: expected a domain of tune_plugins, got {whose}. {remedy}"
+                return
 
     def misfits(self, pin: Any) -> list[str]:
         """Any other value."""
@@ -186,6 +186,17 @@ class Constant(Node):
         """See `Node.compiled`."""
         value = self.value
         return (lambda row: value.copy()) if isinstance(value, (set, bytearray)) else lambda row: value
+
+
+_OTHERS = {
+    "ray.tune.search.sample.": ("one of ray.tune", "Use the function of the same name from tune_plugins."),
+    "scipy.stats.": ("a distribution of scipy", "Write tune.distribution(...) around it."),
+    "optuna.distributions.": ("one of Optuna", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+    "hyperopt.pyll.": ("one of HyperOpt", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+    "skopt.space.": ("one of scikit-optimize", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+    "ConfigSpace.": ("one of ConfigSpace", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+}
+"""Domains of other libraries, which would silently stay constants."""
 
 
 class Leaf(Node):
@@ -213,7 +224,11 @@ class Leaf(Node):
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value in the domain's type, or a drawn one."""
-        return self.domain.from_unit(draw.unit(self.key)) if pin is FREE else self.domain.clip(pin)
+        if pin is not FREE:
+            return self.domain.clip(pin)
+        if isinstance(self.domain, Distribution) and not self.domain.frozen:
+            return self.domain.sample(draw.rng(self.name))
+        return self.domain.from_unit(draw.unit(self.key))
 
     def walk(self, conditions: Conditions) -> Iterator[Parameter]:
         """Itself."""
@@ -232,6 +247,8 @@ class Leaf(Node):
 
     def compiled(self, columns: Columns) -> Callable[[Row], Any]:
         """See `Node.compiled`."""
+        if isinstance(self.domain, Distribution) and not self.domain.frozen:
+            raise NotImplementedError
         quantiles = getattr(self.domain, "quantiles", None)
         return columns.add(self.key, self.domain.from_unit if quantiles is None else quantiles())
 
