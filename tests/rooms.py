@@ -41,7 +41,7 @@ ROOMS = (
         "space",
         "domains, sampling, grids, nested configs, values as JSON",
         ("errors", "arguments", "_imports"),
-        ("numpy",),
+        ("numpy", "scipy"),
     ),
     Room(
         "core",

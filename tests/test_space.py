@@ -20,12 +20,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistakes import mistakes_of
+from scipy import stats
 
 from tune_plugins import space as sp
 from tune_plugins.core.ends import EndCause
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.space import Domain, Space
+from tune_plugins.space.domains import same
 from tune_plugins.space.encoding import NotInRecord, decode, encode
+from tune_plugins.space.nodes import FREE, Draw
+from tune_plugins.space.streams import hashed, started, unit, units
 
 numbers = st.floats(-1e9, 1e9)
 steps = st.sampled_from([1e-3, 0.05, 0.1, 0.25, 0.3, 1.0, 7.0])
@@ -63,6 +67,211 @@ def test_samples_are_legal_and_depend_on_the_seed_only(domain: Domain, seed: int
     assert value == domain.sample(random.Random(seed))
     clipped = domain.clip(value)
     assert clipped == value and type(clipped) is type(value)
+
+
+@given(domains | choices.map(lambda choice: sp.ordinal(choice.options)), st.floats(0, 1))
+def test_quantiles_go_both_ways(domain: Domain, u: float) -> None:
+    """A value stands where it is found again; one that has a cell, in the middle of that."""
+    value = domain.from_unit(u)
+    assert domain.contains(value)
+    place = domain.to_unit(value)
+    assert 0 <= place <= 1
+    again = domain.from_unit(place)
+    assert again == value or again == pytest.approx(value, rel=1e-6, abs=1e-9) or same(again, value)
+    if getattr(domain, "q", 1) is None:
+        assert isinstance(domain, sp.Normal) or place == pytest.approx(u, abs=1e-6)
+
+
+@given(numeric_domains, st.floats(0, 1), st.floats(0, 1))
+def test_quantiles_grow(domain: Domain, u: float, v: float) -> None:
+    low, high = sorted((u, v))
+    assert domain.from_unit(low) <= domain.from_unit(high)
+
+
+OPEN = {
+    "lr": sp.loguniform(1e-4, 1),
+    "layers": [sp.randint(1, 5), 64, (sp.quniform(0, 1, 0.1), "x")],
+    "model": sp.choice(
+        [{"kind": "sgd", "m": sp.uniform(0, 1)}, {"kind": "adam"}, None, sp.choice([1, sp.randn()]), {"kind": "sgd"}]
+    ),
+    "size": sp.ordinal([16, 32, 64]),
+    "grid": sp.grid_search(["a", {"deep": sp.choice([sp.randint(0, 9), "none"])}]),
+    "fixed": {"a": 1, "none": {}},
+}
+
+
+def test_a_space_is_a_list_of_dimensions_with_conditions() -> None:
+    walked = {parameter.name: parameter for parameter in Space(OPEN).walk()}
+    assert {name: parameter.conditions for name, parameter in walked.items()} == {
+        **dict.fromkeys(["lr", "layers/0", "layers/2/0", "model", "size", "grid"], ()),
+        "model[0]/m": (("model", 0),),
+        "model[3]": (("model", 3),),
+        "model[3][1]": (("model", 3), ("model[3]", 1)),
+        "grid[1]/deep": (("grid", 1),),
+        "grid[1]/deep[0]": (("grid", 1), ("grid[1]/deep", 0)),
+    }
+    assert walked["lr"].domain == OPEN["lr"] and walked["size"].domain.ordered
+
+
+def test_configs_and_flat_values_go_both_ways() -> None:
+    space = Space(OPEN)
+    names = {parameter.name: parameter for parameter in space.walk()}
+    for index in range(200):
+        config = space.sample(index, 3)
+        values = space.values_of(config)
+        assert space.config_of(values) == config
+        assert set(values) == {
+            name
+            for name, parameter in names.items()
+            if all(values.get(choice) == number for choice, number in parameter.conditions)
+        }
+
+
+@given(st.lists(st.floats(0, 1), min_size=11, max_size=11))
+def test_a_point_of_the_unit_cube_is_a_config(point: list[float]) -> None:
+    """What a library that knows boxes only works with: dimensions that are not there do not matter."""
+    space = Space(OPEN)
+    values = {}
+    for parameter, u in zip(space.walk(), point, strict=True):
+        domain = parameter.domain
+        values[parameter.name] = domain.index_at(u) if isinstance(domain, sp.Categorical) else domain.from_unit(u)
+    config = space.config_of(values)
+    assert space.check_point(config) == []
+    assert space.config_of(space.values_of(config)) == config
+
+
+def test_flat_values_that_do_not_fit() -> None:
+    space = Space(OPEN)
+    assert space.config_of({"lr": 7, "layers/2/0": 0.34999, "size": 2})["layers"][2] == (0.3, "x")
+    assert space.config_of({"lr": 7})["lr"] == 1.0 and space.config_of({}, seed=1) == space.config_of({}, seed=1)
+    assert space.config_of({}, seed=1) != space.config_of({}, seed=2)
+    for values, why in (
+        ({"l": 1}, r"l: no such parameter\."),
+        ({"lr": "much"}, r"lr: expected a number, got 'much'"),
+        ({"size": 3}, r"size: expected the number of an option, 0 to 2, got 3"),
+        ({"model": "sgd"}, r"model: expected the number of an option, 0 to 4, got 'sgd'"),
+    ):
+        with pytest.raises(ArgumentError, match=why):
+            space.config_of(values)
+    config = space.sample(0, 0)
+    for wrong, why in (
+        ({**config, "lr": 5}, "lr: 5 is outside of"),
+        ({**config, "more": 5}, "more: no such parameter"),
+        ({name: value for name, value in config.items() if name != "lr"}, "lr: missing in"),
+        ({**config, "model": {"m": 0.5}}, "model: {'m': 0.5} is none of the options"),
+    ):
+        with pytest.raises(ArgumentError, match=why):
+            space.values_of(wrong)
+
+
+def test_quantiles_of_cells() -> None:
+    """All cells of a domain without `log` are equally wide, its ends included; what is not legal has no place."""
+    assert [sp.randint(0, 4).from_unit(u) for u in (0, 0.24, 0.25, 0.99, 1)] == [0, 0, 1, 3, 3]
+    assert [sp.randint(0, 4).to_unit(k) for k in range(4)] == [0.125, 0.375, 0.625, 0.875]
+    assert sp.qrandint(3, 32, 8).from_unit(0) == 8 and sp.qrandint(3, 32, 8).from_unit(1) == 32
+    assert sp.quniform(0.05, 1, 0.1).from_unit(0) == 0.1 and sp.quniform(0.05, 1, 0.1).from_unit(1) == 1.0
+    assert sp.ordinal([16, 32, 64]).to_unit(32) == 0.5 and sp.ordinal([16, 32, 64]).from_unit(0.9) == 64
+    assert sp.randn(5, 2).to_unit(5.0) == pytest.approx(0.5)
+    for domain, value in (
+        (sp.uniform(0, 1), 2),
+        (sp.randint(0, 4), 1.5),
+        (sp.choice(["a", "b"]), "c"),
+        (sp.uniform(0, 1), None),
+    ):
+        with pytest.raises(ValueError, match=r"outside of|none of the options"):
+            domain.to_unit(value)
+    with pytest.raises(ValueError, match="has no quantiles"):
+        sp.sample_from(lambda: 1).from_unit(0.5)
+
+
+def test_one_sample_or_many_with_any_generator() -> None:
+    domain = sp.uniform(0, 1)
+    assert domain.sample(7) == domain.sample(random.Random(7))
+    many = domain.sample(random.Random(7), size=3)
+    assert len(many) == 3 and many[0] == domain.sample(7) and domain.sample(7, 0) == []
+    random.seed(3)
+    first = domain.sample()
+    random.seed(3)
+    assert domain.sample() == first
+    for kind in (np.random.default_rng, np.random.RandomState):
+        assert domain.sample(kind(5), size=4) == domain.sample(kind(5), size=4) != domain.sample(kind(6), size=4)
+    assert sp.sample_from(lambda: random.random()).sample(3) == sp.sample_from(lambda: random.random()).sample(3)
+
+
+def test_distributions_of_scipy_and_functions() -> None:
+    beta, poisson = sp.distribution(stats.beta(2, 5)), sp.distribution(stats.poisson(mu=3))
+    assert repr(beta) == "distribution(beta(2, 5))" and repr(poisson) == "distribution(poisson(mu=3))"
+    assert beta.from_unit(0.5) == pytest.approx(stats.beta(2, 5).median()) and beta.to_unit(
+        beta.from_unit(0.3)
+    ) == pytest.approx(0.3)
+    assert np.mean(beta.sample(1, size=4000)) == pytest.approx(2 / 7, abs=0.01)
+    assert type(poisson.sample(1)) is int and poisson.from_unit(poisson.to_unit(4)) == 4
+    assert beta.contains(0.5) and not beta.contains(1.5) and beta.clip(7) == 1.0 and not poisson.contains(1.5)
+    mixture = sp.distribution(lambda rng: rng.choice([0.0, rng.gauss(5, 1)]))
+    space = Space({"a": beta, "n": poisson, "m": mixture, "inside": sp.choice([{"b": stats_twin()}])})
+    assert space.mistakes() == [] and space.sample(3, 1) == Space({**space._given}).sample(3, 1) != space.sample(4, 1)
+    back = Space.from_json(json.dumps(space.to_json()))
+    assert back.domains["a"] == beta and back.domains["n"] == poisson
+    with pytest.raises(ValueError, match="was read from a record"):
+        back.sample(0, 0)
+    with pytest.raises(ValueError, match="has no quantiles"):
+        mixture.from_unit(0.5)
+    for wrong in (stats.beta, 3):
+        with pytest.raises(ArgumentError, match=r"expected a (frozen )?distribution"):
+            sp.distribution(wrong)
+
+
+def stats_twin() -> sp.Distribution:
+    return sp.distribution(stats.uniform(0, 1))
+
+
+def test_domains_of_other_libraries_are_mistakes() -> None:
+    of_optuna = type("FloatDistribution", (), {"__module__": "optuna.distributions"})
+    given = {"a": stats.uniform(0, 1), "b": [of_optuna()], "c": stats.norm}
+    assert [why.partition(". ")[0] for why in Space(given).mistakes()] == [
+        "a: expected a domain of tune_plugins, got a distribution of scipy",
+        "b/0: expected a domain of tune_plugins, got one of Optuna",
+        "c: expected a domain of tune_plugins, got a distribution of scipy",
+    ]
+
+
+def test_an_ordinal_is_a_choice_with_an_order() -> None:
+    sizes = sp.ordinal([8, 16, 32])
+    assert sizes.ordered and repr(sizes) == "ordinal([8, 16, 32])" and sizes != sp.choice([8, 16, 32])
+    assert Domain.from_json(json.loads(json.dumps(sizes.to_json()))) == sizes
+    assert {config["n"] for config in (Space({"n": sizes}).sample(i, 0) for i in range(50))} == {8, 16, 32}
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(16, 200))
+def test_streams_are_the_same_with_numpy_and_without(start: int, first: int, count: int) -> None:
+    assert units(start, first, count) == [unit(start, number) for number in range(first, first + count)]
+
+
+def test_streams_are_spread_evenly_and_independent() -> None:
+    """Of 20,000 pairs from two parameters each of 100 squares gets its share; the same number is no neighbour's."""
+    a, b = (np.array(units(started(hashed("1"), hashed(name)), 0, 20_000)) for name in ("lr", "lr2"))
+    counts = np.histogram2d(a, b, bins=10, range=[[0, 1], [0, 1]])[0]
+    assert ((counts - 200) ** 2 / 200).sum() < 150  # chi-square with 99 degrees of freedom: 0.1 % above 149
+    assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.03 and abs(np.corrcoef(a, b)[0, 1]) < 0.03
+
+
+def test_configs_made_many_at_a_time_are_those_made_one_by_one() -> None:
+    """Whatever the order in which they are asked for."""
+    given = {
+        "lr": sp.loguniform(1e-4, 1),
+        "layers": [sp.randint(1, 5), 64, (sp.quniform(0, 1, 0.1), "x")],
+        "model": sp.choice([{"kind": "sgd", "m": sp.uniform(0, 1)}, {"kind": "adam"}, None, sp.choice([1, 2])]),
+        "set": {1, 2},
+        "none": {},
+    }
+    space, other, again = Space(given), Space(given), Space(given)
+    configs = [space.sample(index, 5) for index in range(60)]
+    assert [other._filled(Draw("5", index), 0, FREE) for index in range(60)] == configs
+    order = random.Random(0).sample(range(60), 60)
+    assert [again.sample(index, 5) for index in order] == [configs[index] for index in order]
+    assert configs[0]["layers"] is not configs[1]["layers"] and configs[0]["set"] is not configs[1]["set"]
+    with_grid = Space({**given, "grid": sp.grid_search([1])})
+    assert [{**config, "grid": 1} for config in configs] == [with_grid.sample(index, 5) for index in range(60)]
 
 
 @given(numeric_domains, numbers | st.integers(-(10**12), 10**12))

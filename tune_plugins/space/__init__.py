@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 FUNCTIONS = (
     "choice",
+    "distribution",
     "grid_search",
     "lograndint",
     "loguniform",
     "normal",
+    "ordinal",
     "qlograndint",
     "qloguniform",
     "qrandint",
@@ -24,6 +26,7 @@ FUNCTIONS = (
 
 # isort: off
 if TYPE_CHECKING:
+    from tune_plugins.space.distributions import Distribution as Distribution
     from tune_plugins.space.domains import (
         Categorical as Categorical,
         Domain as Domain,
@@ -43,6 +46,7 @@ else:
     __all__, __getattr__, __dir__ = on_first_use(
         __name__,
         {
+            "distributions": ("Distribution",),
             "domains": ("Categorical", "Domain", "Float", "Function", "Integer", "Normal"),
             "functions": FUNCTIONS,
             "nested": ("flatten", "unflatten"),

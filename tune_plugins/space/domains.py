@@ -3,6 +3,9 @@
 Five classes with `log` and `q` attributes instead of one class for each function: `Float`, `Integer`, `Normal`,
 `Categorical`, `Function`. Construction never raises: `mistakes` says what is wrong, so that a search space can
 report all of its mistakes at once.
+
+All but functions can be walked along the unit interval, by the inverse of the cumulative distribution (Devroye, 1986,
+Non-Uniform Random Variate Generation, II.2): a number from 0 to 1 is a value, and a value stands at a number.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Integral
+from statistics import NormalDist
 from typing import Any, ClassVar
 
 from tune_plugins.arguments import is_finite, is_number, is_whole
@@ -31,9 +36,40 @@ class Domain(ABC):
 
     kind: ClassVar[str]
 
+    def sample(self, rng: Any = None, size: int | None = None) -> Any:
+        """A legal value, or a list of `size` of them.
+
+        Args:
+            rng: a `random.Random`, a generator of NumPy, or a seed; None: Python's own `random`, which ``random.seed``
+                governs.
+            size: how many; None: one value, not in a list.
+
+        >>> Float(0, 1).sample(7) == Float(0, 1).sample(random.Random(7))
+        True
+        """
+        generator = _generator(rng)
+        if size is None:
+            return self._drawn(generator)
+        return [self._drawn(generator) for _ in range(size)]
+
+    def _drawn(self, rng: random.Random) -> Any:
+        return self.from_unit(rng.random())
+
     @abstractmethod
-    def sample(self, rng: random.Random) -> Any:
-        """A legal value drawn with `rng`."""
+    def from_unit(self, u: float) -> Any:
+        """The value at quantile `u`, from 0 to 1: the inverse of the cumulative distribution.
+
+        Raises:
+            ValueError: the domain has none.
+        """
+
+    @abstractmethod
+    def to_unit(self, value: Any) -> float:
+        """Where a legal value stands between 0 and 1; of a value that has a cell, as whole numbers have, its middle.
+
+        Raises:
+            ValueError: there is no such place, or `value` is not legal.
+        """
 
     @abstractmethod
     def contains(self, value: Any) -> bool:
@@ -68,6 +104,17 @@ class Domain(ABC):
         return domain
 
 
+def _generator(rng: Any) -> Any:
+    if rng is None:
+        return random
+    if is_whole(rng):
+        return random.Random(int(rng))
+    if type(rng).__module__.partition(".")[0] == "numpy":
+        draw = getattr(rng, "integers", None) or rng.randint  # of a Generator, of a RandomState
+        return random.Random(int(draw(2**31 - 1)) << 31 | int(draw(2**31 - 1)))
+    return rng
+
+
 # --------------------------------------------------------------------------------------- numbers
 
 
@@ -86,7 +133,8 @@ def _as_int(value: Any) -> Any:
     return value
 
 
-def _number(value: Any, domain: Domain) -> Any:
+def as_number(value: Any, domain: Domain) -> Any:
+    """`value`, if it is a number; ValueError says that none of the domain is nearest to it."""
     if not is_number(value) or math.isnan(value):
         raise ValueError(f"expected a number, got {value!r}: no value of {domain!r} is nearest to it")
     return value
@@ -97,17 +145,40 @@ def _decimal(value: float) -> Fraction:
     return Fraction(repr(value))
 
 
-def _draw_index(rng: random.Random, first: int, last: int, log: bool, shift: float) -> int:
-    """A whole number from `first` to `last`.
+def _index_at(first: int, last: int, log: bool, shift: float) -> Callable[[float], int]:
+    """Whole numbers from `first` to `last` by quantile.
 
     With `log` the logarithm is uniform and k stands for the interval [k - shift, k + 1 - shift): shift 0 rounds
     down (integers, as Ray Tune does), shift 0.5 rounds to the nearest.
     """
     if not log:
-        return rng.randint(first, last)
+        count = last - first + 1
+        return lambda u: min(first + int(u * count), last)
+    low, width = math.log(first - shift), math.log(last + 1 - shift) - math.log(first - shift)
+    return lambda u: min(max(math.floor(math.exp(low + u * width) + shift), first), last)
+
+
+def _place_of(index: int, first: int, last: int, log: bool, shift: float) -> float:
+    """The middle of the cell that a whole number has in `_index_at`."""
+    if not log:
+        return (index - first + 0.5) / (last - first + 1)
     low, high = math.log(first - shift), math.log(last + 1 - shift)
-    index = math.floor(math.exp(low + rng.random() * (high - low)) + shift)
-    return min(max(index, first), last)
+    return ((math.log(index - shift) + math.log(index + 1 - shift)) / 2 - low) / (high - low)
+
+
+@lru_cache(maxsize=4096)
+def _multiples(lower: float, upper: float, q: float) -> tuple[int, int, int, int]:
+    """The step as a fraction, and the first and last multiple of it inside the bounds."""
+    step = _decimal(q)
+    first, last = math.ceil(_decimal(lower) / step), math.floor(_decimal(upper) / step)
+    return step.numerator, step.denominator, first, last
+
+
+def legal(domain: Domain, value: Any) -> Any:
+    """`value`, if it is one of the domain; else ValueError."""
+    if not domain.contains(value):
+        raise ValueError(f"{value!r} is outside of {domain!r}")
+    return value
 
 
 def _bound_mistakes(domain: Float | Integer, expected: str, legal: Callable[[Any], bool]) -> list[str]:
@@ -159,23 +230,32 @@ class Float(Domain):
         """`upper` as the user wrote it."""
         return self.upper
 
-    def _steps(self, q: float) -> tuple[Fraction, int, int]:
-        """The step, and the first and last multiple of it inside the bounds."""
-        step = _decimal(q)
-        return step, math.ceil(_decimal(self.lower) / step), math.floor(_decimal(self.upper) / step)
+    def from_unit(self, u: float) -> float:
+        """See `Domain.from_unit`."""
+        return self.quantiles()(u)
 
-    def sample(self, rng: random.Random) -> float:
-        """A float drawn with `rng`."""
+    def quantiles(self) -> Callable[[float], float]:
+        """`from_unit` as a function, for many values."""
+        lower, upper = self.lower, self.upper
         if self.q is not None:
-            step, first, last = self._steps(self.q)
-            return float(step * _draw_index(rng, first, last, self.log, 0.5))
-        part = rng.random()
+            numerator, denominator, first, last = _multiples(lower, upper, self.q)
+            index = _index_at(first, last, self.log, 0.5)
+            return lambda u: numerator * index(u) / denominator  # rounded once, from whole numbers
+        if self.log:
+            low, width = math.log(lower), math.log(upper) - math.log(lower)
+            return lambda u: min(max(math.exp(low + u * width), lower), upper)
+        return lambda u: min(max(lower * (1 - u) + upper * u, lower), upper)  # upper - lower might overflow
+
+    def to_unit(self, value: Any) -> float:
+        """See `Domain.to_unit`."""
+        value = self.clip(legal(self, value))
+        if self.q is not None:
+            numerator, denominator, first, last = _multiples(self.lower, self.upper, self.q)
+            return _place_of(round(value * denominator / numerator), first, last, self.log, 0.5)
         if self.log:
             low, high = math.log(self.lower), math.log(self.upper)
-            value = math.exp(low + part * (high - low))
-        else:
-            value = self.lower * (1 - part) + self.upper * part  # upper - lower might overflow
-        return min(max(value, self.lower), self.upper)
+            return (math.log(value) - low) / (high - low)
+        return float(value / (self.upper - self.lower) - self.lower / (self.upper - self.lower))
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is a number inside the bounds and, with q, a multiple of it (but for rounding errors)."""
@@ -185,11 +265,12 @@ class Float(Domain):
 
     def clip(self, value: Any) -> float:
         """The legal float nearest to the number `value`."""
-        inside = min(max(float(_number(value, self)), self.lower), self.upper)
+        inside = min(max(float(as_number(value, self)), self.lower), self.upper)
         if self.q is None:
             return inside
-        step, first, last = self._steps(self.q)
-        return float(step * min(max(round(_decimal(inside) / step), first), last))
+        numerator, denominator, first, last = _multiples(self.lower, self.upper, self.q)
+        index = min(max(round(_decimal(inside) * denominator / numerator), first), last)
+        return numerator * index / denominator
 
     def mistakes(self) -> list[str]:
         """See `Domain.mistakes`."""
@@ -235,9 +316,24 @@ class Integer(Domain):
         """`upper` as the user wrote it: exclusive in `randint` and `lograndint`."""
         return self.upper + 1 if self.q == 1 and isinstance(self.upper, int) else self.upper
 
-    def sample(self, rng: random.Random) -> int:
-        """An int drawn with `rng`."""
-        return self.q * _draw_index(rng, -(-self.lower // self.q), self.upper // self.q, self.log, 0.0)
+    def from_unit(self, u: float) -> int:
+        """See `Domain.from_unit`."""
+        return self.quantiles()(u)
+
+    def quantiles(self) -> Callable[[float], int]:
+        """`from_unit` as a function, for many values."""
+        q, first, last = self._multiples()
+        index = _index_at(first, last, self.log, 0.0)
+        return index if q == 1 else lambda u: q * index(u)
+
+    def to_unit(self, value: Any) -> float:
+        """See `Domain.to_unit`."""
+        q, first, last = self._multiples()
+        return _place_of(int(legal(self, value)) // q, first, last, self.log, 0.0)
+
+    def _multiples(self) -> tuple[int, int, int]:
+        """The step, and the first and last multiple of it inside the bounds."""
+        return self.q, -(-self.lower // self.q), self.upper // self.q
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is a whole number (not a float) inside the bounds and a multiple of q."""
@@ -245,7 +341,7 @@ class Integer(Domain):
 
     def clip(self, value: Any) -> int:
         """The legal int nearest to the number `value`."""
-        number = _number(value, self)
+        number = as_number(value, self)
         inside = min(max(int(number) if isinstance(number, Integral) else float(number), self.lower), self.upper)
         index = round(Fraction(inside) / self.q)
         return self.q * min(max(index, -(-self.lower // self.q)), self.upper // self.q)
@@ -291,9 +387,19 @@ class Normal(Domain):
             ")" if self.q is None else f", {self.q!r})"
         )
 
-    def sample(self, rng: random.Random) -> float:
-        """A float drawn with `rng`."""
-        return self.clip(rng.normalvariate(self.mean, self.sd))
+    def from_unit(self, u: float) -> float:
+        """See `Domain.from_unit`; 0 and 1, where there is no value, are the outermost that floats tell from them."""
+        return self.quantiles()(u)
+
+    def quantiles(self) -> Callable[[float], float]:
+        """`from_unit` as a function, for many values."""
+        inverse, clip = NormalDist(self.mean, self.sd).inv_cdf, self.clip
+        return lambda u: clip(inverse(min(max(u, LEAST), 1 - LEAST)))
+
+    def to_unit(self, value: Any) -> float:
+        """See `Domain.to_unit`."""
+        cdf, value = NormalDist(self.mean, self.sd).cdf, float(legal(self, value))
+        return cdf(value) if self.q is None else (cdf(value - self.q / 2) + cdf(value + self.q / 2)) / 2
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is a finite number and, with q, a multiple of it (but for rounding errors)."""
@@ -303,7 +409,7 @@ class Normal(Domain):
 
     def clip(self, value: Any) -> float:
         """The legal float nearest to the finite number `value`."""
-        number = float(_number(value, self))
+        number = float(as_number(value, self))
         if math.isinf(number):
             raise ValueError(f"expected a finite number, got {value!r}: {self!r} has no bounds")
         if self.q is None:
@@ -328,6 +434,10 @@ class Normal(Domain):
     def from_json(data: Mapping[str, Any]) -> Normal:
         """See `Domain.from_json`."""
         return Normal(decode(data["mean"]), decode(data["sd"]), decode(data["q"]))
+
+
+LEAST = 2.0**-53
+"""The quantile next to 0 that is looked at, where there may be no value at 0 itself."""
 
 
 def _step_mistakes(domain: Domain, q: Any, width: float | None) -> list[str]:
@@ -397,10 +507,12 @@ class Categorical(Domain):
     Args:
         options: the options, in order.
         grid: every option is tried in turn (`grid_search`) instead of drawn (`choice`).
+        ordered: neighbours in the list are alike (`ordinal`): for searchers that make use of it.
     """
 
     options: tuple[Any, ...]
     grid: bool = False
+    ordered: bool = False
     kind: ClassVar[str] = "choice"
 
     def __post_init__(self) -> None:
@@ -410,14 +522,28 @@ class Categorical(Domain):
 
     def __repr__(self) -> str:
         options: Any = list(self.options) if isinstance(self.options, tuple) else self.options
-        return f"{'grid_search' if self.grid else 'choice'}({options!r})"
+        return f"{'grid_search' if self.grid else 'ordinal' if self.ordered else 'choice'}({options!r})"
 
     def __len__(self) -> int:
         return len(self.options)
 
-    def sample(self, rng: random.Random) -> Any:
-        """A copy of one option, drawn with `rng`, as are the domains inside it."""
-        return draw(rng.choice(self.options), rng)
+    def _drawn(self, rng: random.Random) -> Any:
+        return draw(self.options[self.index_at(rng.random())], rng)
+
+    def index_at(self, u: float) -> int:
+        """Number of the option at quantile `u`."""
+        return min(int(u * len(self.options)), len(self.options) - 1)
+
+    def from_unit(self, u: float) -> Any:
+        """See `Domain.from_unit`; domains inside the option follow from `u` as well."""
+        return draw(self.options[self.index_at(u)], random.Random(u))
+
+    def to_unit(self, value: Any) -> float:
+        """See `Domain.to_unit`."""
+        for number, option in enumerate(self.options):
+            if matches(option, value):
+                return (number + 0.5) / len(self.options)
+        raise ValueError(f"{value!r} is none of the options of {self!r}")
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is one of the options."""
@@ -431,7 +557,7 @@ class Categorical(Domain):
         if self.contains(value):
             return value
         if all(is_number(option) for option in self.options):
-            number = _number(value, self)
+            number = as_number(value, self)
             return min(self.options, key=lambda option: abs(option - number))
         raise ValueError(f"{value!r} is none of the options of {self!r}, and there is no nearest one")
 
@@ -449,12 +575,13 @@ class Categorical(Domain):
     def to_json(self) -> dict[str, Any]:
         """See `Domain.to_json`."""
         options: Any = list(self.options) if isinstance(self.options, tuple) else self.options
-        return {"$domain": self.kind, "options": encode(options), "grid": self.grid}
+        more = {"ordered": True} if self.ordered else {}
+        return {"$domain": self.kind, "options": encode(options), "grid": self.grid, **more}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Categorical:
         """See `Domain.from_json`."""
-        return Categorical(decode(data["options"]), data["grid"])
+        return Categorical(decode(data["options"]), data["grid"], data.get("ordered", False))
 
 
 # ------------------------------------------------------------------------------------- functions
@@ -524,9 +651,16 @@ class Function(Domain):
         with _seeded_globals(rng):
             return self.func(config) if self._takes_config() else self.func()
 
-    def sample(self, rng: random.Random) -> Any:
-        """The function's value for an empty config, see `call`."""
-        return self.call({}, rng)
+    def _drawn(self, rng: random.Random) -> Any:
+        return self.call({}, random.Random(rng.getrandbits(64)))
+
+    def from_unit(self, u: float) -> Any:
+        """There is none: what a function returns is not known."""
+        raise ValueError(f"{self!r} has no quantiles: what a function returns is not known")
+
+    def to_unit(self, value: Any) -> float:
+        """See `from_unit`."""
+        raise ValueError(f"{self!r} has no quantiles: what a function returns is not known")
 
     def contains(self, value: Any) -> bool:
         """True: what a function may return is not known."""

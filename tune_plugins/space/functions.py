@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.space.distributions import Distribution
 from tune_plugins.space.domains import Categorical, Domain, Float, Function, Integer, Normal
 
 __all__ = [
     "choice",
+    "distribution",
     "grid_search",
     "lograndint",
     "loguniform",
     "normal",
+    "ordinal",
     "qlograndint",
     "qloguniform",
     "qrandint",
@@ -108,6 +111,25 @@ def choice(categories: Iterable[Any]) -> Categorical:
     True
     """
     return _right(Categorical(categories))  # type: ignore[arg-type]  # made a tuple by the class
+
+
+def ordinal(categories: Iterable[Any]) -> Categorical:
+    """One of the options, all equally likely, of which neighbours are alike: sizes, levels, ``[16, 32, 64, 128]``.
+
+    >>> ordinal(["small", "medium", "large"]).to_unit("medium")
+    0.5
+    """
+    return _right(Categorical(categories, ordered=True))  # type: ignore[arg-type]
+
+
+def distribution(source: Any) -> Distribution:
+    """Numbers of a frozen distribution of `scipy.stats`; or what a function draws with the `random.Random` it gets.
+
+    >>> spread = distribution(lambda rng: rng.gauss(0, 1) if rng.random() < 0.9 else rng.gauss(5, 1))
+    >>> spread.sample(3) == spread.sample(3)
+    True
+    """
+    return _right(Distribution(source))
 
 
 def sample_from(func: Callable[[Any], Any] | Callable[[], Any]) -> Function:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
-from tune_plugins.arguments import did_you_mean
+from tune_plugins.arguments import did_you_mean, is_whole
 from tune_plugins.errors import ArgumentError
-from tune_plugins.space.domains import Categorical, Domain, Function, same
+from tune_plugins.space.distributions import Distribution
+from tune_plugins.space.domains import Categorical, Domain, Function, rebuild, same
 from tune_plugins.space.jsonable import storable
-from tune_plugins.space.lazy import Pending, Record, Root, Row, plain
+from tune_plugins.space.lazy import Pending, Record, Root, plain
+from tune_plugins.space.lazy import Row as Lazy
+from tune_plugins.space.streams import hashed, started, unit, units
 
 
 class _Free:
@@ -30,18 +36,67 @@ FREE: Final = _Free()
 class Draw:
     """What is random about one config.
 
-    Each parameter has a generator of its own, seeded from the text and the parameter's name, so that a value does
-    not depend on what else is in the space or on the order of drawing.
+    Each parameter has a stream of numbers of its own (`tune_plugins.space.streams`), which starts from the text and the
+    parameter's name, so that a value does not depend on what else is in the space or on the order of drawing.
+
+    Args:
+        text: all random values follow from it,
+        number: and from this: the place in the stream.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, number: int = 0) -> None:
+        self.text, self.number = text, number
+        self.seed = hashed(text)
         self.running: list[str] = []
         self.root: Record = Root()
 
+    def unit(self, key: int) -> float:
+        """The number from 0 to 1 of one parameter."""
+        return unit(started(self.seed, key), self.number)
+
     def rng(self, name: str) -> random.Random:
-        """The generator of one parameter."""
-        return random.Random(storable(f"{self.text}|{name}"))
+        """A generator of its own for one parameter."""
+        return random.Random(storable(f"{self.text}:{self.number}|{name}"))
+
+
+Row = tuple[Any, ...]
+
+
+class Columns:
+    """The random values of many configs, parameter by parameter; see `Node.compiled`."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[int, Callable[[float], Any]]] = []
+
+    def add(self, key: int, quantiles: Callable[[float], Any]) -> Callable[[Row], Any]:
+        """Another parameter: what takes its value out of a row."""
+        self.drawn.append((key, quantiles))
+        return itemgetter(len(self.drawn) - 1)
+
+    def rows(self, seed: int, first: int, count: int) -> list[Row]:
+        """The values of `count` configs, from number `first` on."""
+        found = [list(map(quantiles, units(started(seed, key), first, count))) for key, quantiles in self.drawn]
+        return list(zip(*found, strict=True)) if found else [()] * count
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something that varies in a search space.
+
+    Attributes:
+        name: path of it, as in the flattened config; inside of an option with the number of that:
+            ``model[0]/momentum``. No two parameters have the same one.
+        domain: what it may be. Of a choice or a grid the flat value is the number of the option.
+        conditions: (name of a choice, number of its option), from the outermost: it is there only where each of these
+            choices has taken that option.
+    """
+
+    name: str
+    domain: Domain
+    conditions: tuple[tuple[str, int], ...] = ()
+
+
+Conditions = tuple[tuple[str, int], ...]
 
 
 class Node(ABC):
@@ -53,6 +108,7 @@ class Node(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.key = hashed(name)
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the part, each with its name."""
@@ -80,7 +136,27 @@ class Node(ABC):
 
     @abstractmethod
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
-        """The value at a grid point: plain, a `Record`, a `Row` or `Pending`."""
+        """The value at a grid point: plain, a `Record`, a `Lazy` row or `Pending`."""
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """All parameters, those inside of options, too."""
+        return iter(())
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Name and flat value of each parameter that is there in a value of this part."""
+        return iter(())
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """The value with flat values given, and the others drawn; as of `build`."""
+        return self.build(draw, 0, FREE)
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """What makes the plain value out of a row of `columns`, to which the part adds its own.
+
+        Raises:
+            NotImplementedError: it is no function of such numbers alone: it has grids, or functions of the user's.
+        """
+        raise NotImplementedError
 
 
 class Constant(Node):
@@ -92,12 +168,11 @@ class Constant(Node):
 
     def mistakes(self) -> Iterator[str]:
         """A domain of another library, which would silently stay a constant."""
-        module = type(self.value).__module__
-        if module.startswith("ray.tune.search.sample"):
-            yield (
-                f"{self.name}: expected a domain of tune_plugins, got one of ray.tune. "
-                "Use the function of the same name from tune_plugins."
-            )
+        module = f"{type(self.value).__module__}."
+        for package, (whose, remedy) in _OTHERS.items():
+            if module.startswith(package):
+                yield f"{self.name}: expected a domain of tune_plugins, got {whose}. {remedy}"
+                return
 
     def misfits(self, pin: Any) -> list[str]:
         """Any other value."""
@@ -106,6 +181,22 @@ class Constant(Node):
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The value itself; a set is copied."""
         return self.value.copy() if isinstance(self.value, (set, bytearray)) else self.value
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        value = self.value
+        return (lambda row: value.copy()) if isinstance(value, (set, bytearray)) else lambda row: value
+
+
+_OTHERS = {
+    "ray.tune.search.sample.": ("one of ray.tune", "Use the function of the same name from tune_plugins."),
+    "scipy.stats.": ("a distribution of scipy", "Write tune.distribution(...) around it."),
+    "optuna.distributions.": ("one of Optuna", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+    "hyperopt.pyll.": ("one of HyperOpt", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+    "skopt.space.": ("one of scikit-optimize", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+    "ConfigSpace.": ("one of ConfigSpace", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
+}
+"""Domains of other libraries, which would silently stay constants."""
 
 
 class Leaf(Node):
@@ -133,7 +224,33 @@ class Leaf(Node):
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value in the domain's type, or a drawn one."""
-        return self.domain.sample(draw.rng(self.name)) if pin is FREE else self.domain.clip(pin)
+        if pin is not FREE:
+            return self.domain.clip(pin)
+        if isinstance(self.domain, Distribution) and not self.domain.frozen:
+            return self.domain.sample(draw.rng(self.name))
+        return self.domain.from_unit(draw.unit(self.key))
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """Itself."""
+        yield Parameter(self.name, self.domain, conditions)
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """The value."""
+        yield self.name, value
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """The legal value that is nearest to the one given."""
+        try:
+            return self.build(draw, 0, values.get(self.name, FREE))
+        except ValueError as error:
+            raise ArgumentError(_SPACE, [f"{self.name}: {error}."]) from error
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        if isinstance(self.domain, Distribution) and not self.domain.frozen:
+            raise NotImplementedError
+        quantiles = getattr(self.domain, "quantiles", None)
+        return columns.add(self.key, self.domain.from_unit if quantiles is None else quantiles())
 
 
 _SPACE = "param_space"
@@ -143,6 +260,10 @@ class Call(Leaf):
     """A value that a function computes from other values."""
 
     domain: Function
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """Not possible."""
+        raise NotImplementedError
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value, or one to be computed once the rest of the config is there."""
@@ -252,6 +373,34 @@ class Table(Node):
             record[key] = child.build(draw, points[key], pins.get(key, FREE))
         return record
 
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        items = [(key, child.compiled(columns)) for key, child in self.children.items()]
+        return lambda row: {key: value(row) for key, value in items}
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """Those of the items."""
+        return (parameter for child in self.children.values() for parameter in child.walk(conditions))
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Those of the items."""
+        for key, child in self.children.items():
+            try:
+                item = value[key]
+            except (KeyError, IndexError, TypeError):
+                raise ArgumentError(_SPACE, [f"{join(self.name, key)}: missing in {value!r}."]) from None
+            yield from child.read(item)
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """A `Record`."""
+        return self.complete(Record(), values, draw)
+
+    def complete(self, record: Record, values: Mapping[str, Any], draw: Draw) -> Record:
+        """Make the items, into `record`."""
+        for key, child in self.children.items():
+            record[key] = child.made(values, draw)
+        return record
+
 
 class Series(Table):
     """A list or tuple: a `Table` of numbered items that shows up as one value in the flattened config."""
@@ -284,9 +433,18 @@ class Series(Table):
         return [f"{self.name}: expected a list of {len(self.children)} values, got {pin!r}."]
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
-        """A `Row`."""
+        """A `Lazy` row."""
         record = self.fill(Record(), draw, point, pin)
-        return Row(list(dict.values(record)), self.like)
+        return Lazy(list(dict.values(record)), self.like)
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        items, like = [child.compiled(columns) for child in self.children.values()], self.like
+        return lambda row: rebuild(like, [value(row) for value in items])
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """A `Lazy` row."""
+        return Lazy(list(dict.values(self.complete(Record(), values, draw))), self.like)
 
 
 class Choice(Node):
@@ -331,7 +489,44 @@ class Choice(Node):
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """One option, built."""
-        return draw.rng(self.name).choice(self._fitting(pin)).build(draw, 0, pin)
+        fitting = self._fitting(pin)
+        return fitting[min(int(draw.unit(self.key) * len(fitting)), len(fitting) - 1)].build(draw, 0, pin)
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """See `Node.compiled`."""
+        options = [option.compiled(columns) for option in self.options]
+        index = columns.add(self.key, self.domain.index_at)
+        return lambda row: options[index(row)](row)
+
+    def walk(self, conditions: Conditions) -> Iterator[Parameter]:
+        """Itself, and those of the options, each under its condition."""
+        yield Parameter(self.name, self.domain, conditions)
+        for number, option in enumerate(self.options):
+            yield from option.walk((*conditions, (self.name, number)))
+
+    def read(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Number of the option that `value` is, and what is in that."""
+        for number, option in enumerate(self.options):
+            if option.misfits(value):
+                continue
+            with suppress(ArgumentError):  # a dict with keys of this option, but not all of them
+                inside = list(option.read(value))
+                yield self.name, number
+                yield from inside
+                return
+        raise ArgumentError(_SPACE, [f"{self.name}: {value!r} is none of the options of {self.domain!r}."])
+
+    def made(self, values: Mapping[str, Any], draw: Draw) -> Any:
+        """The option of the number given, with what is in it."""
+        number = values.get(self.name, FREE)
+        if number is FREE:
+            number = self.domain.index_at(draw.unit(self.key))
+        if not is_whole(number) or not 0 <= number < len(self.options):
+            raise ArgumentError(
+                _SPACE,
+                [f"{self.name}: expected the number of an option, 0 to {len(self.options) - 1}, got {number!r}."],
+            )
+        return self.options[int(number)].made(values, draw)
 
 
 class Grid(Choice):
@@ -346,6 +541,10 @@ class Grid(Choice):
     def grids(self) -> Iterator[Grid]:
         """This one."""
         yield self
+
+    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
+        """Not possible."""
+        raise NotImplementedError
 
     def size(self, pin: Any) -> int:
         """Sum of those of the options."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tune_plugins.arguments import did_you_mean
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space.domains import Domain, rebuild
 from tune_plugins.space.encoding import decode, encode
 from tune_plugins.space.lazy import Root, plain
-from tune_plugins.space.nodes import FREE, Draw, Table, parse
+from tune_plugins.space.nodes import FREE, Columns, Draw, Parameter, Table, parse
+from tune_plugins.space.streams import hashed
 
 
 class Space:
@@ -34,6 +36,7 @@ class Space:
         items = self._given if isinstance(self._given, dict) else {}
         self._tree = Table("", {key: parse(value, str(key)) for key, value in items.items()})
         self._mistakes: list[str] | None = None
+        self._made: _Made | None = None
 
     def __repr__(self) -> str:
         return f"Space({self._given!r})"
@@ -112,8 +115,14 @@ class Space:
         Raises:
             ArgumentError: a `sample_from` function raised, or several need one another in a circle.
         """
-        repetition, point = divmod(index, self.grid_size)
-        return self.variant(f"{seed}:r{repetition}" if constant_grid_search else f"{seed}:{index}", point)
+        if self._made is None:
+            self._made = _Made(self._tree, self.grid_size)
+        if self._made.possible:
+            return self._made.config(index, f"{seed}")
+        repetition, point = divmod(index, self._made.grid_size)
+        if constant_grid_search:
+            return self.variant(f"{seed}:r{repetition}", point)
+        return self._filled(Draw(f"{seed}", index), point, FREE)
 
     def variant(self, draw: str, grid_point: int = 0, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The config at a grid point, with some values given.
@@ -123,9 +132,11 @@ class Space:
             grid_point: from 0 to ``size_with(fixed)`` - 1.
             fixed: values that are not drawn, nested or flat; to be checked by `check_point` first.
         """
-        drawing = Draw(draw)
-        root = drawing.root = Root()
-        self._tree.fill(root, drawing, grid_point, FREE if fixed is None else fixed)
+        return self._filled(Draw(draw), grid_point, FREE if fixed is None else fixed)
+
+    def _filled(self, draw: Draw, grid_point: int, fixed: Any) -> dict[str, Any]:
+        root = draw.root = Root()
+        self._tree.fill(root, draw, grid_point, fixed)
         config: dict[str, Any] = plain(root)
         return config
 
@@ -137,6 +148,58 @@ class Space:
         """What is wrong with a (partial) config: unknown names, values outside of their domains."""
         return self._tree.misfits(point)
 
+    def walk(self) -> list[Parameter]:
+        """Everything that varies, in order, also inside of options: the space as a list of named dimensions.
+
+        >>> from tune_plugins.space import choice, loguniform, uniform
+        >>> space = Space({"lr": loguniform(1e-4, 1), "opt": choice([{"kind": "sgd", "m": uniform(0, 1)}, "adam"])})
+        >>> [(parameter.name, parameter.conditions) for parameter in space.walk()]
+        [('lr', ()), ('opt', ()), ('opt[0]/m', (('opt', 0),))]
+        """
+        return list(self._tree.walk(()))
+
+    def values_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The flat values of a whole config by the names of `walk`: of those parameters that are there in it.
+
+        Args:
+            config: nested, as a trial gets it.
+
+        Raises:
+            ArgumentError: it does not fit the space.
+
+        >>> from tune_plugins.space import choice, uniform
+        >>> space = Space({"opt": choice([{"kind": "sgd", "m": uniform(0, 1)}, "adam"])})
+        >>> space.values_of({"opt": {"kind": "sgd", "m": 0.9}}), space.values_of({"opt": "adam"})
+        ({'opt': 0, 'opt[0]/m': 0.9}, {'opt': 1})
+        """
+        if mistakes := self.check_point(config):
+            raise ArgumentError("Space.values_of", mistakes)
+        return dict(self._tree.read(config))
+
+    def config_of(self, values: Mapping[str, Any], seed: int | str = 0) -> dict[str, Any]:
+        """The config of flat values: the inverse of `values_of`.
+
+        Args:
+            values: by the names of `walk`. Of a number the nearest legal one is taken. A parameter that is left out is
+                drawn; one whose conditions do not hold is passed over, so that a vector of all of them will do.
+            seed: for what is drawn, and for the functions of `sample_from`, which are called.
+
+        Raises:
+            ArgumentError: a name or a value does not fit the space.
+        """
+        names = [parameter.name for parameter in self._tree.walk(())]
+        unknown = [name for name in values if name not in names]
+        if unknown:
+            told = [
+                f"{name}: no such parameter.{did_you_mean(name, names)} Known: {', '.join(names)}." for name in unknown
+            ]
+            raise ArgumentError("Space.config_of", told)
+        draw = Draw(f"{seed}:of")
+        root = draw.root = Root()
+        self._tree.complete(root, values, draw)
+        config: dict[str, Any] = plain(root)
+        return config
+
     def to_json(self) -> Any:
         """The space in terms of JSON: functions and other objects by their repr."""
         return encode(self._given)
@@ -145,6 +208,43 @@ class Space:
     def from_json(cls, data: Any) -> Space:
         """The space that `to_json` wrote (text is read as JSON first); it cannot call `sample_from` functions."""
         return cls(decode(json.loads(data) if isinstance(data, str) else data))
+
+
+class _Made:
+    """Configs of a space without grids and functions, made many at a time.
+
+    Args:
+        tree: of the space.
+        grid_size: of the space.
+
+    Attributes:
+        possible: the space is such a one.
+    """
+
+    def __init__(self, tree: Table, grid_size: int) -> None:
+        self.grid_size = grid_size
+        self._columns = Columns()
+        self.possible = grid_size == 1
+        try:
+            self._build = tree.compiled(self._columns)
+        except NotImplementedError:
+            self.possible = False
+        self._seed, self._first, self._rows = "", 0, list[tuple[Any, ...]]()
+
+    def config(self, index: int, seed: str) -> dict[str, Any]:
+        """Number `index` under a seed."""
+        place = index - self._first
+        if seed != self._seed or not 0 <= place < len(self._rows):
+            # A few at first: a run may be small. Then more, for one that goes on.
+            goes_on = seed == self._seed and place == len(self._rows)
+            count = min(4 * len(self._rows), _MOST_AT_ONCE) if goes_on and self._rows else _FEWEST_AT_ONCE
+            self._seed, self._first, place = seed, index, 0
+            self._rows = self._columns.rows(hashed(seed), index, count)
+        config: dict[str, Any] = self._build(self._rows[place])
+        return config
+
+
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 4, 1024
 
 
 def _copied(value: Any) -> Any:
