@@ -23,6 +23,7 @@ from tune_plugins.core.events import (
     ExploitDone,
     RecordCommand,
     RecordStatus,
+    RecordTrial,
     ResultsReported,
     StartTrial,
     StopRequested,
@@ -340,6 +341,8 @@ class Hooks:
         self._by_id = trials
         self._reported: set[Hook] = set()
         self._restoring: set[str] = set()
+        # In force at the item that is told: by then an exploit may have given the trial another one.
+        self._configs: dict[str, dict[str, Any]] = {}
         self._listening: dict[str, list[Hook]] = {name: [] for name in HOOKS}
         for callback in callbacks:
             for name in hooks_of(callback):
@@ -363,9 +366,14 @@ class Hooks:
     def tell(self, happened: Sequence[Event | Command]) -> None:
         """Call the hooks for events and what followed from each, in order."""
         for item in happened if any(self._listening.values()) else ():
-            if isinstance(item, ResultsReported):
+            if isinstance(item, RecordTrial):
+                self._configs[item.trial_id] = item.config
+            elif isinstance(item, ResultsReported):
                 if self._listening["on_trial_result"]:
-                    whose = {"trial_id": item.trial_id, "config": self._by_id[item.trial_id].config}
+                    whose = {
+                        "trial_id": item.trial_id,
+                        "config": self._configs.get(item.trial_id, self._by_id[item.trial_id].config),
+                    }
                     for result in item.results:
                         self._tell("on_trial_result", item.trial_id, result={**result, **whose})
             elif isinstance(item, StartTrial):
@@ -382,6 +390,8 @@ class Hooks:
                 self._tell("on_trial_save", item.trial_id)
                 self._tell("on_checkpoint", item.trial_id, checkpoint=item.checkpoint)
             elif isinstance(item, RecordStatus) and (name := _HOOK_OF_STATUS.get(item.status)) is not None:
+                if item.status != TrialStatus.PENDING:
+                    self._configs.pop(item.trial_id, None)
                 error = {} if item.error is None else {"error": item.error}
                 self._tell(name, item.trial_id, **error)
 
