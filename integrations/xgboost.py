@@ -392,8 +392,9 @@ def _settings(model: Booster) -> dict[str, str]:
 
 
 def _same_number(given: Any, used: str) -> bool:
-    """XGBoost has made `used` of `given`: it keeps numbers in 32 bits."""
-    return bool(np.float32(given) == np.float32(used))
+    """XGBoost has made `used` of `given`: it keeps numbers in 32 bits, of which its reading may miss the last one."""
+    here, there = np.float32(given), np.float32(used)
+    return bool(abs(here - there) <= np.spacing(max(abs(here), abs(there))))
 
 
 def _bound_to_its_loop(params: Mapping[str, Any]) -> str:

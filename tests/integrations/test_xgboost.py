@@ -24,7 +24,13 @@ from tune_plugins.errors import (
     TuneError,
 )
 from tune_plugins.integrations._metrics import select_metrics
-from tune_plugins.integrations.xgboost import _LIVE, TuneReportCallback, TuneReportCheckpointCallback
+from tune_plugins.integrations.xgboost import (
+    _LIVE,
+    TuneReportCallback,
+    TuneReportCheckpointCallback,
+    _same_number,
+    _settings,
+)
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import RecordingSession
@@ -1058,3 +1064,14 @@ def test_margins_to_begin_with_count_in_a_continuation(how: str) -> None:
         assert train(TuneReportCheckpointCallback())[-5:] == alone[3:]
     with RecordingSession(exploit_at={3: Exploit(donor, 3, {})}) as session:
         assert train(TuneReportCheckpointCallback())[-5:] == alone[3:] and session.exploits
+
+
+def test_numbers_that_xgboost_reads_a_bit_differently_are_the_same() -> None:
+    """It makes 2.98550797 of 2.9855078264598545, and not what NumPy does; the exploit was refused for that."""
+    value = 2.9855078264598545
+    training = xgb.DMatrix(X[:50], Y[:50])
+    booster = xgb.train({"min_child_weight": value, "objective": "binary:logistic"}, training, 1)
+    used = _settings(booster)["min_child_weight"]
+    assert _same_number(value, used)
+    assert not _same_number(value, "2.9855") and not _same_number(0.3, "0.15")
+    assert _same_number(0, "0") and _same_number(1e-20, "9.99999968e-21")
