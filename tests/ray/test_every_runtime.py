@@ -323,7 +323,8 @@ def test_pauses_that_need_a_checkpoint_are_told_at_the_first_one(
     chosen = {"num_samples": 6, "metric": "loss", "mode": "min", "scheduler": scheduler, "max_resident_trials": 0}
     with pytest.raises(
         tune.TuneError,
-        match=r"^The scheduler pauses trial 0000[01], and it has no checkpoint of iteration [12] to go on from later \(.*\)\. "
+        match=r"^The scheduler pauses trial 0000[01], and it has no checkpoint of iteration [12] to go on "
+        r"from later \(.*\)\. "
         r"At most 0 paused trials may wait in memory, .*\(tune\.report\(\.\.\., checkpoint=.*max_resident_trials=",
     ):
         fit(_forgetful, {"x": tune.uniform(0, 1)}, runtime=runtime, name="run", **chosen)
