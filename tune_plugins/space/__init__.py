@@ -26,6 +26,7 @@ FUNCTIONS = (
 
 # isort: off
 if TYPE_CHECKING:
+    from tune_plugins.space.constraints import Constraint as Constraint, constraint as constraint
     from tune_plugins.space.distributions import Distribution as Distribution
     from tune_plugins.space.domains import (
         Categorical as Categorical,
@@ -46,6 +47,7 @@ else:
     __all__, __getattr__, __dir__ = on_first_use(
         __name__,
         {
+            "constraints": ("Constraint", "constraint"),
             "distributions": ("Distribution",),
             "domains": ("Categorical", "Domain", "Float", "Function", "Integer", "Normal"),
             "functions": FUNCTIONS,
