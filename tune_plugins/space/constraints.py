@@ -50,8 +50,7 @@ def constraint(func: Callable[[dict[str, Any]], object], name: str | None = None
         ArgumentError: it is no function of one argument.
     """
     mistakes = Mistakes("constraint")
-    mistakes.function(
-        "func", func, "of the config", arguments=1, remedy="Write lambda config: config['a'] < config['b']."
-    )
+    remedy = "Write lambda config: config['a'] < config['b']."
+    mistakes.function("func", func, "of the config", arguments=1, remedy=remedy)
     mistakes.raise_if_any()
     return Constraint(func, name or getattr(func, "__qualname__", None) or repr(func))

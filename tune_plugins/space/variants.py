@@ -25,8 +25,8 @@ class Space:
 
     Args:
         param_space: names to constants or domains, nested as you like. None: there are no parameters.
-        constraints: what must hold for every config, each made by `constraint` or a function of the config. What is drawn
-            is drawn again until it does; points of a grid for which it does not are left out.
+        constraints: what must hold for every config, each made by `constraint` or a function of the config. What is
+            drawn is drawn again until it does; points of a grid for which it does not are left out.
 
     >>> from tune_plugins.space import grid_search, uniform
     >>> space = Space({"lr": uniform(0, 1), "model": {"depth": grid_search([2, 4])}})
@@ -189,9 +189,9 @@ class Space:
         raise ArgumentError(
             "param_space",
             [
-                f"constraints: {_MOST_DRAWS:,} configs in a row were drawn in vain; broken were: {told}. The last one was "
-                f"{config!r}. Narrow the domains to where the constraints hold, or compute one value from the others by "
-                "sample_from."
+                f"constraints: {_MOST_DRAWS:,} configs in a row were drawn in vain; broken were: {told}. The last one "
+                f"was {config!r}. Narrow the domains to where the constraints hold, or compute one value from the others "
+                "by sample_from."
             ],
         )
 
