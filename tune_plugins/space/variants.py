@@ -190,8 +190,8 @@ class Space:
             "param_space",
             [
                 f"constraints: {_MOST_DRAWS:,} configs in a row were drawn in vain; broken were: {told}. The last one "
-                f"was {config!r}. Narrow the domains to where the constraints hold, or compute one value from the others "
-                "by sample_from."
+                f"was {config!r}. Narrow the domains to where the constraints hold, or compute one value from the "
+                "others by sample_from."
             ],
         )
 
