@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from tune_plugins.space.functions import *  # noqa: F403
     from tune_plugins.space.nested import flatten as flatten, unflatten as unflatten
+    from tune_plugins.space.nodes import Parameter as Parameter
     from tune_plugins.space.variants import Space as Space
 else:
     # isort: on
@@ -52,6 +53,7 @@ else:
             "domains": ("Categorical", "Domain", "Float", "Function", "Integer", "Normal"),
             "functions": FUNCTIONS,
             "nested": ("flatten", "unflatten"),
+            "nodes": ("Parameter",),
             "variants": ("Space",),
         },
     )
