@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistakes import mistakes_of
+from scipy import stats
 
 from tune_plugins import space as sp
 from tune_plugins.errors import ArgumentError
-from tune_plugins.search import BasicVariantGenerator, Searcher, Signal
+from tune_plugins.search import BasicVariantGenerator, Searcher, Signal, SobolSearch
 from tune_plugins.space import Space
 
 GRID = {"a": sp.grid_search([1, 2]), "b": sp.randint(0, 3)}
@@ -220,3 +222,54 @@ def test_a_searcher_of_ones_own() -> None:
     assert searcher.total_trials == 60
     assert abs(searcher.best[1] - 0.9) < 0.05
     assert run(60, straight[:30])[1] == straight
+
+
+CONDITIONAL = {
+    "lr": sp.loguniform(1e-4, 1),
+    "opt": sp.choice([{"kind": "sgd", "m": sp.uniform(0, 1)}, {"kind": "adam"}]),
+    "size": sp.ordinal([16, 32, 64]),
+    "grid": sp.grid_search([1, 2, 3, 4]),
+    "twice": sp.sample_from(lambda config: 2 * config["lr"]),
+    "own": sp.distribution(lambda rng: rng.choice("ab")),
+    "beta": sp.distribution(stats.beta(2, 5)),
+    "fixed": [1, None],
+}
+
+
+def test_sobol_covers_the_space_evenly() -> None:
+    """Of 64 points each of 64 squares of two parameters has one (a (0, 6, 2)-net); the options have equal shares."""
+    configs = all_of(ready(SobolSearch(), {"a": sp.uniform(0, 1), "b": sp.randint(0, 8)}, num_samples=64, seed=3))
+    assert len({(int(8 * config["a"]), config["b"]) for config in configs}) == 64
+    space = Space(CONDITIONAL)
+    configs = all_of(ready(SobolSearch(), CONDITIONAL, num_samples=64, seed=3))
+    assert all(space.check_point(config) == [] and config["twice"] == 2 * config["lr"] for config in configs)
+    for name, options in (("grid", [1, 2, 3, 4]), ("opt", ["sgd", "adam"])):
+        values = [config[name] if name == "grid" else config[name]["kind"] for config in configs]
+        assert [values.count(option) for option in options] == [64 // len(options)] * len(options)
+    assert np.median([config["beta"] for config in configs]) == pytest.approx(stats.beta(2, 5).median(), abs=0.03)
+    assert {config["own"] for config in configs} == {"a", "b"}
+
+
+@given(st.integers(0, 99), st.permutations(range(8)))
+def test_sobol_depends_on_seed_and_index_only(seed: int, order: list[int]) -> None:
+    straight = all_of(ready(SobolSearch(), CONDITIONAL, num_samples=8, seed=seed))
+    other = ready(SobolSearch(), CONDITIONAL, num_samples=8, seed=seed)
+    assert [other.suggest(str(index), index) for index in order] == [straight[index] for index in order]
+    assert straight != all_of(ready(SobolSearch(random_state=seed + 100), CONDITIONAL, num_samples=8, seed=seed))
+
+
+def test_sobol_keeps_to_constraints_and_to_nothing() -> None:
+    def below(config: dict[str, Any]) -> bool:
+        return bool(config["a"] < config["b"])
+
+    def searched(space: Space, samples: int) -> list[dict[str, Any]]:
+        searcher = SobolSearch()
+        searcher.setup(space, metric=None, mode=None, seed=0, num_samples=samples)
+        return all_of(searcher)
+
+    given = {"a": sp.uniform(0, 1), "b": sp.uniform(0, 1)}
+    assert all(below(config) for config in searched(Space(given, [below]), 32))
+    assert searched(Space({"a": 1}), 3) == [{"a": 1}] * 3 and searched(Space(None), 2) == [{}, {}]
+    assert len(mistakes_of(lambda: SobolSearch(random_state="x"))) == 1  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="expected at most 21,201 parameters, got 21,202"):
+        ready(SobolSearch(), {str(number): sp.uniform(0, 1) for number in range(21_202)})

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from enum import IntEnum
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from mistakes import mistakes_of
 from scipy import stats
 
+import tune_plugins as tune
 from tune_plugins import space as sp
 from tune_plugins.core.ends import EndCause
 from tune_plugins.errors import ArgumentError, TuneError
@@ -98,6 +100,74 @@ OPEN = {
     "grid": sp.grid_search(["a", {"deep": sp.choice([sp.randint(0, 9), "none"])}]),
     "fixed": {"a": 1, "none": {}},
 }
+
+
+def below(config: dict[str, Any]) -> bool:
+    return bool(config["a"] < config["b"])
+
+
+def test_constraints_hold_for_everything_that_is_drawn() -> None:
+    given = {"a": sp.uniform(0, 1), "b": sp.uniform(0, 1), "c": {"d": sp.randint(0, 9)}}
+    space = Space(given, constraints=[sp.constraint(below), lambda config: config["c"]["d"] != 5])
+    assert space.mistakes() == []
+    configs = [space.sample(index, 7) for index in range(300)]
+    assert all(config["a"] < config["b"] and config["c"]["d"] != 5 for config in configs)
+    assert [Space(given, space.constraints).sample(index, 7) for index in range(300)] == configs
+    # What was legal at once is what is drawn without constraints.
+    free = [Space(given).sample(index, 7) for index in range(300)]
+    assert all(config == other for config, other in zip(configs, free, strict=True) if not space.broken(other))
+    assert space.variant("x", 0, {"b": 0.5})["a"] < 0.5
+    with_function = Space({**given, "e": sp.sample_from(lambda config: config["a"] * 2)}, [below])
+    assert all(with_function.sample(index, 7)["a"] < with_function.sample(index, 7)["b"] for index in range(50))
+
+
+def test_points_of_a_grid_against_a_constraint_are_left_out() -> None:
+    grid = {"a": sp.grid_search([1, 2, 3]), "b": sp.grid_search([1, 2, 3]), "fixed": 0}
+    space = Space(grid, [below])
+    assert space.grid_size == 3 and Space(grid).grid_size == 9
+    assert [(c["a"], c["b"]) for c in (space.sample(index, 0) for index in range(4))] == [
+        (1, 2),
+        (1, 3),
+        (2, 3),
+        (1, 2),
+    ]
+    mixed = Space({**grid, "a": sp.randint(0, 5)}, [below])
+    assert mixed.grid_size == 3 and all(below(mixed.sample(index, 0)) for index in range(30))
+
+
+def test_constraints_that_cannot_hold_are_named() -> None:
+    given = {"a": sp.uniform(0, 1), "b": sp.uniform(0, 1)}
+    never = sp.constraint(lambda config: config["a"] > 2, "a above two")
+    (why,) = Space(given, [below, never]).mistakes()
+    assert "1,000 configs in a row were drawn in vain; broken were: a above two in 100%, below in" in why
+    (why,) = Space({"a": sp.grid_search([1, 2])}, [never]).mistakes()
+    assert why.startswith("param_space: no point of the grid is legal by the constraints a above two.")
+    (why,) = Space(given, [lambda config: config["z"]]).mistakes()
+    assert "raised KeyError: 'z'. It was given {'a': " in why
+    assert Space(given, [3]).mistakes() == [  # type: ignore[list-item]
+        "constraints: func: expected a function of the config, got 3. Write lambda config: config['a'] < config['b']."
+    ]
+    with pytest.raises(ArgumentError, match="1,000 configs in a row"):
+        Space(given, [lambda config: config["a"] > config["b"]]).variant("x", 0, {"a": 0.0, "b": 0.5})
+
+
+def test_a_space_may_be_given_as_it_is(tmp_path: Path) -> None:
+    """With its constraints, which nothing but a space can have."""
+    space = Space({"a": sp.uniform(0, 1), "b": sp.uniform(0, 1)}, [below])
+    grid = tune.Tuner(
+        lambda config: {"loss": config["a"]},
+        param_space=space,
+        tune_config=tune.TuneConfig(num_samples=30, seed=1),
+        run_config=tune.RunConfig(verbose=0, runtime="inline", storage_path=tmp_path),
+    ).fit()
+    assert len(grid) == 30 and all(result.config["a"] < result.config["b"] for result in grid)
+    simulated = tune.simulate(
+        lambda config: [config["a"]],
+        param_space=space,
+        tune_config=tune.TuneConfig(num_samples=5),
+        run_config=tune.RunConfig(verbose=0),
+    )
+    assert all(result.config["a"] < result.config["b"] for result in simulated)
 
 
 def test_a_space_is_a_list_of_dimensions_with_conditions() -> None:

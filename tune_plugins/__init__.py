@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from tune_plugins.results import Result as Result, ResultGrid as ResultGrid
     from tune_plugins.session import get_checkpoint as get_checkpoint, get_context as get_context, report as report
     from tune_plugins.simulation import simulate as simulate
+    from tune_plugins.space.constraints import constraint as constraint
     from tune_plugins.space.functions import *  # noqa: F403
+    from tune_plugins.space.variants import Space as Space
     from tune_plugins.trainable import Trainable as Trainable
     from tune_plugins.tuner import Tuner as Tuner
 else:
@@ -67,7 +69,9 @@ else:
             "results": ("Result", "ResultGrid"),
             "session": ("get_checkpoint", "get_context", "report"),
             "simulation": ("simulate",),
+            "space.constraints": ("constraint",),
             "space.functions": FUNCTIONS,
+            "space.variants": ("Space",),
             "trainable": ("Trainable",),
             "tuner": ("Tuner",),
         },

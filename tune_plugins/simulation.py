@@ -30,7 +30,7 @@ _NAME = "simulation"
 def simulate(
     training: SimulatedTraining | Callable[[dict[str, Any]], Curve | Iterable[float | Mapping[str, Any]]],
     *,
-    param_space: Mapping[str, Any] | None = None,
+    param_space: Mapping[str, Any] | Space | None = None,
     tune_config: TuneConfig | None = None,
     run_config: RunConfig | None = None,
     cluster: SimulatedCluster | None = None,
@@ -78,7 +78,7 @@ def simulate(
     ):
         mistakes.check(isinstance(given, kind), name, f"a tune_plugins.{kind.__name__}", given)
     mistakes.raise_if_any()
-    space = Space(param_space)
+    space = param_space if isinstance(param_space, Space) else Space(param_space)
     scheduler, searcher = check_run(tune, run, space, mistakes)
     temporary = run.name is None and run.storage_path is None
     if not temporary:

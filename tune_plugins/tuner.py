@@ -23,7 +23,8 @@ class Tuner:
     Args:
         trainable: ``train(config)`` that calls `report`, or returns or yields dicts of metrics; or a class derived
             from `Trainable`. See also `with_resources` and `with_parameters`.
-        param_space: hyper-parameters: values, domains such as `uniform`, grids, nested dicts of these.
+        param_space: hyper-parameters: values, domains such as `uniform`, grids, nested dicts of these; or a
+            `tune_plugins.space.Space` of them, with constraints.
         tune_config: see `TuneConfig`.
         run_config: see `RunConfig`.
 
@@ -47,7 +48,7 @@ class Tuner:
         self,
         trainable: AnyTrainable,
         *,
-        param_space: Mapping[str, Any] | None = None,
+        param_space: Mapping[str, Any] | Space | None = None,
         tune_config: TuneConfig | None = None,
         run_config: RunConfig | None = None,
     ) -> None:
@@ -104,9 +105,9 @@ class Tuner:
         tune, run, given = self._tune_config, self._run_config, self._param_space
         mistakes.found += self._trainable.mistakes()
         right = mistakes.check(
-            isinstance(given, (Mapping, type(None))), "param_space", "a dict of hyper-parameters", given
+            isinstance(given, (Mapping, Space, type(None))), "param_space", "a dict of hyper-parameters", given
         )
-        space = Space(given if right else None)
+        space = given if isinstance(given, Space) else Space(given if right else None)
         right = mistakes.check(isinstance(tune, TuneConfig), "tune_config", "a tune_plugins.TuneConfig", tune)
         right &= mistakes.check(isinstance(run, RunConfig), "run_config", "a tune_plugins.RunConfig", run)
         return (space, check_run(tune, run, space, mistakes)) if right else None

@@ -26,6 +26,7 @@ FUNCTIONS = (
 
 # isort: off
 if TYPE_CHECKING:
+    from tune_plugins.space.constraints import Constraint as Constraint, constraint as constraint
     from tune_plugins.space.distributions import Distribution as Distribution
     from tune_plugins.space.domains import (
         Categorical as Categorical,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from tune_plugins.space.functions import *  # noqa: F403
     from tune_plugins.space.nested import flatten as flatten, unflatten as unflatten
+    from tune_plugins.space.nodes import Parameter as Parameter
     from tune_plugins.space.variants import Space as Space
 else:
     # isort: on
@@ -46,10 +48,12 @@ else:
     __all__, __getattr__, __dir__ = on_first_use(
         __name__,
         {
+            "constraints": ("Constraint", "constraint"),
             "distributions": ("Distribution",),
             "domains": ("Categorical", "Domain", "Float", "Function", "Integer", "Normal"),
             "functions": FUNCTIONS,
             "nested": ("flatten", "unflatten"),
+            "nodes": ("Parameter",),
             "variants": ("Space",),
         },
     )

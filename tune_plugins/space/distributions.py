@@ -43,6 +43,11 @@ class Distribution(Domain):
         return hash((Distribution, repr(self)))
 
     @property
+    def has_quantiles(self) -> bool:
+        """It is one of scipy."""
+        return self.frozen
+
+    @property
     def frozen(self) -> bool:
         """It is a distribution of `scipy.stats`, and has quantiles."""
         return all(hasattr(self.source, name) for name in ("ppf", "cdf", "dist"))

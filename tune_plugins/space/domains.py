@@ -36,6 +36,11 @@ class Domain(ABC):
 
     kind: ClassVar[str]
 
+    @property
+    def has_quantiles(self) -> bool:
+        """`from_unit` and `to_unit` can be asked: it is no function."""
+        return True
+
     def sample(self, rng: Any = None, size: int | None = None) -> Any:
         """A legal value, or a list of `size` of them.
 
@@ -623,6 +628,11 @@ class Function(Domain):
 
     def __repr__(self) -> str:
         return f"sample_from({self.text})"
+
+    @property
+    def has_quantiles(self) -> bool:
+        """False."""
+        return False
 
     def _takes_config(self) -> bool:
         assert self.func is not None

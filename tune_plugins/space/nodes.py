@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from tune_plugins.arguments import did_you_mean, is_whole
 from tune_plugins.errors import ArgumentError
-from tune_plugins.space.distributions import Distribution
 from tune_plugins.space.domains import Categorical, Domain, Function, rebuild, same
 from tune_plugins.space.jsonable import storable
 from tune_plugins.space.lazy import Pending, Record, Root, plain
@@ -226,7 +225,7 @@ class Leaf(Node):
         """The pinned value in the domain's type, or a drawn one."""
         if pin is not FREE:
             return self.domain.clip(pin)
-        if isinstance(self.domain, Distribution) and not self.domain.frozen:
+        if not self.domain.has_quantiles:
             return self.domain.sample(draw.rng(self.name))
         return self.domain.from_unit(draw.unit(self.key))
 
@@ -247,7 +246,7 @@ class Leaf(Node):
 
     def compiled(self, columns: Columns) -> Callable[[Row], Any]:
         """See `Node.compiled`."""
-        if isinstance(self.domain, Distribution) and not self.domain.frozen:
+        if not self.domain.has_quantiles:
             raise NotImplementedError
         quantiles = getattr(self.domain, "quantiles", None)
         return columns.add(self.key, self.domain.from_unit if quantiles is None else quantiles())
@@ -260,10 +259,6 @@ class Call(Leaf):
     """A value that a function computes from other values."""
 
     domain: Function
-
-    def compiled(self, columns: Columns) -> Callable[[Row], Any]:
-        """Not possible."""
-        raise NotImplementedError
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The pinned value, or one to be computed once the rest of the config is there."""

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tune_plugins.arguments import did_you_mean
 from tune_plugins.errors import ArgumentError
-from tune_plugins.space.domains import Domain, rebuild
+from tune_plugins.space.constraints import Constraint, constraint
+from tune_plugins.space.domains import Categorical, Domain, rebuild
 from tune_plugins.space.encoding import decode, encode
 from tune_plugins.space.lazy import Root, plain
+from tune_plugins.space.nested import copy_of
 from tune_plugins.space.nodes import FREE, Columns, Draw, Parameter, Table, parse
 from tune_plugins.space.streams import hashed
 
 
 class Space:
-    """A search space: nested dicts and lists of constants, domains and grids.
+    """A search space: nested dicts and lists of constants, domains and grids; may be given as `param_space`.
 
     The space is read once; later changes to `param_space` have no effect. Construction never raises: see `mistakes`.
 
     Args:
         param_space: names to constants or domains, nested as you like. None: there are no parameters.
+        constraints: what must hold for every config, each made by `constraint` or a function of the config. What is
+            drawn is drawn again until it does; points of a grid for which it does not are left out.
 
     >>> from tune_plugins.space import grid_search, uniform
     >>> space = Space({"lr": uniform(0, 1), "model": {"depth": grid_search([2, 4])}})
@@ -31,15 +36,31 @@ class Space:
     [2, 4, 2, 4]
     """
 
-    def __init__(self, param_space: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        param_space: Mapping[str, Any] | None = None,
+        constraints: Iterable[Constraint | Callable[[dict[str, Any]], object]] = (),
+    ) -> None:
+        self._constraint_mistakes: list[str] = []
+        self.constraints = tuple(self._constraints(constraints))
         self._given = _copied(dict(param_space)) if isinstance(param_space, Mapping) else param_space
         items = self._given if isinstance(self._given, dict) else {}
         self._tree = Table("", {key: parse(value, str(key)) for key, value in items.items()})
         self._mistakes: list[str] | None = None
         self._made: _Made | None = None
+        self._legal_points: list[int] | None = None
 
     def __repr__(self) -> str:
         return f"Space({self._given!r})"
+
+    def _constraints(self, given: Any) -> Iterator[Constraint]:
+        if isinstance(given, Constraint) or not isinstance(given, Iterable):
+            given = [given]
+        for each in given:
+            try:
+                yield each if isinstance(each, Constraint) else constraint(each)
+            except ArgumentError as error:
+                self._constraint_mistakes += [f"constraints: {mistake}" for mistake in error.mistakes]
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the space, each with the name of the parameter and a remedy.
@@ -52,6 +73,8 @@ class Space:
         return list(self._mistakes)
 
     def _find_mistakes(self) -> list[str]:
+        if self._constraint_mistakes:
+            return self._constraint_mistakes
         if self._given is None:
             return []
         if not isinstance(self._given, Mapping):
@@ -72,15 +95,38 @@ class Space:
             found.append(f"{name}: two parameters have this name. Rename one of them.")
         if not found:
             try:
-                self.variant("check")
+                if self.grid_size == 0:
+                    found.append(
+                        f"param_space: no point of the grid is legal by the constraints {self._shown_constraints()}. "
+                        "Widen the grid, or check the constraints."
+                    )
+                else:
+                    self.sample(0, "check")
             except ArgumentError as error:
                 found.extend(error.mistakes)
         return found
 
     @property
     def grid_size(self) -> int:
-        """Number of grid points: 1 without a grid, the product of the lengths of several."""
-        return self._tree.size(FREE)
+        """Number of grid points: 1 without a grid, the product of the lengths of several.
+
+        Where nothing but the grid varies, those against a constraint are not counted.
+        """
+        return self._tree.size(FREE) if self._points is None else len(self._points)
+
+    @property
+    def _points(self) -> list[int] | None:
+        """Legal points of the grid, where a config is nothing but such a point; None: all of them may be legal."""
+        if self._legal_points is None and self.constraints:
+            size = self._tree.size(FREE)
+            if size == 1 or any(not (isinstance(d, Categorical) and d.grid) for d in _all_domains(self._tree)):
+                return None
+            self._legal_points = [p for p in range(size) if not self.broken(self._filled(Draw("grid"), p, FREE))]
+        return self._legal_points
+
+    def broken(self, config: dict[str, Any]) -> list[Constraint]:
+        """The constraints that do not hold for a config."""
+        return [each for each in self.constraints if not each.holds(copy_of(config))]
 
     @property
     def parameters(self) -> list[str]:
@@ -118,11 +164,39 @@ class Space:
         if self._made is None:
             self._made = _Made(self._tree, self.grid_size)
         if self._made.possible:
-            return self._made.config(index, f"{seed}")
+            made = self._made
+            return self._legal(lambda again: made.config(index, f"{seed}{again}"))
         repetition, point = divmod(index, self._made.grid_size)
+        if self._points is not None:
+            point = self._points[point]
         if constant_grid_search:
             return self.variant(f"{seed}:r{repetition}", point)
-        return self._filled(Draw(f"{seed}", index), point, FREE)
+        return self._legal(lambda again: self._filled(Draw(f"{seed}{again}", index), point, FREE))
+
+    def _legal(self, draw: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        """What `draw` makes, with other texts to draw from until all constraints hold."""
+        config = draw("")
+        if not self.constraints:
+            return config
+        counts: Counter[str] = Counter()
+        for attempt in range(1, _MOST_DRAWS + 1):
+            broken = self.broken(config)
+            if not broken:
+                return config
+            counts.update(each.name for each in broken)
+            config = draw(f":again{attempt}")
+        told = ", ".join(f"{name} in {count / _MOST_DRAWS:.0%}" for name, count in counts.most_common())
+        raise ArgumentError(
+            "param_space",
+            [
+                f"constraints: {_MOST_DRAWS:,} configs in a row were drawn in vain; broken were: {told}. The last one "
+                f"was {config!r}. Narrow the domains to where the constraints hold, or compute one value from the "
+                "others by sample_from."
+            ],
+        )
+
+    def _shown_constraints(self) -> str:
+        return ", ".join(each.name for each in self.constraints)
 
     def variant(self, draw: str, grid_point: int = 0, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The config at a grid point, with some values given.
@@ -131,8 +205,12 @@ class Space:
             draw: text that all random values are drawn from: the same text, the same values.
             grid_point: from 0 to ``size_with(fixed)`` - 1.
             fixed: values that are not drawn, nested or flat; to be checked by `check_point` first.
+
+        Raises:
+            ArgumentError: as of `sample`; also where the values given leave nothing that the constraints allow.
         """
-        return self._filled(Draw(draw), grid_point, FREE if fixed is None else fixed)
+        pin = FREE if fixed is None else fixed
+        return self._legal(lambda again: self._filled(Draw(f"{draw}{again}"), grid_point, pin))
 
     def _filled(self, draw: Draw, grid_point: int, fixed: Any) -> dict[str, Any]:
         root = draw.root = Root()
@@ -245,6 +323,11 @@ class _Made:
 
 
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 4, 1024
+_MOST_DRAWS = 1000
+
+
+def _all_domains(tree: Table) -> Iterator[Domain]:
+    return (parameter.domain for parameter in tree.walk(()))
 
 
 def _copied(value: Any) -> Any:

@@ -1,0 +1,106 @@
+"""Quasi-random search: the points of a Sobol' sequence, which fill the space more evenly than random ones.
+
+Sobol' (1967), On the distribution of points in a cube and the approximate evaluation of integrals; scrambled as in
+Owen (1998), Scrambling Sobol' and Niederreiter-Xing points, by `scipy.stats.qmc`. Bergstra and Bengio (2012), Random
+search for hyper-parameter optimization, section 4, compare it with random search.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tune_plugins._imports import require
+from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.core.metrics import Mode
+from tune_plugins.core.searcher import Searcher, Signal
+from tune_plugins.space import Categorical, Parameter, Space
+
+_MOST_PARAMETERS = 21201  # for which scipy has direction numbers
+_MOST_SKIPPED = 1000
+
+
+class SobolSearch(Searcher):
+    """Goes through a scrambled Sobol' sequence, a point of the unit cube for each trial.
+
+    Every parameter is a dimension, a grid too: it is not gone through, but covered evenly. Dimensions of options that a
+    point does not take have no effect. What has no quantiles, `sample_from` functions and distributions of one's own,
+    is computed or drawn. A configuration depends on the seed and on the number of its trial alone; the sequence is most
+    even where `num_samples` is a power of 2.
+
+    Args:
+        random_state: seed of this searcher; default: the seed of the run.
+
+    Raises:
+        MissingDependencyError: scipy is not installed.
+        ArgumentError: lists all mistakes; those of the space are raised by `setup`.
+
+    >>> from tune_plugins.space import uniform
+    >>> searcher = SobolSearch()
+    >>> searcher.setup(Space({"x": uniform(0, 1)}), metric=None, mode=None, seed=1, num_samples=4)
+    >>> sorted(int(4 * searcher.suggest(f"{i}", i)["x"]) for i in range(4))  # one in each quarter
+    [0, 1, 2, 3]
+    """
+
+    reads_results = False
+
+    def __init__(self, random_state: int | None = None) -> None:
+        mistakes = Mistakes("SobolSearch")
+        seed = random_state is None or is_whole(random_state)
+        mistakes.check(seed, "random_state", "None or a whole number", random_state, "Give a seed.")
+        mistakes.raise_if_any()
+        self.random_state = None if random_state is None else int(random_state)
+        self._qmc = require("scipy.stats.qmc", extra="sobol", needed_by="tune_plugins.search.SobolSearch")
+        self._parameters: list[Parameter] = []
+        self._engine: Any = None
+        self._drawn = 0  # points that the engine has gone through
+        self._configs: list[dict[str, Any]] = []
+
+    def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
+        """See `Searcher.setup`.
+
+        Raises:
+            ArgumentError: lists all mistakes of the space; there are more parameters than the sequence has dimensions.
+        """
+        super().setup(space, metric=metric, mode=mode, seed=seed, num_samples=num_samples)
+        if self.random_state is not None:
+            self.seed = self.random_state
+        mistakes = Mistakes("SobolSearch")
+        mistakes.found.extend(space.mistakes())
+        self._parameters = [parameter for parameter in space.walk() if parameter.domain.has_quantiles]
+        if len(self._parameters) > _MOST_PARAMETERS:
+            mistakes.add(
+                f"param_space: expected at most {_MOST_PARAMETERS:,} parameters, got {len(self._parameters):,}. "
+                "Use random search: BasicVariantGenerator()."
+            )
+        mistakes.raise_if_any()
+        self._configs, self._drawn, self._engine = [], 0, None
+
+    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+        """See `Searcher.suggest`."""
+        if index >= self.num_samples:
+            return Signal.COMPLETE
+        while len(self._configs) <= index:
+            self._configs.append(self._next())
+        return self._configs[index]
+
+    def _next(self) -> dict[str, Any]:
+        """The config of the next point that is legal by the constraints of the space."""
+        if not self._parameters:
+            return self.space.config_of({}, f"{self.seed}:{len(self._configs)}")
+        if self._engine is None:
+            self._engine = self._qmc.Sobol(len(self._parameters), scramble=True, rng=self.rng(-1).getrandbits(32))
+        for _ in range(_MOST_SKIPPED):
+            point = self._engine.random(1)[0].tolist()
+            self._drawn += 1
+            config = self.space.config_of(self._values(point), f"{self.seed}:{self._drawn}")
+            if not self.space.broken(config):
+                return config
+        # So few points are legal that evenness means nothing; the space says which constraint is in the way.
+        return self.space.variant(f"{self.seed}:{self._drawn}")
+
+    def _values(self, point: list[float]) -> dict[str, Any]:
+        values = {}
+        for parameter, u in zip(self._parameters, point, strict=True):
+            domain = parameter.domain
+            values[parameter.name] = domain.index_at(u) if isinstance(domain, Categorical) else domain.from_unit(u)
+        return values
