@@ -267,6 +267,20 @@ class TrainState(Adapter):
                     f"{_top(key)}: expected one that drives the new optimizer; that which was given drives the old one."
                     f" Write state.replace(optimizer=optimizer, {_top(key)}=...), or {_top(key)}=None if there is none."
                 )
+        modules = [thing for thing in (*kept.values(), *found.values()) if isinstance(thing, torch.nn.Module)]
+        known_ones = {id(parameter) for module in modules for parameter in module.parameters()}
+        for key, thing in found.items():
+            if (
+                isinstance(thing, Optimizer)
+                and modules
+                and not any(
+                    id(parameter) in known_ones for group in thing.param_groups for parameter in group["params"]
+                )
+            ):
+                mistakes.add(
+                    f"{_top(key)}: expected one of parameters of the model that TrainState was given, got one of "
+                    "others. Where the model is a new one, too, write state.replace(model=model, optimizer=optimizer)."
+                )
         mistakes.raise_if_any()
         before, run = dict(zip(self._optimizers, self._fit.built, strict=False)), self._fit
         order = dict.fromkeys([*map(_top, self._objects), *objects])

@@ -14,7 +14,7 @@ import pytest
 
 import tune_plugins as tune
 from tune_plugins.callbacks import EndCause
-from tune_plugins.errors import TuneError
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers import ASHAScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 
 
@@ -437,3 +437,63 @@ def test_an_error_of_the_scheduler_is_not_caught_by_the_training(tmp_path: Path)
     with pytest.raises(TuneError, match="ZeroDivisionError in the scheduler"):
         fit(train, tmp_path, scheduler=Broken())
     assert not caught
+
+
+def test_a_fall_is_told_with_its_error(tmp_path: Path) -> None:
+    """What was tried again for that is in the decisions, and the exploit that was undone says why."""
+    scheduler = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=4, hyperparam_mutations={"x": [10.0, 20.0]}, quantile_fraction=0.5
+    )
+    space = {"x": tune.grid_search([1.0, 2.0, 3.0, 4.0])}
+    grid = fit(summing(tuple(range(1, 9)), 8), tmp_path, space=space, scheduler=scheduler, seed=1)
+    told = [decision for decision in grid.decisions if decision.action == "RETRY"]
+    assert told and all("once more from iteration 7: UnboundLocalError: " in decision.reason for decision in told)
+    assert all(
+        "where its function failed: UnboundLocalError" in d.reason for d in grid.decisions if d.action == "UNDONE"
+    )
+    assert all(result.metrics["training_iteration"] == 8 for result in grid)
+
+
+def test_what_this_package_refuses_where_a_trial_goes_on_is_an_error(tmp_path: Path) -> None:
+    """A checkpoint that does not fit the script, say: it is not tried again as if it were a script's ending."""
+
+    def train(config: dict[str, Any]) -> None:
+        if tune.get_checkpoint() is not None:
+            raise ArgumentError("TrainState", ["model: the checkpoint to go on from has no state of it."])
+        for step in range(1, 9):
+            (tmp_path / "own").mkdir(exist_ok=True)
+            tune.report(loss=1 / step, checkpoint=tune.Checkpoint(tmp_path / "own"))
+
+    scheduler = HyperBandScheduler(max_t=9, reduction_factor=3)
+    grid = fit(train, tmp_path / "run", space={"x": tune.uniform(0, 1)}, num_samples=6, scheduler=scheduler)
+    assert grid.num_errors and not [d for d in grid.decisions if d.action == "RETRY"]
+
+
+def test_hyperband_with_a_metric_that_comes_at_the_end_only(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match=r"none of the \d+ trials of bracket 0 has reported 'final' by then"):
+        fit(returning_final, tmp_path, metric="final", num_samples=9, scheduler=HyperBandScheduler(max_t=9))
+
+
+def returning_final(config: dict[str, Any]) -> dict[str, float]:
+    for step in range(1, 4):
+        tune.report(loss=1 / step)
+    return {"final": 0.5}
+
+
+def test_none_in_the_last_result_hides_no_value(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for loss in (0.5, 0.4, None):
+            tune.report(loss=loss)
+
+    grid = fit(train, tmp_path)
+    assert grid.get_best_result().metrics["loss"] == 0.4
+
+
+def test_what_a_generator_returns_is_recorded(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Any:
+        for step in range(3):
+            yield {"loss": step}
+        return {"final": 7}
+
+    (result,) = fit(train, tmp_path)
+    assert result.metrics["final"] == 7 and result.metrics["training_iteration"] == 3

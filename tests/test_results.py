@@ -78,7 +78,13 @@ def test_scopes(tmp_path: Path, scope: str, mode: str, best: str) -> None:
     assert grid.get_best_result(mode=mode, scope=scope).trial_id == best
 
 
-@pytest.mark.parametrize("bad", [NAN, INF, -INF, None, "low", [0.0], {}])
+def test_none_is_a_value_that_is_missing(tmp_path: Path) -> None:
+    """Trials are judged by the value last known, as if it were not there."""
+    grid = ResultGrid(make(tmp_path / "exp", {"a": [None], "b": [0.5], "c": [0.1, None], "d": [9.0, None]}))
+    assert [grid.get_best_result(mode=mode).trial_id for mode in ("min", "max")] == ["c", "d"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF, "low", [0.0], {}])
 def test_what_is_no_number_is_never_best(tmp_path: Path, bad: Any) -> None:
     alone = ResultGrid(make(tmp_path / "alone", {"a": [bad]}))
     single = ResultGrid(make(tmp_path / "single", {"a": [bad, bad], "b": [0.5], "c": []}))
@@ -114,7 +120,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError) as caught:
         grid.get_best_result(scope="best")
     assert [m.partition(":")[0] for m in caught.value.mistakes] == ["metric", "mode", "scope"]
-    with pytest.raises(TuneError, match=r"'los' was not reported by any trial. Those reported: loss, time_total_s"):
+    with pytest.raises(TuneError, match=r"by any trial. Did you mean 'loss'. Those reported: loss, time_total_s"):
         grid.get_best_result("los", "min")
     with pytest.raises(TuneError, match=r"None of the 1 trials has reported a result\. Add the callback"):
         ResultGrid(make(tmp_path / "none", {"a": []})).get_best_result()
@@ -264,7 +270,7 @@ def test_checkpoints(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ]
     assert result.get_best_checkpoint("loss", "min") == Checkpoint(two)
     assert result.get_best_checkpoint("loss", "max") == Checkpoint(one)
-    with pytest.raises(TuneError, match=r"'los' was not reported by trial a\. Those reported: loss"):
+    with pytest.raises(TuneError, match=r"'los' was not reported by trial a\. Did you mean 'loss'\? Those"):
         result.get_best_checkpoint("los", "min")
     with pytest.raises(ArgumentError, match="mode"):
         result.get_best_checkpoint("loss", "best")

@@ -15,7 +15,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
@@ -289,8 +289,8 @@ class ResultGrid:
     def _all(self) -> list[Result]:
         with ExperimentStore.open(self.experiment_path) as store:
             trials, last = store.trials(), store.last_results()
-            metric, missing = self._metric, object()
-            lacking = [i for i, r in last.items() if metric is not None and lookup(r, metric, missing) is missing]
+            metric = self._metric
+            lacking = [i for i, r in last.items() if metric is not None and lookup(r, metric) is None]
             if metric is not None and lacking:
                 # Not measured each time, or behind the training something else was reported.
                 values = {i: v for i, r in store.all_results() if (v := lookup(r, metric)) is not None}
@@ -498,7 +498,8 @@ def _check_metric(where: str, metric: str | None, mode: Mode | None, scope: Scop
 
 def _no_such_metric(metric: str, results: list[dict[str, Any]], who: str) -> str:
     names = sorted({name for result in results for name in flatten(result)})
-    return f"The metric {metric!r} was not reported by {who}. Those reported: {', '.join(names)}."
+    hint = did_you_mean(metric, names)
+    return f"The metric {metric!r} was not reported by {who}.{hint} Those reported: {', '.join(names)}."
 
 
 def _completes(result: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

@@ -932,3 +932,15 @@ def test_ranks_restart_together(two_ranks: Any, stopped: tuple[RecordingSession,
 def test_ranks_alone_do_nothing(two_ranks: Any) -> None:
     ranks = two_ranks(epochs=2)
     assert [len(rank["losses"]) for rank in ranks] == [2, 2]
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    """Both made anew in the loop, and one of them given: the checkpoints would hold the old model."""
+    state = TrainState(
+        model=torch.nn.Linear(1, 1), optimizer=torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
+    )
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ArgumentError, match=r"write state\.replace\(model=model, optimizer=optimizer\)"):
+        state.replace(optimizer=optimizer)
+    assert state.replace(model=model, optimizer=optimizer) == (model, optimizer)

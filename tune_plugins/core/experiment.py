@@ -355,10 +355,16 @@ class Experiment:
         if trial.status.finished:
             self._move(trial, "error", event.time, commands, error=event.error)
             return
-        if isinstance(event, TrialErrored) and not fatal and self._may_have_been_complete(trial):
+        if isinstance(event, TrialErrored) and not fatal and self._may_have_been_complete(trial, event.error):
             trial.fell_at = trial.iteration
-            self._undo_idle_exploit(trial, event.time, commands)
+            self._undo_idle_exploit(trial, event.time, commands, f", where its function failed: {said}")
             if self._lineage.step_back(trial):
+                point = trial.resume_point()
+                told = (
+                    f"its function, entered anew at iteration {trial.fell_at}, failed before it reported, and nothing "
+                    f"may have been left to train: once more from iteration {point.iteration if point else 0}: {said}"
+                )
+                commands.append(RecordDecision(trial.id, trial.fell_at, "RETRY", told, event.time))
                 self._try_again(event, trial, commands, f"nothing may have been left to train at {trial.fell_at}; ")
                 return
             trial.fell_at = None
@@ -375,12 +381,14 @@ class Experiment:
             return
         self._try_again(event, trial, commands)
 
-    def _may_have_been_complete(self, trial: Trial) -> bool:
+    def _may_have_been_complete(self, trial: Trial, error: ErrorInfo) -> bool:
         """Whether its function, entered anew in the middle of its training, has failed before it reported.
 
-        A loop written by hand does not say that it is complete. What stands behind it may then miss what it makes.
+        A loop written by hand does not say that it is complete. What stands behind it may then miss what it makes. What
+        this package itself has to say, as of a checkpoint that does not fit, is none of that.
         """
-        return trial.status is S.RUNNING and trial.results_count == trial.entered_with
+        ours = error.type.startswith("tune_plugins.")
+        return trial.status is S.RUNNING and trial.results_count == trial.entered_with and not ours
 
     def _try_again(
         self, event: TrialErrored | WorkerLost, trial: Trial, commands: list[Command], why: str = ""
@@ -407,6 +415,8 @@ class Experiment:
             unseen = []
         else:
             self._undo_idle_exploit(trial, time, commands)
+            if trial.last_result:  # it may have gone on from an earlier state, and reported nothing behind that
+                trial.iteration = int(trial.last_result["training_iteration"])
         for result in unseen:
             self._show(trial, result)
             if self.stopper is not None:
@@ -423,14 +433,14 @@ class Experiment:
         if unseen:
             self._ask_stopper(time, commands)
 
-    def _undo_idle_exploit(self, trial: Trial, time: float, commands: list[Command]) -> None:
+    def _undo_idle_exploit(self, trial: Trial, time: float, commands: list[Command], where: str = "") -> None:
         adopted, released = self._lineage.undo_if_idle(trial)
         if adopted is None:
             return
         commands += released
         reason = (
             f"keeps its own config and results: nothing was trained from iteration {adopted.iteration} of trial "
-            f"{adopted.trial_id} on"
+            f"{adopted.trial_id} on{where}"
         )
         commands.append(RecordTrial(trial.id, trial.index, trial.config, trial.seed, time))
         commands.append(RecordDecision(trial.id, trial.iteration, "UNDONE", reason, time))

@@ -16,6 +16,7 @@ from tune_plugins.arguments import Mistakes
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
+from tune_plugins.errors import TuneError
 from tune_plugins.schedulers.rungs import KEEPS, ceil, floor
 
 
@@ -71,6 +72,7 @@ class Bracket:
         running: ids of those on their way to the level of the stage.
         arrived: (score, index, trial) of those that wait there, best first.
         ready: those that were promoted and have not gone on yet, best first.
+        unmeasured: number of those that had reported no value of the metric at their first level.
     """
 
     number: int
@@ -81,6 +83,7 @@ class Bracket:
     running: set[str] = field(default_factory=set)
     arrived: list[tuple[float, int, Trial]] = field(default_factory=list)
     ready: dict[str, tuple[Trial, str]] = field(default_factory=dict)
+    unmeasured: int = 0
 
     @property
     def level(self) -> float | None:
@@ -195,6 +198,13 @@ class HyperBandScheduler(TrialScheduler):
         if bracket.running or not bracket.closed:
             return
         if not bracket.arrived:
+            if bracket.unmeasured == bracket.size:
+                raise TuneError(
+                    f"{type(self).__name__} compares trials at {self.time_attr} {bracket.level:g}, and none of the "
+                    f"{bracket.size} trials of bracket {bracket.number} has reported {self.metric!r} by then. Report "
+                    "it with each result, give the scheduler another metric, or use ASHAScheduler, which lets trials "
+                    "go on where nothing is measured yet."
+                )
             if not bracket.ready:
                 self._open.pop(bracket.number, None)
             return
@@ -235,6 +245,7 @@ class HyperBandScheduler(TrialScheduler):
         bracket.running.discard(trial.id)
         where = f"at rung {level:g} of bracket {bracket.number}"
         if math.isinf(score):
+            bracket.unmeasured += lookup(result, str(self.metric)) is None
             self._compare_if_complete(bracket)
             return Decision(Action.STOP, f"stopped {where}: no finite {self.metric}")
         insort(bracket.arrived, (score, trial.index, trial), key=lambda entry: entry[:2])

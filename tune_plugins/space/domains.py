@@ -53,6 +53,11 @@ class Domain(ABC):
         True
         """
         generator = _generator(rng)
+        if not callable(getattr(generator, "random", None)) or not (size is None or (is_whole(size) and size >= 0)):
+            raise TypeError(
+                f"{self!r}.sample: expected a generator of random or NumPy, or a seed, and a size of 0 or more, got "
+                f"{rng!r} and {size!r}. Write e.g. sample(random.Random(7), size=3)."
+            )
         if size is None:
             return self._drawn(generator)
         return [self._drawn(generator) for _ in range(size)]

@@ -55,8 +55,7 @@ class NotInRecord:
     def _told(self, what: str) -> str:
         return (
             f"{self.text}: {what}. This value was read from the record of an experiment, which holds plain values, and "
-            "only the repr of any other. Take the value from your own code, by that text: "
-            "{repr(option): option for option in options}[repr(value)]."
+            "only the text of any other. Take the value that this text tells of from your own code."
         )
 
 

@@ -189,7 +189,10 @@ class Constant(Node):
 
 _OTHERS = {
     "ray.tune.search.sample.": ("one of ray.tune", "Use the function of the same name from tune_plugins."),
-    "scipy.stats.": ("a distribution of scipy", "Write tune.distribution(...) around it."),
+    "scipy.stats.": (
+        "a distribution of scipy",
+        "Write tune.distribution(...) around a frozen one, such as scipy.stats.beta(2, 5).",
+    ),
     "optuna.distributions.": ("one of Optuna", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
     "hyperopt.pyll.": ("one of HyperOpt", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),
     "skopt.space.": ("one of scikit-optimize", "Use uniform, loguniform, randint, choice, ... of tune_plugins."),

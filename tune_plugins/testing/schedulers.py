@@ -238,7 +238,7 @@ class SchedulerConformance:
             assert ran == set(trials), f"these never ran: {sorted(set(trials) - ran)}"
 
     def _check_decision(self, decision: RecordDecision) -> None:
-        known = {"CONTINUE", "STOP", "PAUSE", "EXPLOIT", "RESTART", "RESUME", "UNDONE"}
+        known = {"CONTINUE", "STOP", "PAUSE", "EXPLOIT", "RESTART", "RESUME", "RETRY", "UNDONE"}
         assert decision.action in known, f"{decision.action!r} is none of {sorted(known)}"
         assert self.stops or self.stops_failed or decision.action != "STOP", f"{decision} is not declared"
         assert decision.reason.strip(), f"{decision} has no reason"

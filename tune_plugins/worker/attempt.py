@@ -6,7 +6,7 @@ import inspect
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
@@ -89,13 +89,8 @@ def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> 
 def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
     returned = function(session.config)
     if inspect.isgenerator(returned):
-        for yielded in returned:
-            if (metrics := _as_metrics(yielded)) is None:
-                raise TypeError(f"a trial function must yield dicts of metrics, or numbers, got {yielded!r}")
-            if session.report(metrics) is Verdict.STOP:
-                returned.close()
-                break
-    elif (metrics := _as_metrics(returned)) is not None:
+        returned = yield_from(returned, session)
+    if (metrics := _as_metrics(returned)) is not None:
         session.report_returned(metrics)
     elif returned is not None and not session.has_reported and session.start_checkpoint is None:
         # Else it is what a script ends with: a model, a history.
@@ -103,6 +98,20 @@ def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> N
             f"a trial function must return None, a dict of metrics or a number, got {type(returned).__name__}: "
             f"{str(plain(returned))[:80]}. Return {{'metric': value}} or call report()."
         )
+
+
+def yield_from(generator: Generator[Any, None, Any], session: TrialSession) -> Any:
+    """Report what a generator yields; what it returns in the end, None where it was stopped before."""
+    while True:
+        try:
+            yielded = next(generator)
+        except StopIteration as end:
+            return end.value
+        if (metrics := _as_metrics(yielded)) is None:
+            raise TypeError(f"a trial function must yield dicts of metrics, or numbers, got {yielded!r}")
+        if session.report(metrics) is Verdict.STOP:
+            generator.close()
+            return None
 
 
 def _as_metrics(returned: Any) -> dict[str, Any] | None:
