@@ -89,7 +89,8 @@ def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> 
 def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
     returned = function(session.config)
     if inspect.isgenerator(returned):
-        returned = yield_from(returned, session)
+        yielding: Generator[Any, Any, Any] = returned
+        returned = yield_from(yielding, session)
     if (metrics := _as_metrics(returned)) is not None:
         session.report_returned(metrics)
     elif returned is not None and not session.has_reported and session.start_checkpoint is None:
@@ -100,7 +101,7 @@ def _call(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> N
         )
 
 
-def yield_from(generator: Generator[Any, None, Any], session: TrialSession) -> Any:
+def yield_from(generator: Generator[Any, Any, Any], session: TrialSession) -> Any:
     """Report what a generator yields; what it returns in the end, None where it was stopped before."""
     while True:
         try:
