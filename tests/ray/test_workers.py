@@ -241,13 +241,17 @@ def test_a_stop_reaches_trials_in_line_behind_a_long_one(fit: Any, tmp_path: Pat
         return {"x": config["x"]}
 
     class Stop(tune.callbacks.Callback):
+        long = 0
+
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            if trial.index == 61:
+            self.long += trial.index >= 60
+            if self.long == 2:  # one in each of both workers; which ones hangs on who takes how many at a time
                 signal.raise_signal(signal.SIGINT)
 
     grid = fit(train, {"x": tune.grid_search(list(range(200))), "directory": str(ran)}, callbacks=[Stop()])
     assert {result.status for result in grid} == {"TERMINATED"}
-    assert {int(path.name) for path in ran.iterdir()} == set(range(62))
+    begun = {int(path.name) for path in ran.iterdir()}
+    assert begun > set(range(60)) and len(begun) == 62
     assert all("Ctrl-C" in result.reason for result in grid if not result.metrics)
 
 
