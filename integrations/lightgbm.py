@@ -638,7 +638,8 @@ class _Loan:
     _open: ClassVar[list[_Loan]] = []
     """All that are not ended. Of the one fit that has the checkpoints, or left by an error."""
 
-    def __init__(self, data: Dataset) -> None:
+    def __init__(self, data: Dataset, *, raw_only: bool = False) -> None:
+        self._raw_only = raw_only  # it is not trained with, and only lends its raw data to a subset
         self._data = weakref.ref(data)  # the data set may be gone with the function that made it
         self._frees = data.free_raw_data and data.data is not None and data._handle is None
         if self._frees:
@@ -653,7 +654,11 @@ class _Loan:
     def take(cls, data_sets: Collection[Dataset]) -> None:
         """Begin with the data sets of a fit, and end with all others."""
         cls.end_all()
-        cls._open = [cls(data) for data in data_sets]
+        whole = [d.reference for d in data_sets if d.used_indices is not None and d.reference is not None]
+        cls._open = [
+            *(cls(data) for data in data_sets),
+            *(cls(data, raw_only=True) for data in whole if all(data is not other for other in data_sets)),
+        ]
 
     @classmethod
     def give(cls, predictor: _InnerPredictor) -> None:
@@ -663,6 +668,8 @@ class _Loan:
             LightGBMError: one of them has let go of its raw data.
         """
         for loan in cls._open:
+            if loan._raw_only:
+                continue
             data = loan._data()
             assert data is not None  # the running training has it
             loan._given = predictor  # if this fails half way, too

@@ -146,7 +146,6 @@ class TrainState(Adapter):
             mistakes=mistakes.found,
         )
         self.saves, self._apply, self._model = save_checkpoints, apply_config, model
-        self._has_scheduler = scheduler is not None
         self._fit: _Run = _Run()
 
     @property
@@ -185,11 +184,12 @@ class TrainState(Adapter):
             raise ArgumentError("TrainState.epochs", [f"n: expected a number of epochs, 0 or more, got {n!r}."])
         ranks = self._fit.ranks if self._fit.loop else _Ranks.here()
         session = tune_session.current() if ranks.rank == 0 else None
-        active, start, owns = ranks.from_first((session is not None, _path(session), self._owns(session)))
+        trial = "" if session is None else session.context.trial_id
+        active, start, owns, trial = ranks.from_first((session is not None, _path(session), self._owns(session), trial))
         if not active:
             return range(n)
         if not self._fit.loop or session is not self._fit.session:
-            self._begin(session, ranks, start, owns)
+            self._begin(session, ranks, start, owns, trial)
         return _Epochs(self, n)
 
     def report(self, metrics: Mapping[str, Any] | None = None, /, **values: Any) -> None:
@@ -287,7 +287,6 @@ class TrainState(Adapter):
         everything = {**kept, **found}
         self._objects = {key: thing for name in order for key, thing in everything.items() if _top(key) == name}
         self._model = objects.get("model", self._model)
-        self._has_scheduler = objects.get("scheduler", self._has_scheduler or None) is not None
         if run.loop:
             run.replaced.update(list(objects))
             self._watch(before)
@@ -317,11 +316,14 @@ class TrainState(Adapter):
             return self._fit.saves
         return self.saves and session.claim_checkpoints()
 
-    def _begin(self, session: tune_session.Session | None, ranks: _Ranks, start: str | None, owns: bool) -> None:
+    def _begin(
+        self, session: tune_session.Session | None, ranks: _Ranks, start: str | None, owns: bool, trial: str
+    ) -> None:
         """The first loop in this entry of the training function."""
         for hook in self._fit.hooks:
             hook.remove()
         self._fit = run = _Run(self, session, ranks, owns)
+        run.trial = trial
         if self.saves and session is not None:
             self._keep_best(run)
         self._watch({})
@@ -410,7 +412,9 @@ class TrainState(Adapter):
 
     def _refuse_unknown_schedule(self) -> None:
         """A scheduler that was not given would begin anew at each resume."""
-        if self._has_scheduler or not self._fit.saves:
+        given = [thing for key, thing in self._objects.items() if _top(key) == "scheduler"]
+        of_unknown_kind = any(not any(_drives(thing, each) for each in self._optimizers) for thing in given)
+        if of_unknown_kind or not self._fit.saves:
             return
         for name, optimizer in zip(self._optimizer_names(), self._optimizers, strict=True):
             scheduled = any("initial_lr" in group for group in optimizer.param_groups)
@@ -496,6 +500,12 @@ class TrainState(Adapter):
                 "offset": run.offset,
                 "iteration": run.iteration,
                 "objects": states,
+                "trial": run.trial,
+                "frozen": {
+                    name: [each for each, parameter in thing.named_parameters() if not parameter.requires_grad]
+                    for name, thing in self._objects.items()
+                    if isinstance(thing, torch.nn.Module)
+                },
                 "optimizers": self._optimizer_names(),
                 "built": run.built,
                 "replaced": dict(run.replaced),
@@ -544,11 +554,22 @@ class TrainState(Adapter):
         else:
             run.saved, run.awaited = saved, {name for name in self._objects if self._is_awaited(name, saved)}
             run.resumed_loop = saved["loop"]
+            if saved.get("trial") == run.trial:  # what another one has frozen may be its config's
+                self._freeze(saved.get("frozen", {}))
         self._restore([name for name in self._objects if name not in run.awaited], saved, live)
         run.next_epoch, run.offset, run.iteration = saved["epoch"], saved["offset"], saved["iteration"]
         rank = run.ranks.rank
         if rank < len(saved["random"]):
             _set_random_state(saved["random"][rank])
+
+    def _freeze(self, frozen: Mapping[str, Collection[str]]) -> None:
+        """Let parameters be trained as they were: the loop may have unfrozen some, which it does not do again."""
+        for key, names in frozen.items():
+            thing = self._objects.get(key)
+            for name, parameter in thing.named_parameters() if isinstance(thing, torch.nn.Module) else ():
+                trained = name not in names
+                if parameter.requires_grad is not trained and (parameter.is_floating_point() or parameter.is_complex()):
+                    parameter.requires_grad_(trained)
 
     def _restore(self, names: Collection[str], saved: Mapping[str, Any], live: bool) -> None:
         """Load the states of these objects, with the hyper-parameters that the script has built."""
@@ -676,6 +697,7 @@ class _Run(Fit):
         counts = owns and session is not None and not session.has_reported
         super().__init__(session, counts, Port(state) if owns and session is not None and state is not None else None)
         self.saves = owns
+        self.trial = ""  # id
         self.ranks = ranks or _Ranks()
         self.loop = 0  # number of the loop, from 1
         self.resumed_loop = 0  # that of the checkpoint, 0 for a fresh start

@@ -840,6 +840,30 @@ def test_scores_to_begin_with_count_in_a_continuation(kind: str, how: str) -> No
         assert exploited.exploits and rest[-5:] == pytest.approx(alone[3:], rel=1e-9)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["raw_data_kept", "raw_data_freed"])
+def test_subsets_can_be_gone_on_with(kept: bool) -> None:
+    """They take their raw data from the whole, which has freed it, unless that lends it."""
+
+    def subsets(*callbacks: Any) -> list[float]:
+        recorded: dict[str, Any] = {}
+        whole = lgb.Dataset(X, Y, free_raw_data=not kept)
+        lgb.train(
+            PARAMS,
+            whole.subset(range(300)),
+            6,
+            valid_sets=[whole.subset(range(300, len(X)))],
+            callbacks=[lgb.record_evaluation(recorded), *callbacks],
+        )
+        return [value for metrics in recorded.values() for values in metrics.values() for value in values]
+
+    alone = subsets()
+    with RecordingSession(save_at={3}) as session:
+        assert subsets(TuneReportCheckpointCallback()) == alone
+    with RecordingSession(start_checkpoint=session.checkpoints[3], start_iteration=3) as session:
+        subsets(TuneReportCheckpointCallback())
+    assert session.iterations == [4, 5, 6]
+
+
 def test_scores_of_a_file_count_in_a_continuation(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "train.csv", np.column_stack([COUNTS, X]), delimiter=",")
     np.savetxt(tmp_path / "train.csv.init", np.log(EXPOSURE))

@@ -588,6 +588,33 @@ def unfreeze(config: Mapping[str, Any], how: str, epochs: int = 8) -> list[float
     return losses
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_the_loop_freezes_or_unfreezes_stays_so(trained: bool) -> None:
+    """At one epoch, by `requires_grad` alone: a trial that goes on behind that does not do it again."""
+
+    def script() -> list[float]:
+        torch.manual_seed(5)
+        model = two_layers()
+        model[0].requires_grad_(not trained)
+        optimizer = sgd(model)
+        state = TrainState(model=model, optimizer=optimizer)
+        losses = []
+        for epoch in state.epochs(6):
+            if epoch == 2:
+                model[0].requires_grad_(trained)
+                for parameter in model[0].parameters():
+                    parameter.grad = None
+            losses.append(step(model, optimizer))
+            state.report(loss=losses[-1])
+        return losses
+
+    alone = script()
+    with recording(save_at={4}) as session:
+        assert script() == alone
+    with recording(start_checkpoint=session.checkpoints[4], start_iteration=4):
+        assert script() == alone[4:]
+
+
 @pytest.mark.parametrize("how", ["group", "replace", "replace with schedule", "two loops"])
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
 def test_layers_that_the_loop_unfreezes_are_trained_on(how: str, at: int) -> None:
@@ -714,6 +741,16 @@ def test_a_schedule_that_was_not_given_is_named() -> None:
     with recording() as session:
         script(save_checkpoints=False)
     assert session.iterations == [1, 2, 3, 4]
+
+
+def test_the_schedule_of_another_optimizer_is_not_enough() -> None:
+    one, two = network(), network()
+    optimizers = [sgd(one), sgd(two)]
+    first, _ = (torch.optim.lr_scheduler.StepLR(optimizer, 2) for optimizer in optimizers)
+    state = TrainState(model=[one, two], optimizer=optimizers, scheduler=first)
+    with recording(), pytest.raises(TuneError, match=r"^optimizer.1.*: a learning .*scheduler=scheduler"):
+        for _ in state.epochs(4):
+            state.report(loss=1.0)
 
 
 def test_what_is_replaced_wrongly_is_named() -> None:

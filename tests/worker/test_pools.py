@@ -267,3 +267,73 @@ def test_a_pool_can_end_its_processes_inline(tmp_path: Path, capfd: pytest.Captu
 
     (result,) = run(train, tmp_path)
     assert result.metrics["score"] == 3 and "KeyboardInterrupt" not in capfd.readouterr().err
+
+
+KEPT: dict[str, ProcessPoolExecutor] = {}
+
+
+def reports_twice(fold: int) -> int:
+    for step in range(2):
+        tune.report(fold=fold, step=step)
+    return fold
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_that_is_kept_reports_in_each_trial(method: str, tmp_path: Path) -> None:
+    """A forked process has inherited the socket of the trial that forked it, which is closed behind that."""
+    if method not in multiprocessing.get_all_start_methods():
+        return
+
+    def train(config: dict[str, Any]) -> None:
+        if method not in KEPT:
+            KEPT[method] = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method))
+        for fold in range(2):
+            assert KEPT[method].submit(reports_twice, fold).result(timeout=300) == fold
+
+    try:
+        results = run(train, tmp_path, trials=3)
+    finally:
+        KEPT.pop(method).shutdown()
+    assert not results.errors, results.errors
+    assert [result.metrics["training_iteration"] for result in results] == [4, 4, 4]
+
+
+def test_an_iteration_is_reported_in_two_halves(tmp_path: Path) -> None:
+    """Training and validation each report their metrics, with the same number; the same metric twice is a mistake."""
+
+    def halves(config: dict[str, Any]) -> None:
+        for epoch in range(3):
+            tune.report(training_iteration=epoch, loss=1.0 - epoch)
+        tune.report(training_iteration=2, accuracy=0.5)
+
+    def twice(config: dict[str, Any]) -> None:
+        for _ in range(2):
+            tune.report(training_iteration=1, loss=1.0)
+
+    (result,) = run(halves, tmp_path)
+    assert result.error is None
+    assert {name: result.metrics[name] for name in ("training_iteration", "loss", "accuracy")} == {
+        "training_iteration": 2,
+        "loss": -1.0,
+        "accuracy": 0.5,
+    }
+    (result,) = run(twice, tmp_path / "twice")
+    assert "1 was reported after 1" in str(result.error)
+
+
+def test_a_script_that_counts_by_itself_is_tried_again(tmp_path: Path) -> None:
+    """It saves, and never loads: the second attempt counts from the beginning."""
+
+    def train(config: dict[str, Any]) -> None:
+        fallen = Path(config["folder"], "fallen")
+        for epoch in range(4):
+            state = Path(config["folder"], f"state_{epoch}")
+            state.mkdir(exist_ok=True)
+            (state / "epoch").write_text(str(epoch))
+            tune.report(training_iteration=epoch + 1, checkpoint=tune.Checkpoint.from_directory(state))
+            if epoch == 2 and not fallen.exists():
+                fallen.touch()
+                raise OSError("the network is gone")
+
+    (result,) = run(train, tmp_path, failure_config=tune.FailureConfig(max_failures=1))
+    assert result.error is None and result.metrics["training_iteration"] == 4

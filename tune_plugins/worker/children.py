@@ -43,6 +43,7 @@ def children_may_report() -> Iterator[None]:
     except OSError:  # in use
         address, key = _new_address()
         listener = Listener(address, family="AF_UNIX", authkey=key)
+    _listening.add(listener)
     before = os.environ.get(PARENT_VARIABLE)
     os.environ[PARENT_VARIABLE] = ":".join([str(os.getpid()), key.hex(), address.encode().hex()])
     closing = threading.Event()
@@ -59,7 +60,23 @@ def children_may_report() -> Iterator[None]:
         with suppress(OSError, EOFError):
             Client(address).close()  # a blocked accept does not notice that its socket is closed
         accepting.join(10)  # else it would hold the address
+        _listening.discard(listener)
         listener.close()
+
+
+_listening: set[Listener] = set()
+
+
+def _close_inherited() -> None:
+    """In a forked child: it would keep the address in use when the trial is over, and be spoken to instead of us."""
+    for listener in _listening:
+        with suppress(Exception):
+            listener._listener._socket.close()  # type: ignore[attr-defined]
+    _listening.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
 @cache

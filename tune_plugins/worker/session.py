@@ -137,8 +137,11 @@ class TrialSession:
         if iteration is None:
             given = result.get("training_iteration")
             iteration = given if isinstance(given, int) else self.iteration + 1
-        if iteration <= self.iteration and (self._last or self.iteration):
-            self._unwind(TuneError(_MUST_GROW.format(iteration=iteration, before=self.iteration, remedy=_ONE_REPORTS)))
+        if iteration <= self.iteration and self._last:
+            if iteration < self.iteration or any(n in self._last and n not in _COUNTED for n in result):
+                told = _MUST_GROW.format(iteration=iteration, before=self.iteration, remedy=_ONE_REPORTS)
+                self._unwind(TuneError(told))
+            result = {**self._last, **result}  # more of the same iteration
         self._check_metric(result)
         self._over = last
         self.iteration = iteration
@@ -347,11 +350,13 @@ class TrialSession:
             return self._save_error
 
 
+_COUNTED = frozenset(("training_iteration", "time_total_s", "timestamp"))
 _AT_A_TIME = "Two processes or threads of this trial report, and the one before is still there: {remedy}"
 _MUST_GROW = (
-    "training_iteration must grow: {iteration} was reported after {before}. If trainings in several processes or "
-    "threads report at the same time: {remedy} If the script counts by itself and begins anew: report no "
-    "training_iteration, and it is counted."
+    "training_iteration must grow: {iteration} was reported after {before}. Report once an iteration, with all "
+    "metrics, or other metrics in a second report of it. If the script counts by itself and begins anew: report no "
+    "training_iteration, and it is counted. If trainings in several processes or threads report at the same "
+    "time: {remedy}"
 )
 _ONE_REPORTS = (
     "their results would be mixed into one sequence. Let one of them report, e.g. give the callback to one fold only; "
