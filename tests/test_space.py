@@ -953,3 +953,31 @@ def test_importing_the_space_loads_nothing_heavy() -> None:
     code = "import sys, tune_plugins.space, tune_plugins.search; print({'numpy', 'ray', 'pandas'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+def test_a_plain_list_of_numbers_stays_a_constant_and_is_remarked_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = {"lr": [0.1, 0.01], "model": {"act": ["relu", "tanh"]}}
+    meant = {
+        "layers": (64, 32),
+        "same": [64, 64],
+        "deep": [[1], {}],
+        "one": [3],
+        "x": tune.choice([[1, 2], [3]]),
+    }
+    for name, space in {"plain": plain, "meant": meant}.items():
+        seen: list[dict[str, Any]] = []
+        tune.Tuner(
+            lambda config: seen.append(config) or {"loss": 1.0},  # noqa: B023
+            param_space=space,
+            run_config=tune.RunConfig(storage_path=tmp_path, name=name, verbose=0, runtime="inline"),
+        ).fit()
+        assert {**seen[0], "x": None} == {**space, "x": None}
+        told = [record.getMessage() for record in caplog.records if "constant" in record.getMessage()]
+        caplog.clear()
+        if name == "plain":
+            assert [text.split(":")[1].strip() for text in told] == ["lr", "model/act"]
+            assert "[0.1, 0.01]" in told[0] and "tune.choice([...])" in told[0]
+        else:
+            assert not told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tune_plugins.driver.runtime import Place
     from tune_plugins.results import ResultGrid
     from tune_plugins.space import Space
+
+logger = logging.getLogger(__name__)
 
 
 class Tuner:
@@ -75,6 +78,8 @@ class Tuner:
         from tune_plugins.results import ResultGrid
 
         plan, place = self._check()
+        for remark in plan.space.remarks():
+            logger.warning("param_space: %s", remark)
         directory = experiment_directory(plan.run, plan.name)
         configs = carry_out(plan, place, directory, displays(plan.run))
         self._results = ResultGrid(directory, configs=configs)

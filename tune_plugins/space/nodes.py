@@ -113,6 +113,10 @@ class Node(ABC):
         """What is wrong with the part, each with its name."""
         return iter(())
 
+    def remarks(self) -> Iterator[str]:
+        """What is right, and maybe not what was meant."""
+        return iter(())
+
     def domains(self) -> Iterator[tuple[str, Domain]]:
         """Name and domain of everything that varies, but for what is inside of options."""
         return iter(())
@@ -307,6 +311,10 @@ class Table(Node):
         """Those of the items."""
         return (mistake for child in self.children.values() for mistake in child.mistakes())
 
+    def remarks(self) -> Iterator[str]:
+        """Those of the items."""
+        return (remark for child in self.children.values() for remark in child.remarks())
+
     def domains(self) -> Iterator[tuple[str, Domain]]:
         """Those of the items."""
         return (pair for child in self.children.values() for pair in child.domains())
@@ -407,6 +415,18 @@ class Series(Table):
         super().__init__(name, dict(enumerate(children)))
         self.grid_order = list(self.children)
         self.like = like
+
+    def remarks(self) -> Iterator[str]:
+        """A list of different numbers or words may have been meant as options; a tuple says that it was not."""
+        items = [child.value for child in self.children.values() if isinstance(child, Constant)]
+        flat = len(items) == len(self.children) and all(isinstance(item, (int, float, str)) for item in items)
+        if isinstance(self.like, list) and flat and len(set(items)) == len(items) > 1:
+            yield (
+                f"{self.name}: the list {self.like!r} is a constant, the same in all trials. To draw one of its "
+                "values: tune.choice([...]); to try each: tune.grid_search([...]). If it is meant as it is, write a "
+                "tuple to be spared this remark."
+            )
+        yield from super().remarks()
 
     def leaves(self, name: str) -> Iterator[tuple[str, bool]]:
         """One, which varies if any item does."""

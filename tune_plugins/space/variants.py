@@ -72,6 +72,10 @@ class Space:
             self._mistakes = self._find_mistakes()
         return list(self._mistakes)
 
+    def remarks(self) -> list[str]:
+        """What is right, and maybe not what was meant: a list of numbers, which stays a constant."""
+        return list(self._tree.remarks())
+
     def _find_mistakes(self) -> list[str]:
         if self._constraint_mistakes:
             return self._constraint_mistakes
