@@ -196,7 +196,8 @@ def test_a_missing_integer_makes_no_floats_of_the_others(tmp_path: Path) -> None
 
 
 def test_missing_integers_are_plotted(tmp_path: Path) -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
+    from matplotlib import pyplot
+
     with ExperimentStore.open(make(tmp_path / "exp", {"a": []}), readonly=False) as store:
         store.commit([Reported(1.0, "a", tuple({"training_iteration": i, **row} for i, row in enumerate(ROWS)))])
     frame = ResultGrid(tmp_path / "exp")[0].metrics_dataframe
