@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -267,6 +268,26 @@ def test_a_pool_can_end_its_processes_inline(tmp_path: Path, capfd: pytest.Captu
 
     (result,) = run(train, tmp_path)
     assert result.metrics["score"] == 3 and "KeyboardInterrupt" not in capfd.readouterr().err
+
+
+def handlers(_: int) -> list[bool]:
+    found = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return [found[0] is signal.default_int_handler, found[1] is signal.SIG_DFL]
+
+
+def test_a_forked_process_has_the_handlers_of_signals_that_the_script_had(tmp_path: Path) -> None:
+    """One of the run's would only be run behind the wait for a lock in which SIGTERM has found the process."""
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            return {"theirs": pool.map(handlers, [0])[0], "ours": handlers(0)}
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        (result,) = run(train, tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.metrics["theirs"] == [True, True] and result.metrics["ours"] == [False, False]
 
 
 KEPT: dict[str, ProcessPoolExecutor] = {}

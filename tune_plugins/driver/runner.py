@@ -50,6 +50,32 @@ _KEEP_STATES_S = 10.0
 _COMMIT_S = 0.1
 
 
+_replaced: list[dict[int, Any]] = []
+"""The handlers of signals that the runs of this process found, {number: handler}; the outermost run first."""
+
+
+def _set_handlers(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        # None stands for a handler that Python did not set and cannot set again.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _restore_in_child() -> None:
+    """In a process that the training has forked, signals are not for the run: a pool ends its processes by SIGTERM.
+
+    At once, not when one comes: a handler of Python's is run between two instructions, and one that comes just before
+    the child begins to wait for a lock would be without effect.
+    """
+    if _replaced:
+        with suppress(ValueError):  # it was not the main thread that has forked
+            _set_handlers(_replaced[0])
+        _replaced.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_in_child)
+
+
 class Record(Protocol):
     """Where a run is recorded; see `tune_plugins.record.store.ExperimentStore`."""
 
@@ -152,9 +178,8 @@ class Runner:
                 self._commit()
             raise
         finally:
-            for number, handler in before.items():
-                # None stands for a handler that Python did not set and cannot set again.
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            _replaced[:] = [one for one in _replaced if one is not before]
+            _set_handlers(before)
             self._pass_on_output()
             self._end_step()
             self._keep_states()
@@ -291,15 +316,10 @@ class Runner:
         if threading.current_thread() is not threading.main_thread():
             return {}
 
-        process = os.getpid()
         before: dict[int, Any] = {}
+        _replaced.append(before)
 
         def note(number: int, frame: FrameType | None) -> None:
-            if os.getpid() != process:
-                # One that the training has forked: a pool ends its processes by SIGTERM, and waits for them.
-                signal.signal(number, signal.SIG_DFL if before[number] is None else before[number])
-                signal.raise_signal(number)
-                return
             if self.runtime.in_user_code:
                 self.runtime.interrupted_by = _NAME_OF_SIGNAL[number]
                 if number == signal.SIGTERM:
