@@ -55,7 +55,7 @@ ROOMS = (
         ("errors", "arguments", "_imports", "space", "core"),
         ("numpy", "sortedcontainers"),
     ),
-    Room("search", "one module a search method", ("arguments", "_imports", "space", "core")),
+    Room("search", "one module a search method", ("errors", "arguments", "_imports", "space", "core")),
     Room(
         "stoppers",
         "stop rules, and what `RunConfig.stop` says",
@@ -78,7 +78,7 @@ ROOMS = (
     Room(
         "config",
         "what a user sets",
-        ("arguments", "core", "stoppers", "record", "callbacks"),
+        ("arguments", "core", "search", "stoppers", "record", "callbacks"),
     ),
     Room("display", "what people see of a run", ("core", "callbacks", "config"), ("rich",)),
     Room(

@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "TuneConfig, more": (
         tune.TuneConfig,
         {
-            "search_alg": "optuna",
+            "search_alg": "bayesian",
             "max_concurrent_trials": 0,
             "max_resident_trials": -1,
             "reuse_actors": "yes",
@@ -107,7 +107,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "a searcher": (
         BasicVariantGenerator,
         {"points_to_evaluate": {"lr": 1}, "max_concurrent": -1, "random_state": "x"},
-        ["points_to_evaluate", "max_concurrent", "random_state"],
+        ["points_to_evaluate", "random_state", "max_concurrent"],
     ),
     "a stopper": (
         stoppers.TrialPlateauStopper,

@@ -13,7 +13,7 @@ import tune_plugins as tune
 from tune_plugins import session as tune_session
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import PopulationBasedTraining
-from tune_plugins.search import BasicVariantGenerator
+from tune_plugins.search import BasicVariantGenerator, Outcome
 from tune_plugins.session import TrialContext
 from tune_plugins.session.child import ChildSession
 from tune_plugins.testing import Exploit, RecordingSession
@@ -71,7 +71,9 @@ class Learns(BasicVariantGenerator):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self.told.append((trial_id, result["score"], result["config"]["lr"]))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
         assert result is not None
         self.told.append(("end", result["score"], result["config"]["lr"]))
 

@@ -13,23 +13,26 @@ from scipy import stats
 
 from tune_plugins import space as sp
 from tune_plugins.errors import ArgumentError
-from tune_plugins.search import BasicVariantGenerator, Searcher, Signal, SobolSearch
+from tune_plugins.search import BasicVariantGenerator, Outcome, Searcher, SearchTask, Signal, SobolSearch
 from tune_plugins.space import Space
 
 GRID = {"a": sp.grid_search([1, 2]), "b": sp.randint(0, 3)}
 
 
 def ready(searcher: Searcher, space: Any, num_samples: int = 1, seed: int = 0) -> Searcher:
-    searcher.setup(Space(space), metric="loss", mode="min", seed=seed, num_samples=num_samples)
+    searcher.prepare(SearchTask(Space(space), "loss", "min", seed, num_samples))
     return searcher
 
 
 def all_of(searcher: Searcher) -> list[dict[str, Any]]:
     configs: list[dict[str, Any]] = []
-    while (config := searcher.suggest(f"{len(configs):05d}", len(configs))) is not Signal.COMPLETE:
+    total = searcher.total_trials
+    while len(configs) != total:
+        config = searcher.ask(f"{len(configs):05d}", len(configs))
+        if config is Signal.COMPLETE:
+            break
         assert isinstance(config, dict)
         configs.append(config)
-    assert searcher.total_trials in (None, len(configs))
     return configs
 
 
@@ -141,8 +144,8 @@ def test_all_mistakes_of_the_arguments_at_once() -> None:
         BasicVariantGenerator({"lr": 1}, max_concurrent=-1, random_state="x")  # type: ignore[arg-type]
     assert [m.partition(":")[0] for m in caught.value.mistakes] == [
         "points_to_evaluate",
-        "max_concurrent",
         "random_state",
+        "max_concurrent",
     ]
 
 
@@ -150,7 +153,7 @@ def test_max_concurrent() -> None:
     searcher = ready(BasicVariantGenerator(max_concurrent=2), {"x": sp.uniform(0, 1)}, 4)
     expected = all_of(ready(BasicVariantGenerator(), {"x": sp.uniform(0, 1)}, 4))
     assert [searcher.suggest(str(i), i) for i in range(3)] == [*expected[:2], Signal.NOT_READY]
-    searcher.on_trial_complete("0", None, error=True)
+    searcher.on_trial_complete("0", None, Outcome.FAILED)
     assert searcher.suggest("2", 2) == expected[2]
     assert searcher.suggest("3", 3) is Signal.NOT_READY
     searcher.on_trial_complete("1", {"loss": 1.0})
@@ -187,8 +190,8 @@ def test_a_searcher_of_ones_own() -> None:
 
         best: tuple[float, float] = (float("inf"), 0.5)
 
-        def setup(self, space: Space, **task: Any) -> None:
-            super().setup(space, **task)
+        def setup(self, task: SearchTask) -> None:
+            super().setup(task)
             self.asked: dict[str, float] = {}
 
         def suggest(self, trial_id: str, index: int) -> dict[str, Any]:
@@ -200,7 +203,9 @@ def test_a_searcher_of_ones_own() -> None:
         def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:
             self.asked[trial_id] = config["x"]
 
-        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+        def on_trial_complete(
+            self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+        ) -> None:
             if result:
                 self.best = min(self.best, (result["loss"], self.asked[trial_id]))
 
@@ -264,7 +269,7 @@ def test_sobol_keeps_to_constraints_and_to_nothing() -> None:
 
     def searched(space: Space, samples: int) -> list[dict[str, Any]]:
         searcher = SobolSearch()
-        searcher.setup(space, metric=None, mode=None, seed=0, num_samples=samples)
+        searcher.prepare(SearchTask(space, num_samples=samples))
         return all_of(searcher)
 
     given = {"a": sp.uniform(0, 1), "b": sp.uniform(0, 1)}

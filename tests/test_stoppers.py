@@ -90,7 +90,7 @@ def test_the_least_of_several_time_limits_counts(tmp_path: Path) -> None:
     tune = TuneConfig(time_budget_s=20.0)
     run_config = RunConfig(stop=[TimeoutStopper(30), TimeoutStopper(12)])
     plan = Plan("train", tune, run_config, Space(None), FIFOScheduler(), BasicVariantGenerator(), 0)
-    rules = rules_for(plan, residents=0)
+    rules = rules_for(plan, residents=0, slots=1)
     assert rules.time_budget_s == 12
 
 

@@ -231,7 +231,7 @@ class Mistakes:
         return self.check(right, name, f"a function {what}", value, remedy)
 
 
-def override_mistakes(where: str, given: object, contract: type) -> list[str]:
+def override_mistakes(where: str, given: object, contract: type, also: type | None = None) -> list[str]:
     """Methods by which an object overrides those of a contract and that the engine could not call, in words.
 
     What the contract's method has no default for is handed over by position, the rest by name.
@@ -240,6 +240,7 @@ def override_mistakes(where: str, given: object, contract: type) -> list[str]:
         where: what the user gave it as.
         given: an object; need not derive from the contract.
         contract: a class.
+        also: another one; a method that fits this is right as well.
     """
     found = []
     for name, expected in vars(contract).items():
@@ -252,7 +253,7 @@ def override_mistakes(where: str, given: object, contract: type) -> list[str]:
         if is_async(method, may_yield=yields):
             found.append(f"{where}: expected def {name}, got {type(given).__name__}.{name}, which is async or yields.")
             continue
-        if _fits(method, expected):
+        if _fits(method, expected) or (name in vars(also or object) and _fits(method, vars(also or object)[name])):
             continue
         message = (
             f"{where}: expected def {name}{shown_signature(expected)}, got "

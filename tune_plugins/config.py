@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tune_plugins.arguments import Mistakes, override_mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
@@ -91,7 +91,8 @@ class TuneConfig:
     Args:
         metric: name of the reported metric to optimise; may be a path such as ``eval/loss``.
         mode: "min" or "max".
-        search_alg: a `Searcher`; default: random and grid search over ``param_space``.
+        search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",
+            "qmc", "hyperopt"; one written for Ray Tune will do. Default: random and grid search.
         scheduler: a `TrialScheduler`; default: `FIFOScheduler`.
         num_samples: number of configurations; with a grid, of repetitions of the whole grid.
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
@@ -108,7 +109,7 @@ class TuneConfig:
 
     metric: str | None = None
     mode: Mode | None = None
-    search_alg: Searcher | None = None
+    search_alg: Searcher | str | None = None
     scheduler: TrialScheduler | None = None
     num_samples: int = 1
     max_concurrent_trials: int | None = None
@@ -129,9 +130,7 @@ class TuneConfig:
         if found.mode("mode", self.mode, none=True) and self.metric is not None and self.mode is None:
             found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if self.search_alg is not None:
-            right = callable(getattr(self.search_alg, "suggest", None)) and not isinstance(self.search_alg, type)
-            if found.check(right, "search_alg", "a tune_plugins.search.Searcher", self.search_alg):
-                found.found += override_mistakes("search_alg", self.search_alg, Searcher)
+            found.found += _searcher_mistakes(self.search_alg)
         if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):
             remedy = f"Write {self.scheduler.__name__}()." if isinstance(self.scheduler, type) else ""
             expected = "a tune_plugins.schedulers.TrialScheduler"
@@ -158,6 +157,22 @@ class TuneConfig:
         for name in ("trial_name_creator", "trial_dirname_creator"):
             found.function(name, getattr(self, name), "of the trial that returns a name", arguments=1, none=True)
         return found.found
+
+
+def _searcher_mistakes(given: Any) -> list[str]:
+    from tune_plugins.search.by_name import SEARCHERS
+    from tune_plugins.search.ray_style import RayForms
+
+    found = Mistakes("TuneConfig")
+    if isinstance(given, str):
+        found.one_of("search_alg", given, tuple(SEARCHERS), remedy="Or give a searcher object.")
+        return found.found
+    right = callable(getattr(given, "suggest", None)) and not isinstance(given, type)
+    if found.check(right, "search_alg", "a tune_plugins.search.Searcher", given):
+        found.found += override_mistakes("search_alg", given, Searcher, RayForms)
+        if isinstance(given, Searcher):
+            found.found += [f"search_alg: {mistake}" for mistake in given.mistakes()]
+    return found.found
 
 
 @dataclass

@@ -47,10 +47,11 @@ def run(trials: int, marks: tuple[int, ...] = ()) -> tuple[Any, int, int, list[f
         The experiment, numbers of events and of results, and at each mark CPU seconds per event since the last one.
     """
     from tune_plugins.core.events import ResultsReported, TrialFinished
-    from tune_plugins.core.experiment import Experiment, Rules
+    from tune_plugins.core.experiment import Rules
     from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
     from tune_plugins.schedulers import ASHAScheduler
     from tune_plugins.search import Searcher
+    from tune_plugins.testing.experiment import SearchedExperiment
 
     def one_by_one(event: Any) -> Iterator[Any]:
         """The event, or one for each of its results; the trial waits with the last one if it waits."""
@@ -71,7 +72,7 @@ def run(trials: int, marks: tuple[int, ...] = ()) -> tuple[Any, int, int, list[f
 
     scheduler = ASHAScheduler(max_t=MAX_T, grace_period=GRACE, reduction_factor=ETA)
     scheduler.setup(metric="loss", mode="min", seed=0)
-    experiment = Experiment(Uniform(), scheduler, Rules(metric="loss", mode="min", trial_limit=trials))
+    experiment = SearchedExperiment(Uniform(), scheduler, Rules(metric="loss", mode="min", trial_limit=trials))
     runtime = SimulatedRuntime(Falling(), SimulatedCluster(WORKERS), seed=0)
     events = results = finished = before = 0
     costs: list[float] = []

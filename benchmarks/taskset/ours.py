@@ -25,6 +25,7 @@ def run(
     from tune_plugins.core.experiment import Experiment, Rules
     from tune_plugins.driver.runner import Runner
     from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
+    from tune_plugins.driver.suggestions import Suggestions
     from tune_plugins.search import Searcher
 
     class InOrder(Searcher):
@@ -38,7 +39,7 @@ def run(
     scheduler = make_scheduler(schedulers, task.steps)
     scheduler.setup(metric="loss", mode="min", seed=seed)
     rules = Rules(metric="loss", mode="min", seed=seed, trial_limit=len(order), time_budget_s=budget(task))
-    experiment = Experiment(InOrder(), scheduler, rules)
+    experiment = Experiment(scheduler, rules)
     training = Curves(lambda index, config: Curve(task.curves[config["index"]]), metric="loss")
     runtime = SimulatedRuntime(training, SimulatedCluster(WORKERS), seed=seed, time_budget_s=budget(task))
     reports: list[tuple[float, float]] = []
@@ -51,5 +52,5 @@ def run(
                 if isinstance(event, ResultsReported):
                     reports.extend((result["timestamp"], result["loss"]) for result in event.results)
 
-    Runner(experiment, runtime, Reports()).run()
+    Runner(experiment, Suggestions(InOrder()), runtime, Reports()).run()
     return reports

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.core.ends import EndCause, ErrorInfo, Outcome
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -33,11 +33,12 @@ from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.core.trial import CheckpointRecord, Lease, Milestone
+from tune_plugins.testing.experiment import SearchedExperiment
 
 Curve = Callable[[dict[str, Any], int], dict[str, Any]]
 
 
-class CheckedExperiment(Experiment):
+class CheckedExperiment(SearchedExperiment):
     """Checks its invariants after each event, also after one that raised."""
 
     def handle(self, event: Event) -> list[Command]:
@@ -68,8 +69,14 @@ class ListSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self.calls.append(("result", trial_id, result["training_iteration"]))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
-        self.calls.append(("complete", trial_id, error))
+    @property
+    def total_trials(self) -> int | None:
+        return None
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
+        self.calls.append(("complete", trial_id, outcome is Outcome.FAILED))
 
 
 def reached(milestone: Milestone | None, result: dict[str, Any]) -> bool:

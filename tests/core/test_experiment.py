@@ -34,14 +34,15 @@ from tune_plugins.core.events import (
     TrialStarted,
     WorkerLost,
 )
-from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.experiment import Rules
 from tune_plugins.core.lineage import Lineage
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError, IllegalEventError, TuneError
 from tune_plugins.schedulers import Action, Decision, FIFOScheduler, TrialScheduler
-from tune_plugins.search import Searcher, Signal
+from tune_plugins.search import Outcome, Searcher, Signal
 from tune_plugins.stoppers import FunctionStopper, Stopper, split_stop
+from tune_plugins.testing.experiment import SearchedExperiment
 
 A, B = "00000", "00001"
 SEED_A, SEED_B = 0, 7919
@@ -551,7 +552,7 @@ class Moody(ListSearcher):
         self.live += 1
         return super().suggest(trial_id, index)
 
-    def on_trial_complete(self, trial_id: str, result: Any, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Any, outcome: Outcome = Outcome.COMPLETED) -> None:
         self.live -= 1
 
 
@@ -574,12 +575,12 @@ def test_searcher_that_raises(make: Any) -> None:
             raise RuntimeError("no model yet")
 
     experiment = make(Broken([]))
-    with pytest.raises(RuntimeError, match="no model yet"):
+    with pytest.raises(TuneError, match=r"^RuntimeError in Broken\.suggest, trial 00000: no model yet\.$"):
         experiment.handle(SlotsChanged(0.0, 1))
     assert experiment.trials == {}
 
 
-@pytest.mark.parametrize("wrong", [None, "lr=3", 3])
+@pytest.mark.parametrize("wrong", [(), "lr=3", 3])
 def test_searcher_that_suggests_no_dict(make: Any, wrong: Any) -> None:
     class Wrong(ListSearcher):
         def suggest(self, trial_id: str, index: int) -> Any:
@@ -930,7 +931,7 @@ def test_a_finished_trial_takes_less_than_a_kilobyte(make: Any, message: str) ->
             return {"x": index * 0.5}
 
     def finished(count: int) -> Any:
-        experiment = Experiment(Halves(), rules=Rules(trial_limit=count))
+        experiment = SearchedExperiment(Halves(), rules=Rules(trial_limit=count))
         experiment.handle(SlotsChanged(0.0, 1))
         for index in range(count):
             trial, time = f"{index:05d}", index * 1.5

@@ -23,7 +23,7 @@ from tune_plugins.core.events import (
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.trial import Milestone, Trial
 from tune_plugins.schedulers import Action, ASHAScheduler, Decision, FIFOScheduler, TrialScheduler
-from tune_plugins.search import Signal
+from tune_plugins.search import Outcome, Signal
 from tune_plugins.stoppers import FunctionStopper
 
 
@@ -79,7 +79,9 @@ class Sometimes(ListSearcher):
         self.alive += suggested is not Signal.COMPLETE
         return suggested
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
         self.alive -= 1
 
 

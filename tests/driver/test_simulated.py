@@ -19,6 +19,7 @@ from tune_plugins.core.trial import TrialStatus
 from tune_plugins.driver import runner
 from tune_plugins.driver.runner import Runner, Unrecorded
 from tune_plugins.driver.simulated import Curve, Curves, SimulatedRuntime
+from tune_plugins.driver.suggestions import Suggestions
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
 
@@ -163,10 +164,10 @@ def test_states_that_nobody_keeps_are_forgotten() -> None:
             return Lease(super().next_milestone(trial), save=True)  # type: ignore[arg-type]
 
     scheduler = Saving(metric="value", mode="min")
-    experiment = Experiment(Given(), scheduler, Rules(metric="value", mode="min", trial_limit=3, num_to_keep=2))
+    experiment = Experiment(scheduler, Rules(metric="value", mode="min", trial_limit=3, num_to_keep=2))
     training = Curves(lambda index, config: Curve([1.0] * 9))
     runtime = SimulatedRuntime(training, tune.SimulatedCluster(workers=2))
-    Runner(experiment, runtime, Unrecorded()).run()
+    Runner(experiment, Suggestions(Given()), runtime, Unrecorded()).run()
     assert len(runtime._checkpoints) == 3 * 2
 
 
@@ -191,7 +192,7 @@ def test_a_scheduler_that_raises_is_named_and_nothing_is_lost(tmp_path: Path) ->
                 raise ZeroDivisionError("by zero")
             return super().on_trial_result(trial, result)
 
-    with pytest.raises(tune.TuneError, match="ZeroDivisionError in the scheduler, searcher or stopper"):
+    with pytest.raises(tune.TuneError, match="ZeroDivisionError in the scheduler or stopper"):
         simulate(scheduler=Broken(), storage_path=tmp_path, name="broken")
     results = tune.ResultGrid(tmp_path / "broken")
     assert max(result.metrics["training_iteration"] for result in results) == 5
@@ -219,10 +220,10 @@ def test_nobody_is_left_waiting_unnoticed(scheduler: TrialScheduler | None) -> N
 
     scheduler = scheduler or TrialScheduler()
     scheduler.setup(metric="value", mode="min", seed=0)
-    experiment = Experiment(Given(), scheduler, Rules(trial_limit=3))
+    experiment = Experiment(scheduler, Rules(trial_limit=3))
     runtime = Mute(Curves(lambda index, config: Curve([1.0])), tune.SimulatedCluster(workers=2))
     with pytest.raises(tune.TuneError, match=f"{type(scheduler).__name__} left 2 trials waiting for each other"):
-        Runner(experiment, runtime, Unrecorded()).run()
+        Runner(experiment, Suggestions(Given()), runtime, Unrecorded()).run()
 
 
 def test_the_record_does_not_depend_on_when_the_driver_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tune_plugins.schedulers import (
     PopulationBasedTrainingReplay,
     ResourceChangingScheduler,
 )
-from tune_plugins.search import BasicVariantGenerator
+from tune_plugins.search import BasicVariantGenerator, Outcome
 
 Fit = Callable[..., ResultGrid]
 TrainedBy = Callable[..., str]
@@ -180,7 +180,9 @@ class _Learns(BasicVariantGenerator):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self.told.append((result["score"], result["config"]["lr"]))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
         assert result is not None
         self.on_trial_result(trial_id, result)
 

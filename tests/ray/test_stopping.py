@@ -113,8 +113,6 @@ def test_the_core_replayed_from_the_record_takes_the_same_decisions(fit: Any) ->
     from tune_plugins.core.events import RecordDecision
     from tune_plugins.core.experiment import Experiment, Rules
     from tune_plugins.record.store import ExperimentStore
-    from tune_plugins.search import BasicVariantGenerator
-    from tune_plugins.space import Space
 
     def train(config: dict[str, Any]) -> None:
         for step in range(1, 28):
@@ -126,14 +124,15 @@ def test_the_core_replayed_from_the_record_takes_the_same_decisions(fit: Any) ->
         return ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3)
 
     grid = fit(train, space, metric="loss", mode="min", num_samples=20, seed=3, scheduler=scheduler())
-    searcher, again = BasicVariantGenerator(), scheduler()
-    searcher.setup(Space(space), metric="loss", mode="min", seed=3, num_samples=20)
+    again = scheduler()
     again.setup(metric="loss", mode="min", seed=3)
-    core = Experiment(searcher, again, Rules(metric="loss", mode="min", seed=3, trial_limit=20))
+    rules = Rules(metric="loss", mode="min", seed=3, trial_limit=20, searcher_reads_results=False)
+    core = Experiment(again, rules)  # without a searcher: what it said is in the record
     with ExperimentStore.open(grid.experiment_path) as store:
         commands = core.replay(store.events())
     replayed = [(c.trial_id, c.iteration, c.action, c.reason) for c in commands if isinstance(c, RecordDecision)]
     assert replayed == [(d.trial_id, d.iteration, d.action, d.reason) for d in grid.decisions]
+    assert [trial.config for trial in core.trials.values()] == [result.config for result in grid]
     assert sum(len(r.metrics_dataframe) for r in grid) < 20 * 27
 
 

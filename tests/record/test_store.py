@@ -35,6 +35,7 @@ from tune_plugins.core.events import (
     ResultsReported,
     SlotsChanged,
     StopRequested,
+    SuggestionMade,
     Tick,
     TrialErrored,
     TrialFinished,
@@ -97,6 +98,8 @@ ALL_EVENTS: list[Event] = [
     TrialErrored(6.0, "00001", ErrorInfo("ValueError", "x\ny", "Traceback ..."), True, EndCause.OUT_OF_MEMORY),
     WorkerLost(7.0, "00001", ErrorInfo("WorkerLostError", "signal 9"), False),
     Tick(math.nan),
+    SuggestionMade(3.5, "00003", 3, 17, {"lr": 0.1, "sizes": (1, 2), "m": {"k": None}}),
+    SuggestionMade(3.5, "00003", 3, 17, None, "not ready"),
     StopRequested(9.0, "Ctrl-C"),
 ]
 

@@ -33,7 +33,7 @@ from tune_plugins.record.codec import (  # noqa: E402
     results_event_row,
 )
 from tune_plugins.schedulers import Action, ASHAScheduler, Decision, FIFOScheduler, TrialScheduler  # noqa: E402
-from tune_plugins.search import BasicVariantGenerator, Searcher  # noqa: E402
+from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask  # noqa: E402
 from tune_plugins.space import Space, loguniform, uniform  # noqa: E402
 
 PATHS = PathTranslator("/experiment")
@@ -84,7 +84,7 @@ def build(
 ) -> CheckedExperiment:
     asked = Rules(metric="loss", mode="min", **rules)
     space = Space({"x": uniform(0, 1), "lr": loguniform(1e-4, 1e-1)})
-    searcher.setup(space, metric="loss", mode="min", seed=asked.seed, num_samples=8)
+    searcher.prepare(SearchTask(space, "loss", "min", asked.seed, num_samples=8))
     scheduler.setup(metric="loss", mode="min", seed=asked.seed)
     return CheckedExperiment(searcher, scheduler, asked, suggestions=suggestions or {})
 

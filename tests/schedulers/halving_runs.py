@@ -15,7 +15,8 @@ from tune_plugins.core.experiment import Experiment, Rules
 from tune_plugins.core.trial import Trial
 from tune_plugins.driver.simulated import Curve, Curves, SimulatedCluster, SimulatedRuntime
 from tune_plugins.schedulers import TrialScheduler
-from tune_plugins.search import Searcher, Signal
+from tune_plugins.search import Outcome, Searcher, Signal
+from tune_plugins.testing.experiment import SearchedExperiment
 from tune_plugins.testing.simulated import run_simulated
 
 NAN = math.nan  # one and the same object, so that results that hold it compare equal
@@ -41,7 +42,9 @@ class Endless(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self.told.append((trial_id, result["training_iteration"]))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
         self.unfinished.discard(trial_id)
 
 
@@ -77,7 +80,7 @@ class Run:
 def make_experiment(scheduler: TrialScheduler, searcher: Searcher, seed: int, rules: dict[str, Any]) -> Experiment:
     scheduler.setup(metric="loss", mode="min", seed=seed)
     searcher.seed = seed
-    return Experiment(searcher, scheduler, Rules(seed=seed, **rules))
+    return SearchedExperiment(searcher, scheduler, Rules(seed=seed, **rules))
 
 
 def run(

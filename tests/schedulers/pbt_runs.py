@@ -12,6 +12,7 @@ from tune_plugins.core.leases import StopRule
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
 from tune_plugins.schedulers import TrialScheduler
+from tune_plugins.testing.experiment import SearchedExperiment
 from tune_plugins.testing.simulated import run_simulated
 
 
@@ -77,7 +78,7 @@ def run(
         **{"metric": "score", "mode": "max", "seed": seed, "max_failures": -1, "trial_limit": len(configs), **rules}
     )
     scheduler.setup(metric=asked.metric, mode=asked.mode, seed=seed)
-    experiment = Experiment(Fixed(configs), scheduler, asked)
+    experiment = SearchedExperiment(Fixed(configs), scheduler, asked)
     cluster = SimulatedCluster(workers=workers, crash_probability=crash_probability)
     runtime = SimulatedRuntime(training, cluster, seed=seed, stop=stop)
     found, deleted = Run(experiment), set()

@@ -176,7 +176,7 @@ def test_signatures_of_ray_tune_are_named_all_at_once() -> None:
 
 def test_a_searcher_that_could_not_be_called_is_refused() -> None:
     class Narrow(BasicVariantGenerator):
-        def suggest(self, trial_id):  # type: ignore[no-untyped-def, override]
+        def suggest(self):  # type: ignore[no-untyped-def, override]
             return {}
 
     with pytest.raises(

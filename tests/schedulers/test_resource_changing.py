@@ -9,7 +9,7 @@ from mistakes import mistakes_of
 from pbt_runs import Fixed, Run, Walk, run
 
 from tune_plugins.core.events import PauseTrial, ResultsReported, SlotsChanged, StartTrial, TrialPaused, TrialStarted
-from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.experiment import Rules
 from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers import (
     ASHAScheduler,
@@ -18,6 +18,7 @@ from tune_plugins.schedulers import (
     ResourceChangingScheduler,
 )
 from tune_plugins.space import uniform
+from tune_plugins.testing.experiment import SearchedExperiment
 
 CONFIGS = [{"rate": rate} for rate in (0.1, 0.2, 0.3, 0.4)]
 
@@ -92,7 +93,7 @@ def test_a_function_of_ones_own() -> None:
 def test_one_that_cannot_move_keeps_what_it_has() -> None:
     scheduler = ResourceChangingScheduler(None, lambda trials, trial, result, scheduler: {"CPU": 2})
     scheduler.setup(metric="score", mode="max", seed=0)
-    experiment = Experiment(Fixed([{}]), scheduler, Rules(trial_limit=1))
+    experiment = SearchedExperiment(Fixed([{}]), scheduler, Rules(trial_limit=1))
     experiment.replay([SlotsChanged(0.0, 1), TrialStarted.dummy()])
     pause = experiment.handle(ResultsReported.dummy(iteration=1, waiting=True))[-1]
     assert isinstance(pause, PauseTrial) and pause.evict

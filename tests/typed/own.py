@@ -5,7 +5,7 @@ from typing import Any
 import tune_plugins as tune
 from tune_plugins.callbacks import Callback, CheckpointRecord, ErrorInfo, RunInfo
 from tune_plugins.schedulers import Action, Decision, EndCause, Lease, Milestone, Trial, TrialScheduler, TrialStatus
-from tune_plugins.search import Searcher, Signal, Space
+from tune_plugins.search import Searcher, SearchTask, Signal
 from tune_plugins.stoppers import Stopper
 
 # ------------------------------------------------------------------------------- trainables
@@ -137,8 +137,8 @@ class Powers(Searcher):
             return Signal.COMPLETE
         return {**self.space.sample(index, self.seed), "lr": self.rng(index).random() * 0.5**index}
 
-    def setup(self, space: Space, *, metric: str | None, mode: str | None, seed: int, num_samples: int) -> None:
-        super().setup(space, metric="loss", mode="min", seed=seed, num_samples=num_samples)
+    def setup(self, task: SearchTask) -> None:
+        super().setup(task)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self.last = result["loss"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["End", "EndCause", "ErrorInfo"]
+__all__ = ["End", "EndCause", "ErrorInfo", "Outcome"]
 
 
 class EndCause(StrEnum):
@@ -34,6 +34,34 @@ class EndCause(StrEnum):
     def full(self) -> bool:
         """Whether the training went as far as it was ever to go."""
         return self in (EndCause.FINISHED, EndCause.SCHEDULED_END, EndCause.THRESHOLD)
+
+
+class Outcome(StrEnum):
+    """How a trial has ended, as a searcher needs to know it."""
+
+    COMPLETED = "completed"  # as far as it was ever to go
+    STOPPED = "stopped"  # before that, by the scheduler: others did better
+    INTERRUPTED = "interrupted"  # before that, by the user or a budget: this says nothing about its config
+    FAILED = "failed"
+    DROPPED = "dropped"  # it reported nothing, because it never started or was interrupted at once
+
+    @classmethod
+    def of(cls, cause: EndCause, *, failed: bool, reported: bool, all_ended: bool = False) -> Outcome:
+        """The outcome of a trial that ended for this cause.
+
+        Args:
+            cause: of its end.
+            failed: with an error.
+            reported: there is a result of it.
+            all_ended: it ended since all did.
+        """
+        if failed:
+            return cls.FAILED
+        if not reported:
+            return cls.COMPLETED if cause.full else cls.DROPPED
+        if cause.full or (cause is EndCause.STOPPER and not all_ended):
+            return cls.COMPLETED
+        return cls.STOPPED if cause in (EndCause.SCHEDULER, EndCause.ABANDONED) else cls.INTERRUPTED
 
 
 class End(NamedTuple):

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tune_plugins.core.ends import RETURNED, EndCause, ErrorInfo
+from tune_plugins.core.ends import RETURNED, EndCause, ErrorInfo, Outcome
 from tune_plugins.core.trial import CheckpointRecord, Lease
 
 __all__ = [
+    "AskSearcher",
     "CheckpointSaved",
     "Command",
     "DeleteCheckpoint",
@@ -29,10 +30,14 @@ __all__ = [
     "RecordStatus",
     "RecordTrial",
     "ResultsReported",
+    "SearcherCommand",
     "SlotsChanged",
     "StartTrial",
     "StopRequested",
     "StopTrial",
+    "SuggestionMade",
+    "TellEnd",
+    "TellResult",
     "Tick",
     "TrialErrored",
     "TrialFinished",
@@ -54,6 +59,21 @@ class SlotsChanged(Event):
     """How many trials may hold a slot (or be queued for one) from now on."""
 
     slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionMade(Event):
+    """The searcher's answer to `AskSearcher`: the config of a new trial; or none, and `signal` is one of `Signal`.
+
+    Neither: it has said nothing, which means "not ready" where a trial is there that it may wait for, else "complete".
+    `told`: of how many results and ends it had been told when it was asked.
+    """
+
+    trial_id: str
+    index: int
+    told: int
+    config: dict[str, Any] | None = None
+    signal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +253,37 @@ class Finish(Command):
     """The experiment is over; `trial_id` is empty."""
 
     reason: str
+
+
+# ------------------------------------------------------------------------- commands to the searcher
+
+
+@dataclass(frozen=True, slots=True)
+class SearcherCommand(Command):
+    """Something for the searcher; these are carried out in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskSearcher(SearcherCommand):
+    """A config is wanted for trial number `index`; a `SuggestionMade` answers. `told`: as there."""
+
+    index: int
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellResult(SearcherCommand):
+    """A result of a trial that goes on, with its config."""
+
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TellEnd(SearcherCommand):
+    """A trial has ended; `result` is its last one, with its config."""
+
+    result: dict[str, Any] | None
+    outcome: Outcome
 
 
 # ---------------------------------------------------------------- commands to the durable record

@@ -1,7 +1,7 @@
 """The pure core: what happens to trials, as a function of events.
 
 `Experiment.handle(event)` takes in what has happened and returns the commands that follow from it, in order. It is the
-only thing that changes state. The theory, in five parts:
+only thing that changes state. The theory, in six parts:
 
 **States.** A trial waits (PENDING), is sent to a worker (STARTING), trains (RUNNING), waits for its turn (PAUSED), has
 been told to end (STOPPING), and has ended (TERMINATED, ERROR). Which event or decision leads from where to where is
@@ -16,8 +16,11 @@ it stands at a milestone or has ended, in order, and never in between. So when a
 cannot alter a decision.
 
 **Slots.** After each event free slots are filled: with whom the scheduler chooses among those that wait, else with a
-new trial of the searcher's. A paused trial holds no slot, but may keep its process (`tune_plugins.core.residents`).
-When nothing runs, nobody is chosen and no trial is to come, the experiment is over.
+new trial. A paused trial holds no slot, but may keep its process (`tune_plugins.core.residents`). When nothing runs,
+nobody is chosen and no trial is to come, the experiment is over.
+
+**Suggestions.** What the config of a new trial is, the searcher says, which may take its time: it is told and asked by
+commands, in order, and answers by an event. One question is out at a time, and only where a slot is free.
 
 **Failures.** A trial that fails goes back to PENDING as often as the user allows, and goes on from its last
 checkpoint. What nobody has seen of it behind that point is forgotten, since it will be reported again. An exploit
@@ -35,8 +38,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tune_plugins.core.ends import End, EndCause, ErrorInfo
+from tune_plugins.core.ends import End, EndCause, ErrorInfo, Outcome
 from tune_plugins.core.events import (
+    AskSearcher,
     CheckpointSaved,
     Command,
     Event,
@@ -54,6 +58,9 @@ from tune_plugins.core.events import (
     StartTrial,
     StopRequested,
     StopTrial,
+    SuggestionMade,
+    TellEnd,
+    TellResult,
     Tick,
     TrialErrored,
     TrialFinished,
@@ -68,7 +75,7 @@ from tune_plugins.core.named_metrics import NamedMetrics
 from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
-from tune_plugins.core.searcher import Searcher, Signal
+from tune_plugins.core.searcher import Signal
 from tune_plugins.core.stopper import Stopper
 from tune_plugins.core.transitions import TRANSITIONS
 from tune_plugins.core.trial import FREE, CheckpointRecord, Lease, Milestone, Names, Trial, TrialStatus
@@ -90,6 +97,8 @@ class Rules:
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
         names: how trials are called.
+        searcher: what the searcher is called.
+        searcher_reads_results: whether it wants to be told of results before a trial ends.
     """
 
     metric: str | None = None
@@ -106,6 +115,8 @@ class Rules:
     score_order: Mode = "max"
     max_resident_trials: int | None = None
     names: Names = field(default_factory=Names)
+    searcher: str = "Searcher"
+    searcher_reads_results: bool = True
 
 
 @dataclass
@@ -113,18 +124,14 @@ class Experiment:
     """All trials of one run and the rules that move them.
 
     Attributes:
-        searcher: suggests configurations; set up by the caller.
         scheduler: decides at milestones; set up by the caller.
         stopper: a rule that must see every result, or None.
-        suggestions: recorded configurations by index: told to the searcher instead of asking it again.
         trials: by id, in order of creation.
     """
 
-    searcher: Searcher
     scheduler: TrialScheduler = field(default_factory=FIFOScheduler)
     rules: Rules = field(default_factory=Rules)
     stopper: Stopper | None = None
-    suggestions: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
     trials: dict[str, Trial] = field(default_factory=dict, init=False)
     slots: int = field(default=0, init=False)
@@ -142,16 +149,16 @@ class Experiment:
         self._resources: dict[str, Any] = {}  # what a trial takes from its next start on
         self._stop: End | None = None
         self._searching = True
+        self._asked = False  # the searcher, and it has not answered
+        self._told = 0  # of how many results and ends it knows
+        self._not_ready_at = -1  # of how many it knew when it was not ready
         awaited = {**rules.awaited, **({} if rules.metric is None else {rules.metric: "metric"})}
         compared = dict.fromkeys(name for name in (rules.metric, self.scheduler.metric) if name is not None)
         self._named = NamedMetrics(dict(rules.required), awaited, tuple(compared))
         scheduler = self.scheduler
-        self._reads_results = scheduler.reads_results or self.searcher.reads_results or self.stopper is not None
-        self._reads_every = (
-            (scheduler.reads_results and scheduler.reads_every_result)
-            or self.searcher.reads_results
-            or self.stopper is not None
-        )
+        others_read = rules.searcher_reads_results or self.stopper is not None
+        self._reads_results = scheduler.reads_results or others_read
+        self._reads_every = (scheduler.reads_results and scheduler.reads_every_result) or others_read
 
     # ------------------------------------------------------------------------------ the one door
 
@@ -160,8 +167,8 @@ class Experiment:
 
         Raises:
             IllegalEventError: the event does not fit the trial's state, which is unchanged then.
-            TuneError: more trials would have to wait in memory than may.
-            Exception: whatever a user's scheduler, searcher or stopper raises.
+            TuneError: more trials would have to wait in memory than may; the searcher waits for nothing.
+            Exception: whatever a user's scheduler or stopper raises.
         """
         commands: list[Command] = []
         take_in = _HANDLERS.get(type(event))
@@ -175,7 +182,8 @@ class Experiment:
             end = End(EndCause.TIME_BUDGET, f"the time budget of {budget:g} s is used up")
             self._stop_all(end, event.time, commands)
         if not self._active or len(self._active) < self.slots:
-            self._fill_slots(event.time, commands)
+            created = isinstance(event, SuggestionMade) and event.config is not None
+            self._fill_slots(event.time, commands, created=created)
         if isinstance(event, TrialPaused) and self._residents.overfull:
             raise TuneError(_no_room(self.trials[event.trial_id], self._residents.limit))
         return commands
@@ -184,6 +192,11 @@ class Experiment:
     def stop_reason(self) -> str:
         """Why all trials were told to end; empty where they were not."""
         return "" if self._stop is None else self._stop.reason
+
+    @property
+    def busy(self) -> bool:
+        """Whether trials hold slots."""
+        return bool(self._active)
 
     # --------------------------------------------------------------------- events of no single trial
 
@@ -195,6 +208,34 @@ class Experiment:
 
     def _on_tick(self, event: Tick, commands: list[Command]) -> None:
         """Time went by; limits are looked at after each event."""
+
+    def _on_suggestion(self, event: SuggestionMade, commands: list[Command]) -> None:
+        if not self._asked or event.index != len(self.trials):
+            raise IllegalEventError(f"can't handle {event!r}: it answers no question ({len(self.trials)} trials)")
+        self._asked = False
+        if self._stop is not None:
+            if event.config is not None:
+                self._tell(TellEnd(event.trial_id, None, Outcome.DROPPED), commands)
+        elif event.config is not None:
+            self._create(event.index, event.config, event.time, commands)
+        elif event.signal == Signal.COMPLETE.value or not (event.signal or self._others):
+            self._end_search()
+        else:
+            self._not_ready_at = event.told
+            if not self._others and self._told == event.told:
+                raise TuneError(
+                    f"{self.rules.searcher} is not ready to suggest trial {event.index}, and no trial is running "
+                    "whose result it could wait for. A searcher must suggest or say COMPLETE then."
+                )
+
+    @property
+    def _others(self) -> bool:
+        """Whether there are trials whose results or ends a searcher may wait for."""
+        return bool(self._active or self._residents.paused or self._pending)
+
+    def _tell(self, command: TellResult | TellEnd, commands: list[Command]) -> None:
+        self._told += 1
+        commands.append(command)
 
     # --------------------------------------------------------------------------- trial events
 
@@ -418,7 +459,7 @@ class Experiment:
             if trial.last_result:  # it may have gone on from an earlier state, and reported nothing behind that
                 trial.iteration = int(trial.last_result["training_iteration"])
         for result in unseen:
-            self._show(trial, result)
+            self._show(trial, result, commands)
             if self.stopper is not None:
                 self.stopper(trial.id, result)
         self._move(trial, trigger, time, commands, error=error)
@@ -426,12 +467,18 @@ class Experiment:
             self.scheduler.on_trial_error(trial)
         else:
             self.scheduler.on_trial_complete(trial, trial.last_result or None)
-        self.searcher.on_trial_complete(trial.id, _with_config(trial, trial.last_result) or None, error=failed)
+        self._tell_end(trial, commands, failed=failed)
         trial.lease = FREE
         self._resources.pop(trial.id, None)
         commands += self._lineage.ended(trial)
         if unseen:
             self._ask_stopper(time, commands)
+
+    def _tell_end(self, trial: Trial, commands: list[Command], *, failed: bool) -> None:
+        assert trial.cause is not None
+        all_ended = self._stop is not None and trial.cause is self._stop.cause
+        outcome = Outcome.of(trial.cause, failed=failed, reported=bool(trial.last_result), all_ended=all_ended)
+        self._tell(TellEnd(trial.id, _with_config(trial, trial.last_result) or None, outcome), commands)
 
     def _undo_idle_exploit(self, trial: Trial, time: float, commands: list[Command], where: str = "") -> None:
         adopted, released = self._lineage.undo_if_idle(trial)
@@ -447,10 +494,10 @@ class Experiment:
 
     # ------------------------------------------------------------------------------- decisions
 
-    def _show(self, trial: Trial, result: dict[str, Any]) -> Decision:
+    def _show(self, trial: Trial, result: dict[str, Any], commands: list[Command]) -> Decision:
         scheduler = self.scheduler
-        if self.searcher.reads_results:
-            self.searcher.on_trial_result(trial.id, _with_config(trial, result))
+        if self.rules.searcher_reads_results:
+            self._tell(TellResult(trial.id, _with_config(trial, result)), commands)
         if not scheduler.reads_results:
             return _CONTINUE
         decided = scheduler.on_trial_result(trial, result)
@@ -472,7 +519,7 @@ class Experiment:
         decision, cause = _CONTINUE, EndCause.SCHEDULER
         milestone = trial.lease.milestone
         for result in self._unseen.pop(trial.id, ()):
-            shown = self._show(trial, result)
+            shown = self._show(trial, result, commands)
             # A stopper may have made this report a milestone that the scheduler did not ask for.
             asked = self.scheduler.asked_at_every_report or (milestone is not None and reached(milestone, result))
             decision = shown if asked else _CONTINUE
@@ -563,31 +610,31 @@ class Experiment:
     def _choose(self) -> Trial | None:
         return self.scheduler.choose_trial_to_run(self._pending, self._residents.startable())
 
-    def _fill_slots(self, time: float, commands: list[Command]) -> None:
-        if self.finished:
+    def _fill_slots(self, time: float, commands: list[Command], *, created: bool = False) -> None:
+        """Start whom the scheduler chooses, or ask for another trial. `created`: one has just been added."""
+        if self.finished or (self._stop is None and self._awaits_population(commands)):
             return
-        if self.scheduler.needs_population and self._stop is None:
-            self._create_population(time, commands)
         asked_when_idle = False
         while self._stop is None:
             self._discard(time, commands)
             if len(self._active) >= self.slots:
                 break
             trial, searching = self._choose(), self._searching
-            if trial is None and self.scheduler.accepts_trials() and self._suggest(time, commands) is not None:
-                trial = self._choose()
-                if trial is None:
-                    return  # the scheduler collects trials before it starts one; the next event brings another
+            if trial is None and created:
+                return  # the scheduler collects trials before it starts one; the next event brings another
+            created = False
             if trial is not None:
                 self._run(trial, time, commands)
+            elif self.scheduler.accepts_trials() and self._ask(commands):
+                return
             elif searching and not self._searching:
                 continue  # that there are no more trials may have made the scheduler let one go on
-            elif not (self._active or self._residents.leaving or asked_when_idle):
+            elif not (self._active or self._residents.leaving or self._asked or asked_when_idle):
                 asked_when_idle = True
                 self.scheduler.on_idle(not self._searching)
             else:
                 break
-        if self._active or self._residents.leaving:
+        if self._active or self._residents.leaving or (self._asked and self._stop is None):
             return
         left = [*self._pending.values(), *self._residents.paused.values()]
         if self._stop is None and not self.slots and (left or self._searching):
@@ -603,14 +650,15 @@ class Experiment:
             self.finished = True
             commands.append(Finish("", self.stop_reason))
 
-    def _create_population(self, time: float, commands: list[Command]) -> None:
-        """Create all trials there will be; where the searcher names no number, as many as there are slots."""
-        while self._searching and (
-            self.rules.trial_limit is not None
-            or len(self._active) + len(self._pending) + len(self._residents.paused) < self.slots
-        ):
-            if self._suggest(time, commands) is None:
-                return
+    def _awaits_population(self, commands: list[Command]) -> bool:
+        """Where the scheduler wants all trials there will be before the first one starts: whether one is to come.
+
+        Where the searcher names no number, there will be as many as there are slots.
+        """
+        if not self.scheduler.needs_population:
+            return False
+        count = len(self._active) + len(self._pending) + len(self._residents.paused)
+        return (self.rules.trial_limit is not None or count < self.slots) and self._ask(commands)
 
     def _discard(self, time: float, commands: list[Command]) -> None:
         """End the paused trials that the scheduler has no use for."""
@@ -635,37 +683,22 @@ class Experiment:
         self._searching = False
         self.scheduler.on_search_end()
 
-    def _suggest(self, time: float, commands: list[Command]) -> Trial | None:
-        """A new trial of the searcher's, waiting for a slot; None if there is none (now, or ever)."""
-        if not self._searching:
-            return None
-        index = len(self.trials)
-        limit = self.rules.trial_limit
-        if limit is not None and index >= limit:
+    def _ask(self, commands: list[Command]) -> bool:
+        """Ask for another trial; whether one may be coming."""
+        index, limit = len(self.trials), self.rules.trial_limit
+        if self._searching and limit is not None and index >= limit:
             self._end_search()
-            return None
+        # It has said that it was not ready, and nothing has been told since.
+        if not self._searching or self._not_ready_at == self._told:
+            return False
+        if not self._asked:
+            self._asked = True
+            commands.append(AskSearcher(f"{index:05d}", index, self._told))
+        return True
+
+    def _create(self, index: int, config: dict[str, Any], time: float, commands: list[Command]) -> None:
+        """A new trial, which waits for a slot."""
         trial_id = f"{index:05d}"
-        if index in self.suggestions:
-            config = self.suggestions[index]
-            self.searcher.on_suggested(trial_id, index, config)
-        else:
-            suggested = self.searcher.suggest(trial_id, index)
-            if suggested is Signal.COMPLETE:
-                self._end_search()
-                return None
-            if isinstance(suggested, Signal):
-                if not (self._active or self._residents.paused or self._pending):
-                    raise TuneError(
-                        f"{type(self.searcher).__name__} is not ready to suggest trial {index}, and no trial is "
-                        "running whose result it could wait for. A searcher must suggest or say COMPLETE then."
-                    )
-                return None
-            if not isinstance(suggested, dict):
-                raise TuneError(
-                    f"{type(self.searcher).__name__}.suggest() returned {suggested!r} for trial {index}: expected a "
-                    "dict of hyper-parameters, Signal.NOT_READY or Signal.COMPLETE."
-                )
-            config = suggested
         config = self.scheduler.initial_config(index, config)
         # The seed of a trial is a function of run seed and index, whatever order trials start in.
         seed = (self.rules.seed * 1_000_003 + index * 7919) % 2**32
@@ -677,7 +710,6 @@ class Experiment:
         names = (trial.custom_name, trial.custom_dirname)
         commands.append(RecordTrial(trial_id, index, config, trial.seed, time, *names))
         self.scheduler.on_trial_add(trial)
-        return trial
 
     def _run(self, trial: Trial, time: float, commands: list[Command]) -> None:
         if reason := self.scheduler.resume_reason(trial):
@@ -781,6 +813,7 @@ _DONE = {Action.STOP: "stopped", Action.PAUSE: "paused", Action.EXPLOIT: "change
 
 _HANDLERS: dict[type[Event], Callable[[Experiment, Any, list[Command]], None]] = {
     SlotsChanged: Experiment._on_slots_changed,
+    SuggestionMade: Experiment._on_suggestion,
     TrialStarted: Experiment._on_started,
     ResultsReported: Experiment._on_results,
     CheckpointSaved: Experiment._on_checkpoint,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes, override_mistakes
 from tune_plugins.core.metrics import Mode, lookup
+from tune_plugins.core.searcher import Fidelity, Searcher
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError
 
@@ -88,6 +89,10 @@ class TrialScheduler(metaclass=_Checked):
     """Whether every report is a milestone, beside those of `next_milestone`."""
     needs_population = False
     """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
+    wants_searcher = False
+    """Whether it looks at `searcher`, e.g. to choose by a model whom to resume; the loop waits for suggestions then."""
+    searcher: Searcher | None = None
+    """The searcher of the run, for one that `wants_searcher`; set before a run starts."""
     cluster_resources: Mapping[str, float] = {"CPU": 1.0}
     """What all nodes have together, e.g. ``{"CPU": 16.0}``; set before a run starts."""
     trial_resources: Mapping[str, float] = {"CPU": 1.0}
@@ -140,6 +145,11 @@ class TrialScheduler(metaclass=_Checked):
         """
         own_metric, own_mode = self._own
         self.metric, self.mode, self.seed = own_metric or metric, own_mode or mode, seed
+
+    @property
+    def fidelity(self) -> Fidelity | None:
+        """How far trials are trained and where they are compared, for searchers; known once `setup` was called."""
+        return None
 
     # ------------------------------------------------------------------------------- decisions
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
-from tune_plugins.core.metrics import Mode
+from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.core.ends import Outcome
+from tune_plugins.core.evaluated import as_number, evaluated
+from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.space import Space
 
-__all__ = ["Searcher", "Signal"]
+__all__ = ["Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
 
 
 class Signal(Enum):
@@ -20,35 +25,108 @@ class Signal(Enum):
     COMPLETE = "complete"  # never again
 
 
+@dataclass(frozen=True)
+class Fidelity:
+    """How far trials are trained, where a scheduler ends most of them early.
+
+    Attributes:
+        time_attr: what is counted, e.g. ``training_iteration``.
+        max_t: of a whole training; None: not known.
+        levels: values at which trials are compared (rungs), ascending.
+    """
+
+    time_attr: str
+    max_t: float | None = None
+    levels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """What a searcher is to do.
+
+    Attributes:
+        space: the search space.
+        metric: name of the metric to optimise; of several, a tuple; None: nothing is optimised.
+        mode: "min" or "max", of several metrics a tuple, None without a metric.
+        seed: of the run.
+        num_samples: number of configurations that the user asked for.
+        slots: number of trials that run at a time.
+        fidelity: of the scheduler, None where it ends no trial early.
+    """
+
+    space: Space
+    metric: str | tuple[str, ...] | None = None
+    mode: Mode | tuple[Mode, ...] | None = None
+    seed: int = 0
+    num_samples: int = 1
+    slots: int = 1
+    fidelity: Fidelity | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all metrics."""
+        return () if self.metric is None else (self.metric,) if isinstance(self.metric, str) else self.metric
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """For each of `metrics` "min" or "max"."""
+        return () if self.mode is None else (self.mode,) if isinstance(self.mode, str) else self.mode
+
+
 class Searcher(ABC):
     """Suggests configurations and hears how they did. One of your own needs `suggest` only.
 
-    The engine calls `setup` once, then `suggest` with the numbers 0, 1, 2, ... until it says `Signal.COMPLETE` or
-    until there are `total_trials`. After `Signal.NOT_READY` it asks again with the same number.
+    A run calls `prepare` once, then `ask` with the numbers 0, 1, 2, ... until there are `total_trials` or the answer is
+    `Signal.COMPLETE`; after `Signal.NOT_READY` it asks with the same number again. These two deal with what all
+    searchers have in common, the points that the user knows, and call `setup` and `suggest`.
 
     A searcher must be a function of what it was told, so that an experiment can be replayed and resumed: draw random
     numbers from `rng` with the index, not from a generator that lives on. After a resume, `on_suggested` stands in
     for each earlier `suggest`, and results are told again in the old order.
 
+    No two methods are ever called at the same time; between `setup` and the end of the run they may be called from a
+    thread of their own, while trials run.
+
+    Args:
+        metric: metric to optimise; None: the one of `TuneConfig`.
+        mode: "min" or "max"; None: the one of `TuneConfig`.
+        points_to_evaluate: configs to try first, nested or flat (``{"model/lr": 0.1}``); what one leaves out is drawn.
+        evaluated_rewards: what the metric is for these points, as far as it is known (None: it is not); those are told
+            to the searcher instead of being tried.
+        warm_start: results of an earlier run to learn from: a `ResultGrid`, a data frame as of
+            `ResultGrid.get_dataframe`, or (config, value of the metric) pairs. Those that do not fit the space, or have
+            no value, are passed over.
+        random_state: seed of this searcher; None: the one of the run.
+
     Attributes:
         reads_results: False if `on_trial_result` and the results need not be told: less work for the engine.
-        space: the search space.
-        metric: name of the metric to optimise, None where nothing is.
-        mode: "min" or "max", None without a metric.
-        seed: of the run.
-        num_samples: as in `TuneConfig`.
+        instant: whether `suggest` takes next to no time; False: it is called in a thread.
+        timeout_s: a run ends with an error where it has waited so many seconds for `suggest` and nothing else goes on.
+        task: what it works on, from `setup` on; `space`, `metric`, `mode`, `num_samples` are those of the task.
+        seed: of this searcher.
+
+    Raises:
+        ArgumentError: lists all mistakes; those that concern the space are raised by `prepare`.
 
     >>> class Halving(Searcher):
     ...     def suggest(self, trial_id, index):
     ...         return {**self.space.sample(index, self.seed), "lr": 0.5**index}
     """
 
+    FINISHED: ClassVar[Signal] = Signal.COMPLETE
+    """What Ray Tune calls `Signal.COMPLETE`."""
+
     reads_results: bool = True
-    space: Space
-    metric: str | None = None
-    mode: Mode | None = None
+    instant: bool = False
+    timeout_s: float = 600.0
+    points_to_evaluate: Sequence[Mapping[str, Any]] = ()
+    evaluated_rewards: Sequence[Any] = ()
+    warm_start: Any = None
+    random_state: int | None = None
+    task: SearchTask
     seed: int = 0
-    num_samples: int = 1
+    _own: tuple[str | Sequence[str] | None, Mode | Sequence[Mode] | None] = (None, None)
+    _points: Sequence[dict[str, Any]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -59,23 +137,124 @@ class Searcher(ABC):
             if {"on_trial_result", "on_trial_complete"} & set(vars(each)):
                 cls.reads_results = True
                 break
+        # What a derived one computes may take time.
+        if "suggest" in vars(cls) and "instant" not in vars(cls):
+            cls.instant = False
 
-    def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
-        """Take the task of a run; called before anything else, once for each run.
+    def __init__(
+        self,
+        metric: str | Sequence[str] | None = None,
+        mode: Mode | Sequence[Mode] | None = None,
+        *,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[Any] | None = None,
+        warm_start: Any = None,
+        random_state: int | None = None,
+    ) -> None:
+        self._own = metric, mode
+        self.points_to_evaluate = () if points_to_evaluate is None else points_to_evaluate
+        self.evaluated_rewards = () if evaluated_rewards is None else evaluated_rewards
+        self.warm_start, self.random_state = warm_start, random_state
+        Mistakes(type(self).__name__, self.mistakes()).raise_if_any()
+
+    def mistakes(self) -> list[str]:
+        """Everything that is wrong with the arguments by themselves, in words; asked again before a run."""
+        found = Mistakes(type(self).__name__)
+        points, rewards = self.points_to_evaluate, self.evaluated_rewards
+        if isinstance(points, (str, Mapping)) or not isinstance(points, Sequence):
+            found.add(f"points_to_evaluate: expected a list of dicts, got {points!r}. Write [{{...}}].")
+        else:
+            for number, point in enumerate(points):
+                found.check(isinstance(point, Mapping), f"points_to_evaluate[{number}]", "a dict", point)
+            if isinstance(rewards, (str, Mapping)) or not isinstance(rewards, Sequence):
+                found.add(f"evaluated_rewards: expected a list of numbers, got {rewards!r}.")
+            elif len(rewards) not in (0, len(points)):
+                found.add(
+                    f"evaluated_rewards: expected one for each of the {len(points)} points_to_evaluate, got "
+                    f"{len(rewards)}. Give None for those to be tried."
+                )
+        seed = self.random_state is None or is_whole(self.random_state)
+        found.check(seed, "random_state", "None or a whole number", self.random_state, "Give a seed.")
+        return found.found
+
+    # ------------------------------------------------------------------------------ called by a run
+
+    def prepare(self, task: SearchTask) -> None:
+        """Take the task of a run and what the user knows already; called before anything else, once for each run.
 
         Raises:
             ArgumentError: the searcher cannot work on this task; lists all reasons.
         """
-        self.space, self.metric, self.mode, self.seed, self.num_samples = space, metric, mode, seed, num_samples
+        name = type(self).__name__
+        found = Mistakes(name, [*self.mistakes(), *task.space.mistakes()])
+        if not found.found:
+            for number, point in enumerate(self.points_to_evaluate):
+                found.found += [f"points_to_evaluate[{number}]: {why}" for why in task.space.check_point(point)]
+        found.raise_if_any()
+        self._points = ()
+        self.setup(task)
+        known, to_try = [], []
+        rewards = self.evaluated_rewards or [None] * len(self.points_to_evaluate)
+        for number, (point, reward) in enumerate(zip(self.points_to_evaluate, rewards, strict=True)):
+            config = self.space.variant(f"{self.seed}:point{number}", 0, point)
+            if reward is None:
+                to_try.append(config)
+            else:
+                known.append((config, reward))
+        known += evaluated(self.warm_start, self.space, self.task.metrics)
+        for config, value in known:
+            self.add_evaluated_point(config, value)
+        self._points = to_try
+
+    def ask(self, trial_id: str, index: int) -> dict[str, Any] | Signal | None:
+        """The config of trial number `index`: one of the user's points, or what `suggest` says.
+
+        None means NOT_READY where trials are running, else COMPLETE.
+
+        Raises:
+            TypeError: `suggest` returned neither a dict nor a signal.
+        """
+        if index < len(self._points):
+            config = self._points[index]
+            self.on_suggested(trial_id, index, config)
+            return config
+        suggested = self.suggest(trial_id, index)
+        if not isinstance(suggested, (dict, Signal, type(None))):
+            raise TypeError(
+                f"{type(self).__name__}.suggest() returned {suggested!r} for trial {index}: expected a dict of "
+                "hyper-parameters, Signal.NOT_READY or Signal.COMPLETE."
+            )
+        return suggested
+
+    @property
+    def label(self) -> str:
+        """What people know it by: the name of its class."""
+        return type(self).__name__
 
     @property
     def total_trials(self) -> int | None:
-        """Number of trials altogether; None: not known before `suggest` says COMPLETE."""
-        return self.num_samples
+        """Number of trials altogether, as far as it is known beforehand: all of the user's points are tried."""
+        return max(self.num_samples, len(self._points))
 
-    def rng(self, index: int) -> Random:
-        """A fresh generator for suggestion number `index`."""
-        return Random(f"{self.seed}:suggest:{index}")
+    # ------------------------------------------------------------------------------ to be overridden
+
+    def setup(self, task: SearchTask) -> None:
+        """Take the task of a run, and forget an earlier one.
+
+        Raises:
+            ArgumentError: the searcher cannot work on this task; lists all reasons.
+        """
+        metric, mode = self._own
+        if metric is not None or mode is not None:
+            own_metric = metric if metric is None or isinstance(metric, str) else tuple(metric)
+            own_mode = mode if mode is None or isinstance(mode, str) else tuple(mode)
+            task = replace(
+                task,
+                metric=task.metric if own_metric is None else own_metric,
+                mode=task.mode if own_mode is None else own_mode,
+            )
+        self.task = task
+        self.seed = task.seed if self.random_state is None else int(self.random_state)
 
     @abstractmethod
     def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
@@ -87,7 +266,13 @@ class Searcher(ABC):
         """
 
     def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:  # noqa: B027
-        """You suggested this in an earlier life of the experiment: take it as said. Do not change `config`."""
+        """Trial `trial_id` is run with this config, which is not of `suggest`: take it as if it were.
+
+        It is a point of the user's, or you suggested it in an earlier life of the experiment. Do not change `config`.
+        """
+
+    def add_evaluated_point(self, config: dict[str, Any], value: Any) -> None:  # noqa: B027
+        """What the metric is for a config that is not tried in this run; of several metrics, a sequence of numbers."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: B027
         """A result of a trial that goes on; told in order, when it reaches a milestone.
@@ -96,5 +281,58 @@ class Searcher(ABC):
         were suggested. Do not change it.
         """
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:  # noqa: B027
-        """A trial ended; `result` is its last one, with its config, None if there was none. Called once for each."""
+    def on_trial_complete(  # noqa: B027
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
+        """A trial ended. Called once for each.
+
+        Args:
+            trial_id: of a trial that was asked for.
+            result: its last one, with the config that it was earned with; None if there was none.
+            outcome: how it ended; where it is not COMPLETED, the metric is that of a training cut short.
+        """
+
+    # --------------------------------------------------------------------------------------- helpers
+
+    @property
+    def space(self) -> Space:
+        """The search space."""
+        return self.task.space
+
+    @property
+    def metric(self) -> str | tuple[str, ...] | None:
+        """Name of the metric to optimise, a tuple of several, None where nothing is."""
+        return self.task.metric
+
+    @property
+    def mode(self) -> Mode | tuple[Mode, ...] | None:
+        """Of the metric "min" or "max", of several a tuple, None without a metric."""
+        return self.task.mode
+
+    @property
+    def num_samples(self) -> int:
+        """As in `TuneConfig`."""
+        return self.task.num_samples
+
+    def rng(self, index: int) -> Random:
+        """A fresh generator for suggestion number `index`."""
+        return Random(f"{self.seed}:suggest:{index}")
+
+    def values(self, result: Mapping[str, Any] | None) -> list[float] | None:
+        """The metrics of a result, as numbers; None where one is missing or not finite."""
+        found = [as_number(lookup(dict(result), name)) for name in self.task.metrics] if result else []
+        return [value for value in found if value is not None] if found and None not in found else None
+
+    def loss(self, result: Mapping[str, Any] | None) -> float | None:
+        """The metric of a result, of which less is better; of several the first; None where there is no number."""
+        values = self.values(result)
+        return None if values is None else self.losses(values)[0]
+
+    def losses(self, value: Any) -> list[float]:
+        """The value of the metric (of several: a sequence) as numbers of which less is better."""
+        values = [value] if isinstance(value, (int, float)) else list(value)
+        return [-float(v) if mode == "max" else float(v) for v, mode in zip(values, self.task.modes, strict=True)]
+
+
+SearchAlgorithm = Searcher
+"""What Ray Tune calls a searcher that says itself how many trials there are."""

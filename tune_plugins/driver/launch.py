@@ -14,6 +14,7 @@ from tune_plugins.driver.jobs import JobMaker
 from tune_plugins.driver.plan import Plan, rules_for, stop_rules
 from tune_plugins.driver.runner import Runner
 from tune_plugins.driver.runtime import Place, Task
+from tune_plugins.driver.suggestions import Suggestions
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.stoppers import split_stop
 
@@ -35,7 +36,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
     """
     scheduler = plan.scheduler
     scheduler.cluster_resources, scheduler.trial_resources = dict(place.cluster), dict(place.resources)
-    rules = rules_for(plan, place.residents(plan.tune.max_resident_trials), directory)
+    rules = rules_for(plan, place.residents(plan.tune.max_resident_trials), place.slots, directory)
     thresholds, stopper = split_stop(plan.run.stop)
     stop = stop_rules(thresholds, rules)
     info = RunInfo(
@@ -49,7 +50,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         cluster=place.cluster,
         time_budget_s=rules.time_budget_s,
         scheduler=type(scheduler).__name__,
-        searcher=type(plan.searcher).__name__,
+        searcher=plan.searcher.label,
         parameters=plan.space.parameters,
         max_iterations=_max_iterations(thresholds, scheduler),
         seed=plan.seed,
@@ -58,20 +59,24 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
     with ExperimentStore.create(
         directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}
     ) as store:
-        experiment = Experiment(plan.searcher, scheduler, rules, stopper, plan.suggestions)
+        experiment = Experiment(scheduler, rules, stopper)
         make_job = JobMaker(plan, experiment, directory, stop)
         runtime = place.open(
             Task(
                 rules=rules,
                 stop=stop,
                 seed=plan.seed,
-                results_matter=plan.searcher.reads_results or scheduler.reads_results,
+                results_matter=rules.searcher_reads_results or scheduler.reads_results,
                 fresh=not plan.tune.reuse_actors,
                 make_job=make_job,
             )
         )
+        at_once = plan.searcher.instant or scheduler.wants_searcher or not runtime.waits
+        suggestions = Suggestions(
+            plan.searcher, runtime.time, None if at_once else runtime.wake, results_in=str(directory)
+        )
         callbacks = [*displays, *plan.run.callbacks]
-        Runner(experiment, runtime, store, callbacks, info, plan.run.stop, plan.tune.num_samples).run()
+        Runner(experiment, suggestions, runtime, store, callbacks, info, plan.run.stop, plan.tune.num_samples).run()
     return {trial.id: trial.config for trial in experiment.trials.values()}
 
 

@@ -6,9 +6,9 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
@@ -18,8 +18,8 @@ from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
 from tune_plugins.record.file import FILE_NAME
 from tune_plugins.record.names import check_name
-from tune_plugins.search import Searcher
-from tune_plugins.search.basic_variant import BasicVariantGenerator
+from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask
+from tune_plugins.search.by_name import as_searcher
 from tune_plugins.space import Space
 from tune_plugins.stoppers import flags, set_up, split_stop, time_limit
 
@@ -30,7 +30,6 @@ class Plan:
 
     Attributes:
         name: of what is trained.
-        suggestions: configs by number of the trial that are known beforehand.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Plan:
     scheduler: TrialScheduler
     searcher: Searcher
     seed: int
-    suggestions: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def draw_seed(seed: int | None) -> int:
@@ -55,7 +53,7 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     """Note all mistakes of the configuration; returns the scheduler and searcher that it names, or the defaults."""
     mistakes.found += tune.mistakes()
     mistakes.found += run.mistakes()
-    scheduler, searcher = tune.scheduler or FIFOScheduler(), tune.search_alg or BasicVariantGenerator()
+    scheduler, searcher = tune.scheduler or FIFOScheduler(), _searcher(tune, mistakes)
     if isinstance(scheduler, TrialScheduler):
         name = type(scheduler).__name__
         mistakes.found += [f"{name} {mistake}" for mistake in scheduler.mistakes()]
@@ -70,12 +68,20 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     return scheduler, searcher
 
 
-def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = "") -> Rules:
+def _searcher(tune: TuneConfig, mistakes: Mistakes) -> Searcher:
+    if tune.search_alg is None or mistakes.found:
+        return BasicVariantGenerator()
+    return as_searcher(tune.search_alg)
+
+
+def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLike[str] = "") -> Rules:
     """Set the scheduler, the searcher and the stoppers up for a run, and state its rules."""
     tune, run, scheduler, searcher, seed = plan.tune, plan.run, plan.scheduler, plan.searcher, plan.seed
     metric, mode = tune.metric or scheduler.metric, tune.mode or scheduler.mode
-    searcher.setup(plan.space, metric=metric, mode=mode, seed=seed, num_samples=tune.num_samples)
     scheduler.setup(metric=metric, mode=mode, seed=seed)
+    searcher.prepare(SearchTask(plan.space, metric, mode, seed, tune.num_samples, slots, scheduler.fidelity))
+    if scheduler.wants_searcher:
+        scheduler.searcher = searcher
     set_up(run.stop, metric=metric, mode=mode)
     limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
@@ -109,6 +115,8 @@ def rules_for(plan: Plan, residents: int, directory: str | os.PathLike[str] = ""
             tune.trial_dirname_creator,
             frozenset(FILE_NAME + suffix for suffix in ("", "-wal", "-shm", "-journal")),
         ),
+        searcher=searcher.label,
+        searcher_reads_results=searcher.reads_results,
     )
 
 

@@ -57,7 +57,7 @@ def replay(
         mistakes.add(f"the experiment in {experiment} has no trials; replay a finished run.")
     _, searcher = check_run(tune, run, space, mistakes)
     mistakes.raise_if_any()
-    plan = Plan("replay", tune, run, space, scheduler, searcher, seed, configs)
+    plan = Plan("replay", tune, run, space, scheduler, searcher, seed)
     place = SimulatedPlace(_RecordedCurves(curves, configs), SimulatedCluster(workers=workers))
     folder = TemporaryFolder("simulation")
     carry_out(plan, place, folder.path, ())
@@ -71,6 +71,7 @@ class _Recorded(Searcher):
     """Suggests what was suggested before."""
 
     reads_results = False
+    instant = True
 
     def __init__(self, configs: Mapping[int, dict[str, Any]]) -> None:
         self._configs = configs

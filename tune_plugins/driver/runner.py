@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -25,6 +26,7 @@ from tune_plugins.core.events import (
     RecordStatus,
     RecordTrial,
     ResultsReported,
+    SearcherCommand,
     StartTrial,
     StopRequested,
     Tick,
@@ -34,6 +36,7 @@ from tune_plugins.core.events import (
 from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.driver.runtime import Runtime
+from tune_plugins.driver.suggestions import Suggestions
 from tune_plugins.errors import ArgumentError, TuneError
 
 logger = logging.getLogger(__name__)
@@ -104,7 +107,8 @@ class Runner:
 
     Args:
         experiment: the core, before its first event or after a replay.
-        runtime: carries out its commands.
+        suggestions: carries out its commands to the searcher.
+        runtime: carries out those to trials.
         record: durable; results are in it before a verdict on them is given, unless the clock is virtual.
         callbacks: hooks, called when things are durable.
         info: handed to the hooks.
@@ -114,6 +118,7 @@ class Runner:
     def __init__(
         self,
         experiment: Experiment,
+        suggestions: Suggestions,
         runtime: Runtime,
         record: Record,
         callbacks: Sequence[Callback] = (),
@@ -122,7 +127,7 @@ class Runner:
         num_samples: int | None = None,
     ) -> None:
         self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
-        self.stop, self.num_samples = stop, num_samples
+        self.suggestions, self.stop, self.num_samples = suggestions, stop, num_samples
         self.hooks = Hooks(callbacks, experiment.trials)
         self._asked_in_vain = False
         self._trouble = "ended by an error"
@@ -160,6 +165,7 @@ class Runner:
                     self._end_at_once("interrupted twice")
                     break
                 events = self.runtime.poll(_STEP_S)
+                events += self.suggestions.answers(self.experiment.busy)
                 if not (events or self.runtime.waits):
                     self._nothing_happened()
                 self._asked_in_vain = not events
@@ -168,6 +174,7 @@ class Runner:
             self._closing = True
             self._take_in(self.runtime.close())
             self._commit()
+            self.suggestions.close(failed=False)
         except BaseException:
             reason = self._trouble
             # What was taken in before the trouble is kept, and trials that were running have ended with it. If the
@@ -176,6 +183,8 @@ class Runner:
                 self._end_at_once(reason)
             with suppress(TuneError):
                 self._commit()
+            with suppress(Exception):
+                self.suggestions.close(failed=True)
             raise
         finally:
             _replaced[:] = [one for one in _replaced if one is not before]
@@ -227,18 +236,28 @@ class Runner:
     def _take_in(self, events: list[Event]) -> list[Command]:
         """Show events to the core; both they and what they led to are noted for the record."""
         commands: list[Command] = []
-        for event in events:
+        coming = deque(events)
+        while coming:
+            event = coming.popleft()
+            # What is told of the clock is only noted where something follows from it.
             if not isinstance(event, Tick):
-                self._unwritten.append(event)
-                self._untold.append(event)
+                self._note(event)
             answer = self.handle(event)
+            if isinstance(event, Tick) and answer:
+                self._note(event)
             commands += answer
             records = [c for c in answer if isinstance(c, RecordCommand)]
             self._untold += [c for c in answer if isinstance(c, StartTrial)]
             self._unwritten_records += records
             self._behind += [len(self._unwritten)] * len(records)
             self._untold += records
+            if for_searcher := [c for c in answer if isinstance(c, SearcherCommand)]:
+                coming.extendleft(reversed(self.suggestions.perform(for_searcher)))
         return commands
+
+    def _note(self, event: Event) -> None:
+        self._unwritten.append(event)
+        self._untold.append(event)
 
     def _carry_out(self, commands: list[Command]) -> None:
         """Start trials at once; give verdicts only when what they rest on is durable.
@@ -246,7 +265,7 @@ class Runner:
         Where nobody waits for a verdict, or time is virtual, one commit serves all turns of `_COMMIT_S` seconds.
         """
         starts = [c for c in commands if isinstance(c, StartTrial)]
-        verdicts = [c for c in commands if not isinstance(c, (StartTrial, RecordCommand))]
+        verdicts = [c for c in commands if not isinstance(c, (StartTrial, RecordCommand, SearcherCommand))]
         # A new trial need not wait for the disk: it has done nothing yet that could be lost.
         if starts:
             self.runtime.perform(starts)
@@ -287,7 +306,7 @@ class Runner:
         """Show one event to the core.
 
         Raises:
-            TuneError: a user's scheduler, searcher or stopper raised; says which and where the results are.
+            TuneError: a user's scheduler or stopper raised; says which and where the results are.
         """
         try:
             return self.experiment.handle(event)
@@ -297,9 +316,9 @@ class Runner:
             raise
         except Exception as error:
             core = self.experiment
-            tools = [type(tool).__name__ for tool in (core.scheduler, core.searcher, core.stopper) if tool is not None]
+            tools = [type(tool).__name__ for tool in (core.scheduler, core.stopper) if tool is not None]
             raise TuneError(
-                f"{type(error).__name__} in the scheduler, searcher or stopper of this run ({', '.join(tools)}), while "
+                f"{type(error).__name__} in the scheduler or stopper of this run ({', '.join(tools)}), while "
                 f"it handled {type(event).__name__} of trial {getattr(event, 'trial_id', '')!r}: {error}. "
                 f"All results up to here are in {self.info.path}."
             ) from error
@@ -326,6 +345,8 @@ class Runner:
                     self._signals.append(number)  # for the exit code
                 raise KeyboardInterrupt  # a debugger, or the training itself, may want to catch it
             self._signals.append(number)
+            if self.suggestions.working and not self.runtime.waits:
+                raise KeyboardInterrupt
             if len(self._signals) > (1 if self._closing or not self.runtime.waits else 2):
                 raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
             self.runtime.wake()

@@ -100,6 +100,8 @@ def event_row(seq: int, event: Event, paths: PathTranslator) -> EventRow:
             }
         elif isinstance(value, ErrorInfo):
             value = {"type": value.type, "message": value.message, "traceback": value.traceback}
+        elif isinstance(value, dict):
+            value = encode(value)
         data[name] = value
     return seq, event.time, kind.__name__, getattr(event, "trial_id", None), dumps(data)
 
@@ -114,6 +116,9 @@ def event_from_row(row: EventRow, paths: PathTranslator) -> Event:
         data[name] = ErrorInfo(**data[name])
     for name in _CAUSES[kind]:
         data[name] = EndCause(data[name])
+    for name, value in data.items():
+        if isinstance(value, dict):
+            data[name] = decode(value)
     if kind in _WITH_TRIAL:
         data["trial_id"] = row[3]
     return kind(time=_time(row[1]), **data)

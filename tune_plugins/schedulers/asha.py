@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from tune_plugins.arguments import Mistakes, is_finite
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.searcher import Fidelity
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.schedulers.rungs import KEEPS, PromotionRung, Rung
 
@@ -125,6 +126,11 @@ class ASHAScheduler(TrialScheduler):
         self._weights = [
             (top + 1) / (top - s + 1) * self.reduction_factor ** (top - s) for s in range(len(self._rungs))
         ]
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """The rungs of the first bracket, which has those of all others."""
+        return Fidelity(self.time_attr, self.max_t, tuple(rung.level for rung in self._rungs[0]) if self._rungs else ())
 
     def _make_rung(self, level: float, bracket: int) -> Rung:
         return PromotionRung(level, bracket) if self.variant == "promotion" else Rung(level)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
+from tune_plugins.core.searcher import Fidelity
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import TuneError
 from tune_plugins.schedulers.rungs import KEEPS, ceil, floor
@@ -162,6 +163,12 @@ class HyperBandScheduler(TrialScheduler):
         super().setup(metric=metric, mode=mode, seed=seed)
         self._reset()
         self._table = bracket_table(self.max_t, self.reduction_factor, self.time_attr == "training_iteration")
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """The rungs of all brackets."""
+        levels = {stage.level for stages in self._table for stage in stages if stage.level < self.max_t}
+        return Fidelity(self.time_attr, self.max_t, tuple(sorted(levels)))
 
     # ------------------------------------------------------------------------------- brackets
 

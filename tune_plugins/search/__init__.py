@@ -3,12 +3,22 @@
 from typing import TYPE_CHECKING
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.core.searcher import Searcher, Signal
+from tune_plugins.core.searcher import Fidelity, Outcome, SearchAlgorithm, Searcher, SearchTask, Signal
 from tune_plugins.search.basic_variant import BasicVariantGenerator
 from tune_plugins.search.sobol import SobolSearch
 from tune_plugins.space import Space
 
-__all__ = ["BasicVariantGenerator", "Searcher", "Signal", "SobolSearch", "Space"]
+__all__ = [
+    "BasicVariantGenerator",
+    "Fidelity",
+    "Outcome",
+    "SearchAlgorithm",
+    "SearchTask",
+    "Searcher",
+    "Signal",
+    "SobolSearch",
+    "Space",
+]
 
 if not TYPE_CHECKING:
     __getattr__ = unknown_name(__name__)

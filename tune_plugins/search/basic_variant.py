@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tune_plugins.arguments import Mistakes, is_whole
-from tune_plugins.core.metrics import Mode
-from tune_plugins.core.searcher import Searcher, Signal
-from tune_plugins.space import Space
+from tune_plugins.arguments import Mistakes
+from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
 
 
 class BasicVariantGenerator(Searcher):
@@ -23,14 +21,15 @@ class BasicVariantGenerator(Searcher):
         max_concurrent: at most so many trials at a time; 0: no limit.
         constant_grid_search: draw random values once for each pass through the grid instead of for each trial.
         random_state: seed of this searcher; default: the seed of the run.
+        evaluated_rewards: what the metric is for the points, as for every `Searcher`; those with one are not tried.
 
     Raises:
-        ArgumentError: lists all mistakes; those of points that concern the space are raised by `setup`.
+        ArgumentError: lists all mistakes; those of points that concern the space are raised by `prepare`.
 
-    >>> from tune_plugins.space import grid_search, uniform
+    >>> from tune_plugins.space import Space, grid_search, uniform
     >>> searcher = BasicVariantGenerator(points_to_evaluate=[{"depth": 4, "lr": 0.5}])
     >>> space = Space({"depth": grid_search([2, 4]), "lr": uniform(0, 1)})
-    >>> searcher.setup(space, metric=None, mode=None, seed=0, num_samples=3)
+    >>> searcher.prepare(SearchTask(space, num_samples=3))
     >>> searcher.total_trials
     5
     >>> searcher.suggest("00000", 0)
@@ -38,6 +37,7 @@ class BasicVariantGenerator(Searcher):
     """
 
     reads_results = False
+    instant = True
 
     def __init__(
         self,
@@ -45,45 +45,37 @@ class BasicVariantGenerator(Searcher):
         max_concurrent: int = 0,
         constant_grid_search: bool = False,
         random_state: int | None = None,
+        *,
+        evaluated_rewards: Sequence[Any] | None = None,
     ) -> None:
-        mistakes = Mistakes("BasicVariantGenerator")
-        if points_to_evaluate is not None and (
-            isinstance(points_to_evaluate, (str, Mapping)) or not isinstance(points_to_evaluate, Sequence)
-        ):
-            mistakes.add(f"points_to_evaluate: expected a list of dicts, got {points_to_evaluate!r}. Write [{{...}}].")
-        else:
-            for number, point in enumerate(points_to_evaluate or ()):
-                mistakes.check(isinstance(point, Mapping), f"points_to_evaluate[{number}]", "a dict", point)
-        mistakes.whole("max_concurrent", max_concurrent, least=0, remedy="Use 0 for no limit.")
-        mistakes.flag("constant_grid_search", constant_grid_search)
-        seed = random_state is None or is_whole(random_state)
-        mistakes.check(seed, "random_state", "None or a whole number", random_state, "Give a seed.")
-        mistakes.raise_if_any()
-        self.points = list(points_to_evaluate or ())
-        self.max_concurrent = max_concurrent
-        self.constant_grid_search = constant_grid_search
-        self.random_state = None if random_state is None else int(random_state)
+        self.max_concurrent, self.constant_grid_search = max_concurrent, constant_grid_search
         self.live: set[str] = set()
-        self._point_sizes: list[int] = []
+        self._pins: list[Mapping[str, Any]] = []
+        self._pin_sizes: list[int] = []
         self._total = 0
+        super().__init__(
+            points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards, random_state=random_state
+        )
 
-    def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
-        """See `Searcher.setup`.
+    def mistakes(self) -> list[str]:
+        """See `Searcher.mistakes`."""
+        found = Mistakes("BasicVariantGenerator", super().mistakes())
+        found.whole("max_concurrent", self.max_concurrent, least=0, remedy="Use 0 for no limit.")
+        found.flag("constant_grid_search", self.constant_grid_search)
+        return found.found
 
-        Raises:
-            ArgumentError: lists all mistakes of the space and of the points.
-        """
-        super().setup(space, metric=metric, mode=mode, seed=seed, num_samples=num_samples)
-        if self.random_state is not None:
-            self.seed = self.random_state
-        mistakes = Mistakes("BasicVariantGenerator")
-        mistakes.found.extend(space.mistakes())
-        for number, point in enumerate(self.points):
-            mistakes.found.extend(f"points_to_evaluate[{number}]: {why}" for why in space.check_point(point))
-        mistakes.raise_if_any()
+    def setup(self, task: SearchTask) -> None:
+        """See `Searcher.setup`."""
+        super().setup(task)
         self.live.clear()
-        self._point_sizes = [space.size_with(point) for point in self.points]
-        self._total = sum(self._point_sizes) + max(0, num_samples - len(self.points)) * space.grid_size
+        rewards = self.evaluated_rewards or [None] * len(self.points_to_evaluate)
+        self._pins = [point for point, reward in zip(self.points_to_evaluate, rewards, strict=True) if reward is None]
+        self._pin_sizes = [task.space.size_with(point) for point in self._pins]
+        self._total = sum(self._pin_sizes) + max(0, task.num_samples - len(self._pins)) * task.space.grid_size
+
+    def ask(self, trial_id: str, index: int) -> dict[str, Any] | Signal | None:
+        """See `Searcher.ask`; points are not tried before the rest, but where the grid has them."""
+        return self.suggest(trial_id, index)
 
     @property
     def total_trials(self) -> int:
@@ -104,13 +96,15 @@ class BasicVariantGenerator(Searcher):
         """See `Searcher.on_suggested`."""
         self.live.add(trial_id)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
         """See `Searcher.on_trial_complete`."""
         self.live.discard(trial_id)
 
     def _config(self, index: int) -> dict[str, Any]:
         place = index
-        for number, (point, size) in enumerate(zip(self.points, self._point_sizes, strict=True)):
+        for number, (point, size) in enumerate(zip(self._pins, self._pin_sizes, strict=True)):
             if place < size:
                 draw = number if self.constant_grid_search else f"{number}.{place}"
                 return self.space.variant(f"{self.seed}:point{draw}", place, point)

@@ -7,13 +7,13 @@ search for hyper-parameter optimization, section 4, compare it with random searc
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tune_plugins._imports import require
-from tune_plugins.arguments import Mistakes, is_whole
-from tune_plugins.core.metrics import Mode
-from tune_plugins.core.searcher import Searcher, Signal
-from tune_plugins.space import Categorical, Parameter, Space
+from tune_plugins.core.searcher import Searcher, SearchTask, Signal
+from tune_plugins.errors import ArgumentError
+from tune_plugins.space import Categorical, Parameter
 
 _MOST_PARAMETERS = 21201  # for which scipy has direction numbers
 _MOST_SKIPPED = 1000
@@ -29,59 +29,62 @@ class SobolSearch(Searcher):
 
     Args:
         random_state: seed of this searcher; default: the seed of the run.
+        points_to_evaluate, evaluated_rewards: as for every `Searcher`; the sequence goes on behind them.
 
     Raises:
         MissingDependencyError: scipy is not installed.
-        ArgumentError: lists all mistakes; those of the space are raised by `setup`.
+        ArgumentError: lists all mistakes; those of the space are raised by `prepare`.
 
-    >>> from tune_plugins.space import uniform
+    >>> from tune_plugins.space import Space, uniform
     >>> searcher = SobolSearch()
-    >>> searcher.setup(Space({"x": uniform(0, 1)}), metric=None, mode=None, seed=1, num_samples=4)
-    >>> sorted(int(4 * searcher.suggest(f"{i}", i)["x"]) for i in range(4))  # one in each quarter
+    >>> searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}), seed=1, num_samples=4))
+    >>> sorted(int(4 * searcher.ask(f"{i}", i)["x"]) for i in range(4))  # one in each quarter
     [0, 1, 2, 3]
     """
 
     reads_results = False
+    instant = True
 
-    def __init__(self, random_state: int | None = None) -> None:
-        mistakes = Mistakes("SobolSearch")
-        seed = random_state is None or is_whole(random_state)
-        mistakes.check(seed, "random_state", "None or a whole number", random_state, "Give a seed.")
-        mistakes.raise_if_any()
-        self.random_state = None if random_state is None else int(random_state)
+    def __init__(
+        self,
+        random_state: int | None = None,
+        *,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards, random_state=random_state
+        )
         self._qmc = require("scipy.stats.qmc", extra="sobol", needed_by="tune_plugins.search.SobolSearch")
         self._parameters: list[Parameter] = []
         self._engine: Any = None
         self._drawn = 0  # points that the engine has gone through
         self._configs: list[dict[str, Any]] = []
 
-    def setup(self, space: Space, *, metric: str | None, mode: Mode | None, seed: int, num_samples: int) -> None:
+    def setup(self, task: SearchTask) -> None:
         """See `Searcher.setup`.
 
         Raises:
-            ArgumentError: lists all mistakes of the space; there are more parameters than the sequence has dimensions.
+            ArgumentError: there are more parameters than the sequence has dimensions.
         """
-        super().setup(space, metric=metric, mode=mode, seed=seed, num_samples=num_samples)
-        if self.random_state is not None:
-            self.seed = self.random_state
-        mistakes = Mistakes("SobolSearch")
-        mistakes.found.extend(space.mistakes())
-        self._parameters = [parameter for parameter in space.walk() if parameter.domain.has_quantiles]
+        super().setup(task)
+        self._parameters = [parameter for parameter in task.space.walk() if parameter.domain.has_quantiles]
         if len(self._parameters) > _MOST_PARAMETERS:
-            mistakes.add(
-                f"param_space: expected at most {_MOST_PARAMETERS:,} parameters, got {len(self._parameters):,}. "
-                "Use random search: BasicVariantGenerator()."
+            raise ArgumentError(
+                "SobolSearch",
+                [
+                    f"param_space: expected at most {_MOST_PARAMETERS:,} parameters, got {len(self._parameters):,}. "
+                    "Use random search: BasicVariantGenerator()."
+                ],
             )
-        mistakes.raise_if_any()
         self._configs, self._drawn, self._engine = [], 0, None
 
     def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
         """See `Searcher.suggest`."""
-        if index >= self.num_samples:
-            return Signal.COMPLETE
-        while len(self._configs) <= index:
+        place = index - len(self._points)
+        while len(self._configs) <= place:
             self._configs.append(self._next())
-        return self._configs[index]
+        return self._configs[place]
 
     def _next(self) -> dict[str, Any]:
         """The config of the next point that is legal by the constraints of the space."""

@@ -111,6 +111,11 @@ class Space:
         return found
 
     @property
+    def param_space(self) -> dict[str, Any]:
+        """A copy of what was given."""
+        return _copied(self._given) if isinstance(self._given, dict) else {}
+
+    @property
     def grid_size(self) -> int:
         """Number of grid points: 1 without a grid, the product of the lengths of several.
 

@@ -44,13 +44,14 @@ from tune_plugins.core.events import (
     StartTrial,
     TrialPaused,
 )
-from tune_plugins.core.experiment import Experiment, Rules
+from tune_plugins.core.experiment import Rules
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.driver.simulated import SimulatedCluster, SimulatedRuntime
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.schedulers import Decision, TrialScheduler
 from tune_plugins.search import Searcher, Signal
+from tune_plugins.testing.experiment import SearchedExperiment
 from tune_plugins.testing.simulated import run_simulated
 
 __all__ = ["Outcome", "SchedulerConformance", "conformance_table", "state_of"]
@@ -111,7 +112,7 @@ class _Given(Searcher):
 class Outcome:
     """What happened in one run: all events, and the commands that answered each."""
 
-    experiment: Experiment
+    experiment: SearchedExperiment
     scheduler: TrialScheduler
     events: list[Event] = field(default_factory=list)
     answers: list[list[Command]] = field(default_factory=list)
@@ -399,11 +400,11 @@ def _experiment(
     seed: int,
     residents: int | None,
     suggestions: Mapping[int, dict[str, Any]] | None = None,
-) -> Experiment:
+) -> SearchedExperiment:
     searcher = _Given(trials, seed)
     rules = Rules("loss", mode, seed=seed, trial_limit=trials, max_failures=2, max_resident_trials=residents)
     scheduler.setup(metric="loss", mode=mode, seed=seed)
-    return Experiment(searcher, scheduler, rules, suggestions=suggestions or {})
+    return SearchedExperiment(searcher, scheduler, rules, suggestions=suggestions or {})
 
 
 # -------------------------------------------------------------------------------- state of an object

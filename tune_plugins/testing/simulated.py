@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tune_plugins.core.events import Command, Event
-from tune_plugins.core.experiment import Experiment
 from tune_plugins.driver.runner import Runner, Unrecorded
 from tune_plugins.driver.simulated import SimulatedRuntime
+from tune_plugins.testing.experiment import SearchedExperiment
 
 
 def run_simulated(
-    experiment: Experiment, runtime: SimulatedRuntime, each: Callable[[Event, list[Command]], None]
+    experiment: SearchedExperiment, runtime: SimulatedRuntime, each: Callable[[Event, list[Command]], None]
 ) -> None:
     """Run to the end by the loop of every run; nothing is recorded.
 
@@ -28,9 +28,9 @@ def run_simulated(
 
 class _Observed(Runner):
     def __init__(
-        self, experiment: Experiment, runtime: SimulatedRuntime, each: Callable[[Event, list[Command]], None]
+        self, experiment: SearchedExperiment, runtime: SimulatedRuntime, each: Callable[[Event, list[Command]], None]
     ) -> None:
-        super().__init__(experiment, runtime, Unrecorded())
+        super().__init__(experiment, experiment.suggestions, runtime, Unrecorded())
         self._each = each
 
     def handle(self, event: Event) -> list[Command]:

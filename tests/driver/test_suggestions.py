@@ -1,0 +1,309 @@
+"""The searcher in the loop and in its thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_plugins as tune
+from tune_plugins.core.ends import Outcome
+from tune_plugins.core.events import AskSearcher, Event, SuggestionMade, TellEnd, TellResult
+from tune_plugins.driver.suggestions import Suggestions
+from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.search import Searcher, SearchTask, Signal
+from tune_plugins.space import Space, uniform
+
+A, B = "00000", "00001"
+
+
+class Noting(Searcher):
+    """Notes what it is told, and computes until it may go on."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.threads: set[str] = set()
+
+    def suggest(self, trial_id: str, index: int) -> Any:
+        self.threads.add(threading.current_thread().name)
+        self.may_go_on.wait()
+        self.told.append(("asked", index))
+        return {"x": index}
+
+    def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:
+        self.told.append(("suggested", index, config))
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self.told.append(("result", trial_id))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
+        self.told.append((outcome.value, trial_id))
+
+
+def answers_of(suggestions: Suggestions, count: int = 1) -> list[Event]:
+    found: list[Event] = []
+    while len(found) < count:
+        found += suggestions.answers(anybody_runs=True)
+        time.sleep(0.001)
+    return found
+
+
+def threaded(searcher: Searcher, **options: Any) -> Suggestions:
+    return Suggestions(searcher, lambda: 7.0, lambda: None, **options)
+
+
+def test_in_the_loop_answers_are_there_at_once_and_in_order() -> None:
+    searcher = Noting()
+    suggestions = Suggestions(searcher, lambda: 7.0, recorded={1: {"x": 10}})
+    told = TellResult(A, {"loss": 1})
+    assert suggestions.perform([AskSearcher(A, 0, 0), told, AskSearcher(B, 1, 1)]) == [
+        SuggestionMade(7.0, A, 0, 0, {"x": 0}),
+        SuggestionMade(7.0, B, 1, 1, {"x": 10}),
+    ]
+    assert searcher.told == [("asked", 0), ("result", A), ("suggested", 1, {"x": 10})]
+    assert searcher.threads == {"MainThread"}
+    suggestions.close(failed=False)
+
+
+def test_in_a_thread_the_loop_goes_on_meanwhile_and_the_order_stays() -> None:
+    searcher, woken = Noting(), threading.Event()
+    searcher.may_go_on.clear()
+    suggestions = Suggestions(searcher, lambda: 7.0, woken.set)
+    assert suggestions.perform([AskSearcher(A, 0, 0), TellResult(A, {})]) == []
+    assert suggestions.perform([TellEnd(A, None, Outcome.FAILED)]) == []
+    assert suggestions.answers(anybody_runs=True) == [] and not woken.is_set()
+    searcher.may_go_on.set()
+    assert answers_of(suggestions) == [SuggestionMade(7.0, A, 0, 0, {"x": 0})] and woken.is_set()
+    suggestions.close(failed=False)
+    assert searcher.told == [("asked", 0), ("result", A), ("failed", A)]
+    assert searcher.threads == {"tune-searcher"}
+
+
+def test_what_nobody_has_taken_at_the_end_was_dropped() -> None:
+    searcher = Noting()
+    suggestions = threaded(searcher)
+    suggestions.perform([AskSearcher(A, 0, 0)])
+    suggestions.close(failed=False)
+    assert searcher.told == [("asked", 0), ("dropped", A)]
+
+
+def broken(method: str, error: Exception) -> Searcher:
+    def fail(self: Searcher, *args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return type("Broken", (Noting,), {method: fail})()
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize(
+    ("method", "error", "said"),
+    [
+        ("suggest", ValueError("no model."), r"^ValueError in Broken\.suggest, trial 00000: no model\."),
+        ("on_trial_result", KeyError("loss"), r"^KeyError in Broken\.on_trial_result, trial 00000: 'loss'\."),
+        ("on_trial_complete", TuneError("odd"), r"^Broken\.on_trial_complete, trial 00000: odd"),
+    ],
+)
+def test_an_error_names_the_searcher_its_method_and_the_trial(
+    in_thread: bool, method: str, error: Exception, said: str
+) -> None:
+    commands: Any = [AskSearcher(A, 0, 0), TellResult(A, {}), TellEnd(A, {}, Outcome.COMPLETED)]
+    suggestions = Suggestions(broken(method, error), wake=(lambda: None) if in_thread else None, results_in="/there")
+    with pytest.raises(TuneError, match=said + r".* All results up to here are in /there\.$"):
+        suggestions.perform(commands)
+        answers_of(suggestions, count=5)
+    suggestions.close(failed=True)
+
+
+def test_an_error_that_comes_last_is_told_by_close() -> None:
+    suggestions = threaded(broken("on_trial_complete", ValueError("late")))
+    suggestions.perform([TellEnd(A, {}, Outcome.COMPLETED)])
+    with pytest.raises(TuneError, match=r"ValueError in Broken\.on_trial_complete"):
+        suggestions.close(failed=False)
+
+
+def test_one_that_never_answers_is_named_when_nothing_else_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune_plugins.driver.suggestions._PATIENCE_S", 0.0)
+    searcher = Noting()
+    searcher.timeout_s = 0.0
+    searcher.may_go_on.clear()
+    suggestions = threaded(searcher)
+    suggestions.perform([AskSearcher(A, 0, 0)])
+    with caplog.at_level(logging.WARNING):
+        assert suggestions.answers(anybody_runs=True) == [] and suggestions.answers(anybody_runs=True) == []
+        assert [r.getMessage() for r in caplog.records] == [
+            "Noting.suggest has been computing for 0 s; a slot is idle meanwhile."
+        ]
+        with pytest.raises(TuneError, match=r"Noting\.suggest has not answered for 0 s, and no trial is running"):
+            suggestions.answers(anybody_runs=False)
+        suggestions.close(failed=True)
+    assert "left alone" in caplog.records[-1].getMessage()
+    searcher.may_go_on.set()
+
+
+# ----------------------------------------------------------------------------------- whole runs, inline
+
+
+def fit(tmp_path: Path, searcher: Any, train: Callable[[dict[str, Any]], Any] | None = None, **options: Any) -> Any:
+    def default(config: dict[str, Any]) -> dict[str, float]:
+        return {"loss": config["x"] ** 2}
+
+    config = {"metric": "loss", "mode": "min", "num_samples": 6, "seed": 1, **options}
+    return tune.Tuner(
+        train or default,
+        param_space={"x": uniform(0, 1), "m": {"y": uniform(0, 1)}},
+        tune_config=tune.TuneConfig(search_alg=searcher, **config),
+        run_config=tune.RunConfig(storage_path=tmp_path, verbose=0, runtime="inline"),
+    ).fit()
+
+
+def test_ctrl_c_ends_a_searcher_that_computes_inline(tmp_path: Path) -> None:
+    import os
+    import signal
+
+    class Stuck(Noting):
+        def suggest(self, trial_id: str, index: int) -> Any:
+            if index == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                self.may_go_on.clear()
+                self.may_go_on.wait()
+            return {"x": 0.5}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, Stuck())
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    results = tune.ResultGrid(folder)
+    assert [result.metrics["loss"] for result in results] == [0.25, 0.25]
+
+
+def test_the_first_points_are_the_user_s_and_the_rest_of_them_is_drawn(tmp_path: Path) -> None:
+    searcher = Noting()
+    searcher.points_to_evaluate = [{"x": 0.25, "m": {"y": 0.5}}, {"m/y": 0.125}, {"x": 0.75}]
+    searcher.evaluated_rewards = [None, None, 0.5625]
+    results = fit(tmp_path, searcher)
+    assert results[0].config == {"x": 0.25, "m": {"y": 0.5}}
+    assert results[1].config["m"] == {"y": 0.125} and 0 <= results[1].config["x"] <= 1
+    assert [r.config["x"] for r in results][2:] == [2, 3, 4, 5]
+    assert [told[:2] for told in searcher.told if told[0] in ("suggested", "asked")][:3] == [
+        ("suggested", 0),
+        ("suggested", 1),
+        ("asked", 2),
+    ]
+
+
+def test_points_that_do_not_fit_are_told_all_at_once(tmp_path: Path) -> None:
+    searcher = Noting()
+    searcher.points_to_evaluate = [{"z": 1}, {"x": 3}]
+    with pytest.raises(ArgumentError) as caught:
+        fit(tmp_path, searcher)
+    assert [m.partition(":")[0] for m in caught.value.mistakes] == ["points_to_evaluate[0]", "points_to_evaluate[1]"]
+
+
+class Learning(Searcher):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.known: list[tuple[dict[str, Any], Any]] = []
+
+    def add_evaluated_point(self, config: dict[str, Any], value: Any) -> None:
+        self.known.append((config, value))
+
+    def suggest(self, trial_id: str, index: int) -> Any:
+        return self.space.sample(index, self.seed)
+
+
+def test_warm_start_from_results_a_data_frame_and_pairs(tmp_path: Path) -> None:
+    earlier = fit(tmp_path, None)
+    configs = [(result.config, result.metrics["loss"]) for result in earlier]
+    for source in (earlier, earlier.get_dataframe(), configs, [*configs, ({"x": 7}, 1.0), ({"x": 0.1}, float("nan"))]):
+        searcher = Learning(warm_start=source)
+        searcher.prepare(SearchTask(Space({"x": uniform(0, 1), "m": {"y": uniform(0, 1)}}), "loss", "min"))
+        assert searcher.known == configs
+    searcher = Learning(points_to_evaluate=[{"x": 0.5}], evaluated_rewards=[0.25])
+    searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))
+    assert searcher.known == [({"x": 0.5}, 0.25)] and searcher.total_trials == 1
+
+
+@pytest.mark.parametrize("source", ["results", [({"z": 1}, 1.0)], [3], {"x": 1}])
+def test_a_warm_start_of_something_else_is_told(source: Any) -> None:
+    searcher = Learning(warm_start=source)
+    with pytest.raises(ArgumentError, match="warm_start: expected"):
+        searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))
+
+
+# ------------------------------------------------------------------------------------ Ray Tune's forms
+
+
+def test_a_searcher_written_for_ray_tune_works_as_it_is(tmp_path: Path) -> None:
+    class Old(Searcher):
+        """As in Ray Tune's documentation, with its signatures."""
+
+        def __init__(self, metric: str = "loss", mode: str = "min") -> None:
+            super().__init__(metric=metric, mode=mode)
+            self.ends: list[Any] = []
+
+        def set_search_properties(self, metric: str, mode: str, config: dict[str, Any], **spec: Any) -> bool:
+            self.ends.append((metric, mode, sorted(config)))
+            return True
+
+        def suggest(self, trial_id: str) -> Any:  # type: ignore[override]
+            return {"x": 0.5} if len(self.ends) < 4 else Searcher.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:  # type: ignore[override]
+            self.ends.append((trial_id, result and result["loss"], error))
+
+    searcher = Old()
+    results = fit(tmp_path, searcher)
+    assert len(results) == 3
+    assert searcher.ends == [("loss", "min", ["m", "x"]), *[(f"0000{n}", 0.25, False) for n in range(3)]]
+
+
+def test_an_object_that_derives_from_nothing_of_ours_will_do(tmp_path: Path) -> None:
+    class Duck:
+        def __init__(self) -> None:
+            self.left = 2
+
+        def suggest(self, trial_id: str) -> Any:
+            self.left -= 1
+            return None if self.left < 0 else {"x": float(self.left)}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
+
+    assert [result.config["x"] for result in fit(tmp_path, Duck())] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_searchers_by_name(name: str, tmp_path: Path) -> None:
+    assert len(fit(tmp_path, name)) == 6
+
+
+def test_a_name_of_none_is_told_with_those_there_are() -> None:
+    with pytest.raises(ArgumentError, match=r"search_alg: expected 'random', 'sobol', .*, got 'tpee'\. Or give"):
+        tune.TuneConfig(search_alg="tpee")
+
+
+def test_signals_of_a_searcher_are_recorded(tmp_path: Path) -> None:
+    class Two(Noting):
+        def suggest(self, trial_id: str, index: int) -> Any:
+            return {"x": 0.5} if index < 2 else Signal.COMPLETE
+
+    results = fit(tmp_path, Two())
+    from tune_plugins.record.store import ExperimentStore
+
+    with ExperimentStore.open(results.experiment_path) as store:
+        made = [event for event in store.events() if isinstance(event, SuggestionMade)]
+    assert [(event.index, event.told, event.config, event.signal) for event in made] == [
+        (0, 0, {"x": 0.5}, ""),
+        (1, 2, {"x": 0.5}, ""),
+        (2, 4, None, "complete"),
+    ]

@@ -1,0 +1,119 @@
+"""Searchers written for Ray Tune, behind the contract of this package."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+
+__all__ = ["RayForms", "RayStyleSearcher", "is_ray_style"]
+
+
+class RayForms:
+    """How Ray Tune calls a searcher, as far as this package does not."""
+
+    def suggest(self, trial_id: str) -> Any:
+        """A config; None for not now; "FINISHED"."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended."""
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any]) -> Any:
+        """What is to be searched for, and where."""
+
+
+def is_ray_style(given: object) -> bool:
+    """Whether an object has a searcher's methods in one of the forms of Ray Tune's `Searcher`."""
+    if not callable(getattr(given, "suggest", None)) or isinstance(given, type):
+        return False
+    return (
+        not isinstance(given, Searcher)
+        or len(_names(given.suggest)) == 1
+        or callable(getattr(given, "set_search_properties", None))
+        or "error" in _names(given.on_trial_complete)
+    )
+
+
+class RayStyleSearcher(Searcher):
+    """Calls a searcher that is written for Ray Tune.
+
+    Understood are ``suggest(trial_id)``, ``on_trial_complete(trial_id, result=None, error=False)`` and
+    ``set_search_properties(metric, mode, config)``, each by itself, also in a class that derives from `Searcher`. It
+    cannot take over what was suggested in an earlier life of the run; what it is told of that trial then is passed on.
+
+    Args:
+        searcher: the object.
+    """
+
+    def __init__(self, searcher: Any) -> None:
+        self.searcher = searcher
+        super().__init__()
+        self._takes_index = len(_names(searcher.suggest)) > 1
+        complete = getattr(searcher, "on_trial_complete", None)
+        self._takes_error = complete is not None and "error" in _names(complete)
+        for name in ("points_to_evaluate", "evaluated_rewards", "warm_start", "random_state"):
+            if isinstance(searcher, Searcher):
+                setattr(self, name, getattr(searcher, name))
+
+    @property
+    def label(self) -> str:
+        """See `Searcher.label`."""
+        return type(self.searcher).__name__
+
+    def mistakes(self) -> list[str]:
+        """See `Searcher.mistakes`."""
+        return super().mistakes() + (self.searcher.mistakes() if isinstance(self.searcher, Searcher) else [])
+
+    def setup(self, task: SearchTask) -> None:
+        """See `Searcher.setup`."""
+        super().setup(task)
+        if isinstance(self.searcher, Searcher):
+            self.searcher.setup(task)
+        tell = getattr(self.searcher, "set_search_properties", None)
+        if callable(tell):
+            tell(task.metric, task.mode, task.space.param_space)
+
+    def suggest(self, trial_id: str, index: int) -> Any:
+        """See `Searcher.suggest`."""
+        suggested = self.searcher.suggest(trial_id, index) if self._takes_index else self.searcher.suggest(trial_id)
+        return Signal.COMPLETE if isinstance(suggested, str) and suggested == "FINISHED" else suggested
+
+    def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:
+        """See `Searcher.on_suggested`."""
+        if (method := self._method("on_suggested")) is not None:
+            method(trial_id, index, config)
+
+    def add_evaluated_point(self, config: dict[str, Any], value: Any) -> None:
+        """See `Searcher.add_evaluated_point`."""
+        if (method := self._method("add_evaluated_point")) is not None:
+            method(config, value)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """See `Searcher.on_trial_result`."""
+        if (method := self._method("on_trial_result")) is not None:
+            method(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
+        """See `Searcher.on_trial_complete`."""
+        method = self._method("on_trial_complete")
+        if method is None:
+            return
+        if self._takes_error:
+            method(trial_id, result, error=outcome in (Outcome.FAILED, Outcome.DROPPED))
+        else:
+            method(trial_id, result, outcome=outcome)
+
+    def _method(self, name: str) -> Callable[..., Any] | None:
+        method = getattr(self.searcher, name, None)
+        return method if callable(method) else None
+
+
+def _names(method: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(method).parameters)
+    except (TypeError, ValueError):
+        return []
