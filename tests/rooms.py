@@ -108,7 +108,7 @@ ROOMS = (
     Room(
         "results",
         "what came out of an experiment",
-        ("errors", "arguments", "space", "core", "schedulers", "record", "driver"),
+        ("errors", "arguments", "_imports", "space", "core", "schedulers", "record", "driver"),
         ("pandas",),
     ),
     Room(

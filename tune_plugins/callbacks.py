@@ -28,6 +28,7 @@ class RunInfo:
         path: folder of the experiment.
         metric: what is optimised; None where nothing is.
         mode: whether less ("min") or more ("max") of it is better.
+        metrics, modes: of all metrics that are optimised; `metric` and `mode` are the first of them.
         total_trials: number of trials to come, None where unknown.
         slots: number of trials at a time.
         resources: what one trial takes, e.g. ``{"CPU": 1}``.
@@ -54,6 +55,8 @@ class RunInfo:
     max_iterations: float | None = None
     seed: int | None = None
     virtual_clock: bool = False
+    metrics: Sequence[str] = ()
+    modes: Sequence[Mode] = ()
 
 
 class Callback:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tune_plugins.arguments import Mistakes, override_mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
-from tune_plugins.core.metrics import Mode
+from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.core.searcher import Searcher
 from tune_plugins.record.names import check_name
@@ -89,8 +89,9 @@ class TuneConfig:
     """How to tune.
 
     Args:
-        metric: name of the reported metric to optimise; may be a path such as ``eval/loss``.
-        mode: "min" or "max".
+        metric: name of the reported metric to optimise; may be a path such as ``eval/loss``. A list of several: trials
+            that no other betters in all of them are sought (`ResultGrid.pareto_front`); the display shows the first.
+        mode: "min" or "max"; of several metrics a list, or one for all.
         search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",
             "qmc", "hyperopt"; one written for Ray Tune will do. Default: random and grid search.
         scheduler: a `TrialScheduler`; default: `FIFOScheduler`.
@@ -107,8 +108,8 @@ class TuneConfig:
             becomes ``_``, and a name that another trial has gets the id added.
     """
 
-    metric: str | None = None
-    mode: Mode | None = None
+    metric: str | Sequence[str] | None = None
+    mode: Mode | Sequence[Mode] | None = None
     search_alg: Searcher | str | None = None
     scheduler: TrialScheduler | None = None
     num_samples: int = 1
@@ -123,11 +124,21 @@ class TuneConfig:
     def __post_init__(self) -> None:
         Mistakes("TuneConfig", self.mistakes()).raise_if_any()
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all metrics to optimise."""
+        return names_of(self.metric)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The mode of each of `metrics`."""
+        return modes_of(self.mode, len(self.metrics))
+
     def mistakes(self) -> list[str]:
         """Everything that is wrong with this object by itself, in words; asked again when a run begins."""
         found = Mistakes("TuneConfig")
-        found.metric("metric", self.metric, none=True, remedy="Leave it out for none.")
-        if found.mode("mode", self.mode, none=True) and self.metric is not None and self.mode is None:
+        found.found += objective_mistakes(self.metric, self.mode)
+        if not found.found and self.metric is not None and self.mode is None:
             found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if self.search_alg is not None:
             found.found += _searcher_mistakes(self.search_alg)

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,12 +15,13 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.core.ends import EndCause, ErrorInfo
-from tune_plugins.core.metrics import Mode, Scope, lookup
+from tune_plugins.core.metrics import Mode, Scope, lookup, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
-from tune_plugins.errors import TrialError, TuneError, trial_error
+from tune_plugins.errors import ArgumentError, TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, remove, reported_with, verify
 from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
@@ -246,11 +247,16 @@ class ResultGrid:
             meta = store.meta()
         self._metric: str | None = metric or meta.get("metric")
         self._mode: Mode | None = mode or meta.get("mode")
+        # Of several metrics there is no best trial, unless one of them is named.
+        self._metrics = names_of(metric) or tuple(meta.get("metrics", ()))
+        self._modes = modes_of(mode, len(self._metrics)) or tuple(meta.get("modes", ()))
+        if len(self._metrics) > 1:
+            self._metric = self._mode = None
         self._trainable = meta.get("trainable", "trial")
 
     @property
     def metric(self) -> str | None:
-        """What "best" goes by unless told otherwise."""
+        """What "best" goes by unless told otherwise; None where several metrics were optimised."""
         return self._metric
 
     @property
@@ -368,7 +374,9 @@ class ResultGrid:
             ArgumentError: metric or mode is missing, or mode or scope is none of those above.
             TuneError: there is no result yet, none with that metric, or none with a usable value.
         """
-        metric, mode = _check_metric("ResultGrid.get_best_result", metric or self._metric, mode or self._mode, scope)
+        metric, mode = _check_metric(
+            "ResultGrid.get_best_result", metric or self._metric, mode or self._mode, scope, self._metrics
+        )
         results = self._all
         values = self._values(metric, scope)
         if not any(values.values()):
@@ -387,6 +395,93 @@ class ResultGrid:
                 f"Last values by trial: {seen}. Look for what makes the metric diverge."
             )
         return results[best]
+
+    def pareto_front(
+        self, metric: Sequence[str] | None = None, mode: Mode | Sequence[Mode] | None = None
+    ) -> list[Result]:
+        """The trials that no other one betters in all metrics, in order of creation.
+
+        Trials are compared by their last results; one that lacks a finite value of a metric is left out. One trial
+        betters another if it is nowhere worse and somewhere better (Pareto dominance).
+
+        Args:
+            metric: names of reported metrics; default: those of the experiment.
+            mode: "min" or "max" for each, or one for all; default: those of the experiment.
+
+        Raises:
+            ArgumentError: metric or mode is missing or wrong.
+            TuneError: a metric was not reported by any trial.
+        """
+        from tune_plugins.schedulers.pareto import non_dominated
+
+        results, points = self._points("ResultGrid.pareto_front", metric, mode)
+        return [results[number] for number in non_dominated(points)]
+
+    def hypervolume(
+        self,
+        reference: Sequence[float] | None = None,
+        metric: Sequence[str] | None = None,
+        mode: Mode | Sequence[Mode] | None = None,
+    ) -> float:
+        """How much of the space of the metrics the Pareto front betters, up to a reference point; more is better.
+
+        Zitzler and Thiele (1998), Multiobjective optimization using evolutionary algorithms, section 4; computed by
+        the package ``moocore``.
+
+        Args:
+            reference: the worst value of each metric that counts; give it to compare runs. Default: the worst one of
+                this run.
+            metric: as of `pareto_front`.
+            mode: as of `pareto_front`.
+
+        Raises:
+            ArgumentError: as `pareto_front`; `reference` has not one number for each metric.
+            TuneError: as `pareto_front`.
+            MissingDependencyError: ``moocore`` is not installed.
+        """
+        where = "ResultGrid.hypervolume"
+        moocore = require("moocore", extra="pareto", needed_by=where)
+        _, points = self._points(where, metric, mode)
+        names, modes = self._objectives(where, metric, mode)
+        if reference is None:
+            worst = [max(column) for column in zip(*points, strict=True)]
+        else:
+            given = [finite(value) for value in reference]
+            if len(given) != len(names) or None in given:
+                raise ArgumentError(where, [f"reference: expected a number for each of {names}, got {reference!r}."])
+            worst = [-float(v) if m == "max" else float(v) for v, m in zip(reference, modes, strict=True)]
+        return float(moocore.hypervolume(points, ref=worst)) if points else 0.0
+
+    def _objectives(
+        self, where: str, metric: Sequence[str] | None, mode: Mode | Sequence[Mode] | None
+    ) -> tuple[tuple[str, ...], tuple[Mode, ...]]:
+        mistakes = Mistakes(where, objective_mistakes(metric, mode))
+        names = names_of(metric) or self._metrics
+        modes = modes_of(mode, len(names)) or (self._modes if names == self._metrics else ())
+        if not names:
+            mistakes.add("metric: expected names of reported metrics, got None. The experiment has none; give metric=.")
+        elif not modes:
+            mistakes.add("mode: expected 'min' or 'max' for each metric, got None. Give mode=.")
+        elif len(modes) != len(names) and not mistakes.found:
+            mistakes.add(f"mode: expected one for each of the {len(names)} metrics, got {len(modes)}.")
+        mistakes.raise_if_any()
+        return names, modes
+
+    def _points(
+        self, where: str, metric: Sequence[str] | None, mode: Mode | Sequence[Mode] | None
+    ) -> tuple[list[Result], list[list[float]]]:
+        """Results with a finite value of each metric, and these values as numbers of which less is better."""
+        names, modes = self._objectives(where, metric, mode)
+        results, points = [], []
+        for result in self._all:
+            values = [finite(lookup(result.metrics, name)) for name in names]
+            if None not in values:
+                results.append(result)
+                points.append([-v if m == "max" else v for v, m in zip(values, modes, strict=True) if v is not None])
+        for name in () if points else names:
+            if not any(lookup(result.metrics, name) is not None for result in self._all):
+                raise TuneError(self._why_no_value(name))
+        return results, points
 
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: Mode | None = None) -> pd.DataFrame:
         """One row for each trial: its metrics, `trial_id`, `status` and ``config/...``.
@@ -483,9 +578,17 @@ def _data_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame
 
 
-def _check_metric(where: str, metric: str | None, mode: Mode | None, scope: Scope = "last") -> tuple[str, Mode]:
+def _check_metric(
+    where: str, metric: str | None, mode: Mode | None, scope: Scope = "last", several: Sequence[str] = ()
+) -> tuple[str, Mode]:
     mistakes = Mistakes(where)
-    if metric is None:
+    if metric is None and len(several) > 1:
+        mistakes.add(
+            f"metric: expected the name of one metric, since {', '.join(several)} were optimised, got None. Give "
+            "metric= and mode=, or look at pareto_front()."
+        )
+        mode = mode or "min"
+    elif metric is None:
         mistakes.add("metric: expected the name of a reported metric, got None. The experiment has none; give metric=.")
     else:
         mistakes.metric("metric", metric)

@@ -89,7 +89,7 @@ def simulate(
     if tune.max_concurrent_trials is not None:
         cluster = replace(cluster, workers=min(cluster.workers, tune.max_concurrent_trials))
     if not isinstance(training, SimulatedTraining):
-        training = Curves(_as_curves(training), tune.metric or scheduler.metric or "value")
+        training = Curves(_as_curves(training), (tune.metrics or (scheduler.metric,))[0] or "value")
     plan = Plan(_NAME, tune, run, space, scheduler, searcher, draw_seed(tune.seed))
     place = SimulatedPlace(training, cluster)
     if not temporary:

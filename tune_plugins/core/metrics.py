@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
+
+from tune_plugins.arguments import Mistakes
 
 Mode = Literal["min", "max"]
 """Whether less or more of a metric is better."""
@@ -31,3 +34,34 @@ def lookup(result: dict[str, Any], name: str, default: Any = None) -> Any:
             return default
         value = value[part]
     return value
+
+
+def names_of(metric: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of one metric, of several, or of none."""
+    return () if metric is None else (metric,) if isinstance(metric, str) else tuple(metric)
+
+
+def modes_of(mode: Mode | Sequence[Mode] | None, count: int) -> tuple[Mode, ...]:
+    """The mode of each of `count` metrics, where one may have been given for all."""
+    modes: tuple[Mode, ...] = () if mode is None else (mode,) if isinstance(mode, str) else tuple(mode)
+    return modes * count if len(modes) == 1 else modes
+
+
+def objective_mistakes(metric: Any, mode: Any) -> list[str]:
+    """What is wrong with one metric or several, and with the mode of each or one for all, in words."""
+    found = Mistakes("")
+    several = isinstance(metric, Sequence) and not isinstance(metric, str)
+    if not several:
+        found.metric("metric", metric, none=True, remedy="Leave it out for none.")
+        found.mode("mode", mode, none=True)
+        return found.found
+    right = bool(metric) and all(isinstance(name, str) and name for name in metric) and len(set(metric)) == len(metric)
+    found.check(right, "metric", "names of different reported metrics", metric)
+    modes = mode if isinstance(mode, Sequence) and not isinstance(mode, str) else [mode]
+    for one in dict.fromkeys(map(repr, modes)):
+        found.mode("mode", next(each for each in modes if repr(each) == one), none=mode is None)
+    if not found.found and len(modes) not in (1, len(metric)):
+        found.add(
+            f"mode: expected one for all, or one for each of the {len(metric)} metrics, got {len(modes)}: {mode!r}."
+        )
+    return found.found

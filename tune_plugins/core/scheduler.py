@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABCMeta
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,11 @@ class TrialScheduler(metaclass=_Checked):
     """Whether every report is a milestone, beside those of `next_milestone`."""
     needs_population = False
     """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
+    takes_several = False
+    """Whether it compares trials by several metrics; `setup` gets tuples of them then."""
+    metrics: Sequence[str] = ()
+    modes: Sequence[Mode] = ()
+    """Of one that `takes_several`: those that were given to it, or else those of the run."""
     wants_searcher = False
     """Whether it looks at `searcher`, e.g. to choose by a model whom to resume; the loop waits for suggestions then."""
     searcher: Searcher | None = None

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.evaluated import as_number, evaluated
-from tune_plugins.core.metrics import Mode, lookup
+from tune_plugins.core.metrics import Mode, lookup, modes_of, names_of, objective_mistakes
 from tune_plugins.space import Space
 
 __all__ = ["Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
@@ -65,12 +65,12 @@ class SearchTask:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of all metrics."""
-        return () if self.metric is None else (self.metric,) if isinstance(self.metric, str) else self.metric
+        return names_of(self.metric)
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """For each of `metrics` "min" or "max"."""
-        return () if self.mode is None else (self.mode,) if isinstance(self.mode, str) else self.mode
+        return modes_of(self.mode, len(self.metrics))
 
 
 class Searcher(ABC):
@@ -173,6 +173,7 @@ class Searcher(ABC):
                     f"evaluated_rewards: expected one for each of the {len(points)} points_to_evaluate, got "
                     f"{len(rewards)}. Give None for those to be tried."
                 )
+        found.found += objective_mistakes(*self._own)
         seed = self.random_state is None or is_whole(self.random_state)
         found.check(seed, "random_state", "None or a whole number", self.random_state, "Give a seed.")
         return found.found
@@ -227,6 +228,12 @@ class Searcher(ABC):
         return suggested
 
     @property
+    def own_objectives(self) -> tuple[tuple[str, ...], tuple[Mode, ...]]:
+        """Metrics and modes that were given to it, for a run that has none of its own."""
+        metric, mode = self._own
+        return names_of(metric), modes_of(mode, len(names_of(metric)))
+
+    @property
     def label(self) -> str:
         """What people know it by: the name of its class."""
         return type(self).__name__
@@ -244,14 +251,13 @@ class Searcher(ABC):
         Raises:
             ArgumentError: the searcher cannot work on this task; lists all reasons.
         """
-        metric, mode = self._own
-        if metric is not None or mode is not None:
-            own_metric = metric if metric is None or isinstance(metric, str) else tuple(metric)
-            own_mode = mode if mode is None or isinstance(mode, str) else tuple(mode)
+        metrics, modes = self.own_objectives
+        if metrics:
+            several = len(metrics) > 1
             task = replace(
                 task,
-                metric=task.metric if own_metric is None else own_metric,
-                mode=task.mode if own_mode is None else own_mode,
+                metric=metrics if several else metrics[0],
+                mode=task.mode if not modes else modes if several else modes[0],
             )
         self.task = task
         self.seed = task.seed if self.random_state is None else int(self.random_state)

@@ -56,6 +56,9 @@ def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[T
             lines.append(line((f"  ... {len(pairs) - _MOST_PARAMETERS} more", "dim")))
     elif run.metric is not None and total:
         lines.append(line((f"no trial has reported a finite number as {cut(clean(run.metric), 80)!r}", "yellow")))
+    if len(run.metrics) > 1:
+        names = cut(clean(", ".join(run.metrics)), 80)
+        lines.append(line(f"the trials that no other betters in {names}:  ", ("results.pareto_front()", "cyan")))
     if run.path:
         lines.append(line(("results  ", "bold"), clean(run.path, 1000)))
         if not reason:

@@ -55,6 +55,8 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         max_iterations=_max_iterations(thresholds, scheduler),
         seed=plan.seed,
         virtual_clock=place.virtual,
+        metrics=plan.tune.metrics or ((rules.metric,) if rules.metric else ()),
+        modes=plan.tune.modes or ((rules.mode,) if rules.mode else ()),
     )
     with ExperimentStore.create(
         directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}

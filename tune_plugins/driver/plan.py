@@ -14,6 +14,7 @@ from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
+from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
 from tune_plugins.record.file import FILE_NAME
@@ -62,10 +63,33 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
                 f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
                 "Add TuneConfig(metric='...', mode='min' or 'max')."
             )
+        elif scheduler.needs_metric and not (scheduler.metric or scheduler.takes_several) and len(tune.metrics) > 1:
+            mistakes.add(
+                f"metric: expected one name, since {name} compares trials by one metric, got {list(tune.metrics)!r}. "
+                f"Write {name}(metric={tune.metrics[0]!r}, mode=...), or take MultiObjectiveASHA()."
+            )
+        elif scheduler.takes_several and not scheduler.metric and len(tune.metrics) < 2:
+            mistakes.add(
+                f"metric: expected the names of several metrics, since {name} compares trials by all of them, got "
+                f"{tune.metric!r}. Write TuneConfig(metric=[...], mode=[...]), or take ASHAScheduler()."
+            )
         elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
             mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
     mistakes.found += space.mistakes()
     return scheduler, searcher
+
+
+def _objectives(
+    tune: TuneConfig, scheduler: TrialScheduler, searcher: Searcher
+) -> tuple[tuple[str, ...], tuple[Mode, ...]]:
+    """Metrics and modes of a run: those of `TuneConfig`, else the scheduler's, else the searcher's."""
+    if tune.metrics:
+        return tune.metrics, tune.modes or ((scheduler.mode,) if scheduler.mode else ())
+    if scheduler.takes_several:
+        return tuple(scheduler.metrics), tuple(scheduler.modes)
+    if scheduler.metric is not None:
+        return (scheduler.metric,), (scheduler.mode,) if scheduler.mode else tune.modes
+    return searcher.own_objectives
 
 
 def _searcher(tune: TuneConfig, mistakes: Mistakes) -> Searcher:
@@ -77,9 +101,24 @@ def _searcher(tune: TuneConfig, mistakes: Mistakes) -> Searcher:
 def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLike[str] = "") -> Rules:
     """Set the scheduler, the searcher and the stoppers up for a run, and state its rules."""
     tune, run, scheduler, searcher, seed = plan.tune, plan.run, plan.scheduler, plan.searcher, plan.seed
-    metric, mode = tune.metric or scheduler.metric, tune.mode or scheduler.mode
-    scheduler.setup(metric=metric, mode=mode, seed=seed)
-    searcher.prepare(SearchTask(plan.space, metric, mode, seed, tune.num_samples, slots, scheduler.fidelity))
+    metrics, modes = _objectives(tune, scheduler, searcher)
+    metric, mode = (metrics or (None,))[0], (modes or (None,))[0]
+    if scheduler.takes_several and len(metrics) > 1:
+        scheduler.setup(metric=metrics, mode=modes, seed=seed)  # type: ignore[arg-type]
+    else:
+        scheduler.setup(metric=metric, mode=mode, seed=seed)
+    several = len(metrics) > 1
+    searcher.prepare(
+        SearchTask(
+            plan.space,
+            metrics if several else metric,
+            modes if several else mode,
+            seed,
+            tune.num_samples,
+            slots,
+            scheduler.fidelity,
+        )
+    )
     if scheduler.wants_searcher:
         scheduler.searcher = searcher
     set_up(run.stop, metric=metric, mode=mode)
@@ -90,7 +129,7 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
     required = dict.fromkeys((n for n in split_stop(run.stop)[0] if n not in flags(run.stop)), "stop")
     if scheduler.needs_metric:
         required[scheduler.time_attr] = f"{name} time_attr"
-    awaited: dict[str, str] = {}
+    awaited = dict.fromkeys(metrics, "metric")
     if scheduler.needs_metric and scheduler.metric is not None:
         awaited[scheduler.metric] = "metric" if scheduler.metric == tune.metric else f"{name} metric"
     return Rules(

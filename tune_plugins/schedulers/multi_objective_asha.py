@@ -44,8 +44,8 @@ class MultiObjectiveASHA(ASHAScheduler):
     betters another (some 10 ms with 5,000 trials).
 
     Args:
-        metrics: names of the metrics, two or more.
-        modes: "min" or "max" for each metric, or one for all.
+        metrics: names of the metrics, two or more; None: those of `TuneConfig`.
+        modes: "min" or "max" for each metric, or one for all; None: those of `TuneConfig`.
         time_attr: what rungs are counted in: ``training_iteration``, ``time_total_s`` (seconds) or a metric.
         max_t: a trial ends there, in units of `time_attr`.
         grace_period: no trial is stopped before, in units of `time_attr`.
@@ -55,10 +55,12 @@ class MultiObjectiveASHA(ASHAScheduler):
         min_results_per_rung: as for `ASHAScheduler`.
     """
 
+    takes_several = True
+
     def __init__(
         self,
-        metrics: Sequence[str],
-        modes: Mode | Sequence[Mode],
+        metrics: Sequence[str] | None = None,
+        modes: Mode | Sequence[Mode] | None = None,
         time_attr: str = "training_iteration",
         max_t: float = 100,
         grace_period: float = 1,
@@ -67,8 +69,8 @@ class MultiObjectiveASHA(ASHAScheduler):
         stop_last_trials: bool = True,
         min_results_per_rung: int | None = None,
     ) -> None:
-        self.metrics: list[Any] = list(metrics) if _several(metrics) else [metrics]
-        self.modes: list[Any] = list(modes) if _several(modes) else [modes] * len(self.metrics)
+        self._given = metrics is not None or modes is not None
+        self._take(metrics, modes)
         super().__init__(
             time_attr=time_attr,
             metric=self.metrics[0] if self.metrics else None,
@@ -84,6 +86,8 @@ class MultiObjectiveASHA(ASHAScheduler):
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
         found = Mistakes(type(self).__name__, super().mistakes())
+        if not self._given:
+            return found.found
         found.check(
             len(self.metrics) >= 2
             and all(isinstance(metric, str) and metric for metric in self.metrics)
@@ -102,6 +106,17 @@ class MultiObjectiveASHA(ASHAScheduler):
                 f"{len(self.modes)}: {self.modes!r}."
             )
         return found.found
+
+    def setup(self, *, metric: str | Sequence[str] | None, mode: Mode | Sequence[Mode] | None, seed: int) -> None:
+        """Take the metrics of the run where there are none of its own, and lay out the rungs."""
+        if not self._given:
+            self._take(metric, mode)
+        super().setup(metric=self.metrics[0], mode=self.modes[0], seed=seed)
+
+    def _take(self, metrics: Any, modes: Any) -> None:
+        named = [] if metrics is None else [metrics]
+        self.metrics: list[Any] = list(metrics) if _several(metrics) else named
+        self.modes: list[Any] = list(modes) if _several(modes) else [modes] * len(self.metrics)
 
     def _make_rung(self, level: float, bracket: int) -> ParetoRung:
         return ParetoRung(level)

@@ -18,6 +18,14 @@ def dominates(points: Points, point: Sequence[float]) -> np.ndarray[Any, np.dtyp
     return np.logical_and((points <= point).all(axis=1), (points < point).any(axis=1))
 
 
+def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Numbers of the points that no other one dominates, in order; of equal ones all."""
+    import numpy as np
+
+    array = np.asarray(points, dtype=float)
+    return [number for number, point in enumerate(points) if not dominates(array, point).any()]
+
+
 class Fronts:
     """Points sorted into non-dominated fronts, kept up to date as points arrive.
 
