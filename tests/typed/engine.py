@@ -112,7 +112,7 @@ tune.with_parameters(of_nothing, data=[1.0])  # wrong
 tune.TuneConfig(metric="loss", mode="min", num_samples=10, time_budget_s=60, max_concurrent_trials=2, seed=1)
 tune.TuneConfig(metric="loss", mode="minimum")  # wrong
 tune.TuneConfig(metric="loss", mode=min)  # wrong
-tune.TuneConfig(metric=["loss"], mode="min")  # wrong
+tune.TuneConfig(metric=[3], mode="min")  # wrong
 tune.TuneConfig(num_samples="10")  # wrong
 tune.TuneConfig(scheduler="asha")  # wrong
 tune.TuneConfig(scheduler=ASHAScheduler)  # wrong

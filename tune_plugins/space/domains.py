@@ -446,8 +446,8 @@ class Normal(Domain):
         return Normal(decode(data["mean"]), decode(data["sd"]), decode(data["q"]))
 
 
-LEAST = 2.0**-53
-"""The quantile next to 0 that is looked at, where there may be no value at 0 itself."""
+LEAST = 2.0**-40
+"""The quantile next to 0 that is looked at, where there may be no value at 0 itself; doubles are too coarse beyond."""
 
 
 def _step_mistakes(domain: Domain, q: Any, width: float | None) -> list[str]:
