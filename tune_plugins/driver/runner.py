@@ -234,7 +234,10 @@ class Runner:
             self.record.set_meta({"callbacks": states})
 
     def _take_in(self, events: list[Event]) -> list[Command]:
-        """Show events to the core; both they and what they led to are noted for the record."""
+        """Show events to the core, and have the searcher answer; all that happens is noted for the record.
+
+        Returns what is to be done for trials, in order.
+        """
         commands: list[Command] = []
         coming = deque(events)
         while coming:
@@ -245,13 +248,19 @@ class Runner:
             answer = self.handle(event)
             if isinstance(event, Tick) and answer:
                 self._note(event)
-            commands += answer
-            records = [c for c in answer if isinstance(c, RecordCommand)]
-            self._untold += [c for c in answer if isinstance(c, StartTrial)]
-            self._unwritten_records += records
-            self._behind += [len(self._unwritten)] * len(records)
-            self._untold += records
-            if for_searcher := [c for c in answer if isinstance(c, SearcherCommand)]:
+            for_searcher: list[SearcherCommand] = []
+            for command in answer:
+                if isinstance(command, RecordCommand):
+                    self._unwritten_records.append(command)
+                    self._behind.append(len(self._unwritten))
+                    self._untold.append(command)
+                elif isinstance(command, SearcherCommand):
+                    for_searcher.append(command)
+                else:
+                    commands.append(command)
+                    if isinstance(command, StartTrial):
+                        self._untold.append(command)
+            if for_searcher:
                 coming.extendleft(reversed(self.suggestions.perform(for_searcher)))
         return commands
 
@@ -265,7 +274,7 @@ class Runner:
         Where nobody waits for a verdict, or time is virtual, one commit serves all turns of `_COMMIT_S` seconds.
         """
         starts = [c for c in commands if isinstance(c, StartTrial)]
-        verdicts = [c for c in commands if not isinstance(c, (StartTrial, RecordCommand, SearcherCommand))]
+        verdicts = [c for c in commands if not isinstance(c, StartTrial)]
         # A new trial need not wait for the disk: it has done nothing yet that could be lost.
         if starts:
             self.runtime.perform(starts)
