@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_plugins.arguments import Mistakes, override_mistakes
+from tune_plugins.arguments import Mistakes, is_whole, override_mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
@@ -95,7 +95,8 @@ class TuneConfig:
         search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",
             "qmc", "hyperopt"; one written for Ray Tune will do. Default: random and grid search.
         scheduler: a `TrialScheduler`; default: `FIFOScheduler`.
-        num_samples: number of configurations; with a grid, of repetitions of the whole grid.
+        num_samples: number of configurations; with a grid, of repetitions of the whole grid. -1: as many as there is time
+            for, until `time_budget_s`, a stop rule or Ctrl-C ends the run.
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
         time_budget_s: seconds after which the experiment ends; also acts between reports.
         max_resident_trials: how many paused trials may wait in memory, each in a process of its own; more are saved and
@@ -146,7 +147,9 @@ class TuneConfig:
             remedy = f"Write {self.scheduler.__name__}()." if isinstance(self.scheduler, type) else ""
             expected = "a tune_plugins.schedulers.TrialScheduler"
             found.check(False, "scheduler", expected, self.scheduler, remedy)
-        found.whole("num_samples", self.num_samples, least=1, remedy="Give the number of configurations to try.")
+        if not (is_whole(self.num_samples) and self.num_samples == -1):
+            remedy = "Give the number of configurations to try; -1 for as many as there is time for."
+            found.whole("num_samples", self.num_samples, least=1, remedy=remedy)
         found.whole(
             "max_concurrent_trials",
             self.max_concurrent_trials,

@@ -307,3 +307,16 @@ def test_signals_of_a_searcher_are_recorded(tmp_path: Path) -> None:
         (1, 2, {"x": 0.5}, ""),
         (2, 4, None, "complete"),
     ]
+
+
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_as_many_trials_as_there_is_time_for(name: str) -> None:
+    results = tune.simulate(
+        lambda config: [config["x"]] * 4,
+        param_space={"x": uniform(0, 1), "g": tune.grid_search([1, 2])},
+        tune_config=tune.TuneConfig(num_samples=-1, time_budget_s=39.0, search_alg=name, seed=1),
+        run_config=tune.RunConfig(verbose=0),
+    )
+    ends = [result.cause for result in results]
+    assert len(ends) > 8 and ends.count("FINISHED") > 7 and "TIME_BUDGET" in ends
+    assert {result.config["g"] for result in results} == {1, 2}

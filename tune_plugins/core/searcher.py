@@ -49,7 +49,7 @@ class SearchTask:
         metric: name of the metric to optimise; of several, a tuple; None: nothing is optimised.
         mode: "min" or "max", of several metrics a tuple, None without a metric.
         seed: of the run.
-        num_samples: number of configurations that the user asked for.
+        num_samples: number of configurations that the user asked for; None: as many as there is time for.
         slots: number of trials that run at a time.
         fidelity: of the scheduler, None where it ends no trial early.
     """
@@ -58,7 +58,7 @@ class SearchTask:
     metric: str | tuple[str, ...] | None = None
     mode: Mode | tuple[Mode, ...] | None = None
     seed: int = 0
-    num_samples: int = 1
+    num_samples: int | None = 1
     slots: int = 1
     fidelity: Fidelity | None = None
 
@@ -241,7 +241,7 @@ class Searcher(ABC):
     @property
     def total_trials(self) -> int | None:
         """Number of trials altogether, as far as it is known beforehand: all of the user's points are tried."""
-        return max(self.num_samples, len(self._points))
+        return None if self.num_samples is None else max(self.num_samples, len(self._points))
 
     # ------------------------------------------------------------------------------ to be overridden
 
@@ -316,8 +316,8 @@ class Searcher(ABC):
         return self.task.mode
 
     @property
-    def num_samples(self) -> int:
-        """As in `TuneConfig`."""
+    def num_samples(self) -> int | None:
+        """As in `TuneConfig`; None where that says -1."""
         return self.task.num_samples
 
     def rng(self, index: int) -> Random:

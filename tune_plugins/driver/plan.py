@@ -114,7 +114,7 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
             metrics if several else metric,
             modes if several else mode,
             seed,
-            tune.num_samples,
+            None if tune.num_samples == -1 else tune.num_samples,
             slots,
             scheduler.fidelity,
         )

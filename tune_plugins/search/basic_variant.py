@@ -52,7 +52,7 @@ class BasicVariantGenerator(Searcher):
         self.live: set[str] = set()
         self._pins: list[Mapping[str, Any]] = []
         self._pin_sizes: list[int] = []
-        self._total = 0
+        self._total: int | None = 0
         super().__init__(
             points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards, random_state=random_state
         )
@@ -71,20 +71,22 @@ class BasicVariantGenerator(Searcher):
         rewards = self.evaluated_rewards or [None] * len(self.points_to_evaluate)
         self._pins = [point for point, reward in zip(self.points_to_evaluate, rewards, strict=True) if reward is None]
         self._pin_sizes = [task.space.size_with(point) for point in self._pins]
-        self._total = sum(self._pin_sizes) + max(0, task.num_samples - len(self._pins)) * task.space.grid_size
+        self._total = None
+        if task.num_samples is not None:
+            self._total = sum(self._pin_sizes) + max(0, task.num_samples - len(self._pins)) * task.space.grid_size
 
     def ask(self, trial_id: str, index: int) -> dict[str, Any] | Signal | None:
         """See `Searcher.ask`; points are not tried before the rest, but where the grid has them."""
         return self.suggest(trial_id, index)
 
     @property
-    def total_trials(self) -> int:
+    def total_trials(self) -> int | None:
         """The trials of the points, plus the whole grid for each of the remaining `num_samples`."""
         return self._total
 
     def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
         """See `Searcher.suggest`."""
-        if index >= self._total:
+        if self._total is not None and index >= self._total:
             return Signal.COMPLETE
         if self.max_concurrent and len(self.live) >= self.max_concurrent:
             return Signal.NOT_READY
