@@ -286,6 +286,15 @@ def test_distributions_of_scipy_and_functions() -> None:
         back.sample(0, 0)
     with pytest.raises(ValueError, match="has no quantiles"):
         mixture.from_unit(0.5)
+    # The newer ones of scipy, which it calls random variables.
+    mixture = stats.Mixture([stats.Normal(mu=0), stats.Normal(mu=9)], weights=[0.25, 0.75])
+    for source, whole in ((stats.Normal(mu=1, sigma=2), False), (mixture, False), (stats.Binomial(n=9, p=0.5), True)):
+        newer = sp.distribution(source)
+        value = newer.sample(random.Random(3))
+        assert type(value) is (int if whole else float) and newer.contains(value) and newer.mistakes() == []
+        assert newer.from_unit(newer.to_unit(value)) == pytest.approx(value, abs=1e-6)
+    assert repr(sp.distribution(stats.Normal(mu=1, sigma=2))) == "distribution(Normal(mu=1.0, sigma=2.0))"
+    assert sp.distribution(mixture).from_unit(0.2) < 3 < sp.distribution(mixture).from_unit(0.3)
     for wrong in (stats.beta, 3):
         with pytest.raises(ArgumentError, match=r"expected a (frozen )?distribution"):
             sp.distribution(wrong)

@@ -17,8 +17,9 @@ class Distribution(Domain):
     """Numbers of a distribution of `scipy.stats`, or what a function draws.
 
     Args:
-        source: a frozen distribution, such as ``scipy.stats.beta(2, 5)``; or a function that gets a `random.Random` and
-            returns a value: it has no quantiles. None: read back from JSON, where only its name is known.
+        source: a frozen distribution, such as ``scipy.stats.beta(2, 5)``, or one of scipy's newer ones, such as
+            ``scipy.stats.Mixture([...], weights=[...])``; or a function that gets a `random.Random` and returns a value:
+            it has no quantiles. None: read back from JSON, where only its name is known.
         text: name of the function, for people.
     """
 
@@ -27,11 +28,12 @@ class Distribution(Domain):
     kind: ClassVar[str] = "distribution"
 
     def __post_init__(self) -> None:
-        if not self.text and not self.frozen:
-            object.__setattr__(self, "text", getattr(self.source, "__qualname__", None) or repr(self.source))
+        if not self.text and not self._by_name:
+            text = getattr(self.source, "__qualname__", None) or " ".join(str(self.source).split())
+            object.__setattr__(self, "text", text)
 
     def __repr__(self) -> str:
-        if not self.frozen:
+        if not self._by_name:
             return f"distribution({self.text})"
         given = [*map(repr, self.source.args), *(f"{name}={value!r}" for name, value in self.source.kwds.items())]
         return f"distribution({self.source.dist.name}({', '.join(given)}))"
@@ -50,11 +52,18 @@ class Distribution(Domain):
     @property
     def frozen(self) -> bool:
         """It is a distribution of `scipy.stats`, and has quantiles."""
+        return self._by_name or all(hasattr(self.source, name) for name in ("icdf", "cdf", "support"))
+
+    @property
+    def _by_name(self) -> bool:
+        """It is a frozen one, which can be made again from its name and parameters."""
         return all(hasattr(self.source, name) for name in ("ppf", "cdf", "dist"))
 
     @property
     def _whole(self) -> bool:
-        return hasattr(self.source.dist, "pmf")
+        if self._by_name:
+            return hasattr(self.source.dist, "pmf")
+        return any(kind.__name__ == "DiscreteDistribution" for kind in type(self.source).__mro__)
 
     def _drawn(self, rng: random.Random) -> Any:
         if self.frozen:
@@ -67,7 +76,8 @@ class Distribution(Domain):
         """See `Domain.from_unit`."""
         if not self.frozen:
             raise ValueError(f"{self!r} has no quantiles: it is drawn by a function")
-        value = float(self.source.ppf(min(max(u, LEAST), 1 - LEAST)))
+        quantile = self.source.ppf if self._by_name else self.source.icdf
+        value = float(quantile(min(max(u, LEAST), 1 - LEAST)))
         return int(value) if self._whole else value
 
     def to_unit(self, value: Any) -> float:
@@ -103,7 +113,7 @@ class Distribution(Domain):
 
     def to_json(self) -> dict[str, Any]:
         """Name and parameters of the distribution; of a function the name."""
-        if not self.frozen:
+        if not self._by_name:
             return {"$domain": self.kind, "repr": repr(self), "name": self.text}
         source = self.source
         args, kwds = [encode(arg) for arg in source.args], {name: encode(v) for name, v in source.kwds.items()}
