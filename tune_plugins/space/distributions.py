@@ -18,8 +18,8 @@ class Distribution(Domain):
 
     Args:
         source: a frozen distribution, such as ``scipy.stats.beta(2, 5)``, or one of scipy's newer ones, such as
-            ``scipy.stats.Mixture([...], weights=[...])``; or a function that gets a `random.Random` and returns a value:
-            it has no quantiles. None: read back from JSON, where only its name is known.
+            ``scipy.stats.Mixture([...], weights=[...])``; or a function that gets a `random.Random` and returns a
+            value: it has no quantiles. None: read back from JSON, where only its name is known.
         text: name of the function, for people.
     """
 

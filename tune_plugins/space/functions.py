@@ -123,7 +123,7 @@ def ordinal(categories: Iterable[Any]) -> Categorical:
 
 
 def distribution(source: Any) -> Distribution:
-    """Numbers of a distribution of `scipy.stats` (frozen, or a newer one), or what a function draws from `random.Random`.
+    """Numbers of a distribution of `scipy.stats`, frozen or a newer one; or what a function of `random.Random` draws.
 
     >>> spread = distribution(lambda rng: rng.gauss(0, 1) if rng.random() < 0.9 else rng.gauss(5, 1))
     >>> spread.sample(3) == spread.sample(3)
