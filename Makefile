@@ -5,6 +5,7 @@
 #   make check   lint, types and the tests that need neither Ray nor a framework
 #   make lint    ruff and mypy only
 #   make bench   measure against the goals; ends non-zero when one is missed
+#   make bench-search  compare searchers on tables of real trainings (an hour; goes on where it was broken off)
 #   make docs    build the documentation into docs/_build/html
 #   make clean   remove everything that these commands made
 #
@@ -38,7 +39,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint bench docs clean
+.PHONY: help demo test check lint bench bench-search docs clean
 
 help:
 	@sed -n 's/^#   make/make/p' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +72,9 @@ lint: $(STAMPS)/$(DEV)
 
 bench: $(STAMPS)/bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-search: $(STAMPS)/bench
+	$(BIN)/python -m benchmarks.search $(BENCH_ARGS)
 
 docs: $(STAMPS)/docs
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -b html docs docs/_build/html

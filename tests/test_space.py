@@ -990,3 +990,11 @@ def test_a_plain_list_of_numbers_stays_a_constant_and_is_remarked_on(
             assert "[0.1, 0.01]" in told[0] and "tune.choice([...])" in told[0]
         else:
             assert not told
+
+
+def test_an_array_is_a_constant_like_any_other() -> None:
+    space = Space({"x": sp.uniform(0, 1), "mask": np.array([True, False])})
+    config = {"x": 0.5, "mask": np.array([True, False])}
+    assert space.check_point(config) == [] and space.values_of(config) == {"x": 0.5}
+    assert len(space.check_point({"mask": np.array([True, True])})) == 1
+    assert len(space.check_point({"mask": np.array([True])})) == 1

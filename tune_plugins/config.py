@@ -95,8 +95,8 @@ class TuneConfig:
         search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",
             "qmc", "hyperopt"; one written for Ray Tune will do. Default: random and grid search.
         scheduler: a `TrialScheduler`; default: `FIFOScheduler`.
-        num_samples: number of configurations; with a grid, of repetitions of the whole grid. -1: as many as there is time
-            for, until `time_budget_s`, a stop rule or Ctrl-C ends the run.
+        num_samples: number of configurations; with a grid, of repetitions of the whole grid. -1: as many as there is
+            time for, until `time_budget_s`, a stop rule or Ctrl-C ends the run.
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
         time_budget_s: seconds after which the experiment ends; also acts between reports.
         max_resident_trials: how many paused trials may wait in memory, each in a process of its own; more are saved and

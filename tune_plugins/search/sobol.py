@@ -8,6 +8,7 @@ search for hyper-parameter optimization, section 4, compare it with random searc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from tune_plugins._imports import require
@@ -55,7 +56,7 @@ class SobolSearch(Searcher):
         super().__init__(
             points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards, random_state=random_state
         )
-        self._qmc = require("scipy.stats.qmc", extra="sobol", needed_by="tune_plugins.search.SobolSearch")
+        require("scipy.stats.qmc", extra="sobol", needed_by="tune_plugins.search.SobolSearch")
         self._parameters: list[Parameter] = []
         self._engine: Any = None
         self._drawn = 0  # points that the engine has gone through
@@ -91,7 +92,8 @@ class SobolSearch(Searcher):
         if not self._parameters:
             return self.space.config_of({}, f"{self.seed}:{len(self._configs)}")
         if self._engine is None:
-            self._engine = self._qmc.Sobol(len(self._parameters), scramble=True, rng=self.rng(-1).getrandbits(32))
+            qmc = import_module("scipy.stats.qmc")
+            self._engine = qmc.Sobol(len(self._parameters), scramble=True, rng=self.rng(-1).getrandbits(32))
         for _ in range(_MOST_SKIPPED):
             point = self._engine.random(1)[0].tolist()
             self._drawn += 1

@@ -464,7 +464,7 @@ def _step_mistakes(domain: Domain, q: Any, width: float | None) -> list[str]:
 
 
 def same(value: Any, other: Any) -> bool:
-    """Equality that tells True from 1 and never raises; lists equal tuples, as JSON knows no tuples."""
+    """Equality that tells True from 1 and never raises; lists equal tuples, as in JSON; arrays count as wholes."""
     if value is other:
         return True
     if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
@@ -472,8 +472,11 @@ def same(value: Any, other: Any) -> bool:
     if isinstance(value, bool) is not isinstance(other, bool):
         return False
     try:
-        return bool(value == other)
-    except Exception:  # comparisons of arrays and frames have no single truth
+        equal = value == other
+        if hasattr(equal, "all") and getattr(value, "shape", None) == getattr(other, "shape", None):
+            equal = equal.all()
+        return bool(equal)
+    except Exception:  # comparisons of frames have no single truth
         return False
 
 
