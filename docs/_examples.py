@@ -12,7 +12,8 @@ FRAMEWORKS = {
     "xgboost": "XGBoost",
     "lightgbm": "LightGBM",
     "catboost": "CatBoost",
-    "own": "A framework of one's own",
+    "own_adapter": "A framework of one's own",
+    "own_searcher": "A searcher of one's own",
 }
 
 
@@ -31,6 +32,6 @@ def page(repository: Path) -> str:
         said = ast.get_docstring(tree)
         if said is None or not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
             continue  # a module that others import
-        framework = FRAMEWORKS[script.stem.partition("_")[0]]
+        framework = FRAMEWORKS.get(script.stem) or FRAMEWORKS[script.stem.partition("_")[0]]
         lines += [f"## {framework}: `examples/{script.name}`", "", "```{eval-rst}", *said.splitlines(), "```", ""]
     return "\n".join(lines)

@@ -118,6 +118,11 @@ def best_losses(searcher_class):
         yield results.get_best_result().metrics["value"]
 
 
-if __name__ == "__main__":
+def main():
+    """Compare the two."""
     for searcher in (BasicVariantGenerator, NarrowingSearch):
         print(f"{searcher.__name__}: {median(best_losses(searcher)):.6f} in half of the runs, or less")
+
+
+if __name__ == "__main__":
+    main()

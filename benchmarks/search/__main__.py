@@ -74,7 +74,8 @@ def _wanted(quick: bool, with_peers: bool) -> Iterator[Key]:
     few = range(2 if quick else 5)
     for method in (*ours.FAST, *(peers.METHODS if with_peers else ()), DELAYED + "tpe", DELAYED + "evolutionary"):
         for table in names:
-            yield from ((method, table, seed) for seed in seeds)
+            if ours.takes(method, table):
+                yield from ((method, table, seed) for seed in seeds)
     for method in ours.SLOW:
         for table in tables.FEW:
             yield from ((method, table, seed) for seed in few)

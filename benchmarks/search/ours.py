@@ -14,6 +14,11 @@ MODELS = ("evolutionary", "tpe", "cmaes", "gp", "hyperopt")
 """Those that are to beat random search; NSGA-II is meant for several metrics, QMC for even cover."""
 
 
+def takes(method: str, name: str) -> bool:
+    """Whether a searcher can search the space of a table: CMA-ES moves numbers, and NAS-Bench-201 has none."""
+    return method != "cmaes" or not name.startswith("nasbench201")
+
+
 def space_of(table: Table) -> Any:
     """The search space: numbers are ordinals."""
     from tune_plugins.space import Space, choice, ordinal

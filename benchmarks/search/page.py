@@ -64,37 +64,37 @@ def _means(
 def _ranks(
     regret: Mapping[Any, list[float]], methods: Sequence[str], names: Sequence[str], seeds: int
 ) -> dict[str, float]:
-    """Mean rank at the end, over tables; of equal means the same rank."""
+    """Mean rank at the end, over the tables that a method takes; of equal means the same rank."""
     found: dict[str, list[float]] = {method: [] for method in methods}
     for name in names:
-        means = {
-            method: statistics.fmean(_means(regret, method, [name], tables.EVALUATIONS, seeds)) for method in methods
-        }
+        takers = [method for method in methods if any(key[:2] == (method, name) for key in regret)]
+        means = {m: statistics.fmean(_means(regret, m, [name], tables.EVALUATIONS, seeds)) for m in takers}
         for method, mean in means.items():
             better = sum(other < mean for other in means.values())
             equal = sum(other == mean for other in means.values())
             found[method].append(better + (equal + 1) / 2)
-    return {method: statistics.fmean(ranks) for method, ranks in found.items()}
+    return {method: statistics.fmean(ranks) for method, ranks in found.items() if ranks}
 
 
 def _table(
     regret: Mapping[Any, list[float]], methods: Sequence[str], names: Sequence[str], runs: Runs, few: bool = False
 ) -> list[str]:
     most = 5 if few else 10**6
-    covering = [m for m in methods if all(any(key[:2] == (m, name) for key in regret) for name in names)]
-    ranks = _ranks(regret, covering, names, most)
+    ranks = _ranks(regret, methods, names, most)
     heads = [f"after {at}" for at in tables.CHECKPOINTS]
     lines = [
         f"| searcher | {' | '.join(heads)} | mean rank | ms a suggestion |",
         "| --- |" + " --- |" * (len(heads) + 2),
     ]
-    for method in covering:
+    for method in ranks:
+        count = len({name for m, name, _ in regret if m == method and name in names})
+        label = method if count == len(names) else f"{method} (on {count} tables)"
         cells = []
         for at in tables.CHECKPOINTS:
             values = _means(regret, method, names, at, most)
             cells.append(f"{statistics.fmean(values):.4f} ± {_error(values):.4f}")
         cost = statistics.median(seconds for (m, _, _), (_, seconds) in runs.items() if m == method)
-        lines.append(f"| {method} | {' | '.join(cells)} | {ranks[method]:.2f} | {1000 * cost:.2f} |")
+        lines.append(f"| {label} | {' | '.join(cells)} | {ranks[method]:.2f} | {1000 * cost:.2f} |")
     return lines
 
 

@@ -336,7 +336,7 @@ class Searcher(ABC):
 
     def losses(self, value: Any) -> list[float]:
         """The value of the metric (of several: a sequence) as numbers of which less is better."""
-        values = [value] if isinstance(value, (int, float)) else list(value)
+        values = list(value) if as_number(value) is None else [value]
         return [-float(v) if mode == "max" else float(v) for v, mode in zip(values, self.task.modes, strict=True)]
 
 
