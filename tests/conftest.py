@@ -32,7 +32,8 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 TESTS = Path(__file__).resolve().parent
 RAY = TESTS / "ray"
-SLOW_TO_START = (TESTS / "integrations", TESTS / "test_package.py")  # frameworks; environments and builds
+# Frameworks; search libraries; environments and builds.
+SLOW_TO_START = (TESTS / "integrations", TESTS / "search", TESTS / "test_package.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -72,7 +72,6 @@ class TestTPE(SearcherConformance):
         return OptunaSearch(sampler="tpe", **options)
 
 
-@pytest.mark.slow
 class TestGP(SearcherConformance):
     """A tenth of a second for each suggestion: the model is used from the third trial on, in a simple space."""
 
