@@ -484,7 +484,7 @@ class ResultGrid:
         return results, points
 
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: Mode | None = None) -> pd.DataFrame:
-        """One row for each trial: its metrics, `trial_id`, `status` and ``config/...``.
+        """One row for each trial: its metrics, `trial_id`, `status`, `cause` (why it ended) and ``config/...``.
 
         Args:
             filter_metric: take the result of each trial that is best by this metric; default: the last one.
@@ -513,6 +513,7 @@ class ResultGrid:
                     **flatten(chosen[result.trial_id]),
                     "trial_id": result.trial_id,
                     "status": str(result.status),
+                    "cause": None if result.cause is None else str(result.cause),
                     **{f"config/{name}": value for name, value in flatten(result.config).items()},
                 }
                 for result in self._all

@@ -7,17 +7,21 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pandas as pd
 import pytest
 
 import tune_plugins as tune
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.events import AskSearcher, Event, SuggestionMade, TellEnd, TellResult
-from tune_plugins.driver.suggestions import Suggestions
+from tune_plugins.driver.suggestions import Suggestions, prepare
 from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.schedulers import ASHAScheduler, FIFOScheduler
 from tune_plugins.search import Searcher, SearchTask, Signal
-from tune_plugins.space import Space, uniform
+from tune_plugins.search.by_name import as_searcher
+from tune_plugins.space import Space, flatten, uniform
+from tune_plugins.testing.searchers import DOMAINS, DomainCase
 
 A, B = "00000", "00001"
 
@@ -71,7 +75,7 @@ def test_in_the_loop_answers_are_there_at_once_and_in_order() -> None:
     ]
     assert searcher.told == [("asked", 0), ("result", A), ("suggested", 1, {"x": 10})]
     assert searcher.threads == {"MainThread"}
-    suggestions.close(failed=False)
+    suggestions.close(ended_early=False)
 
 
 def test_in_a_thread_the_loop_goes_on_meanwhile_and_the_order_stays() -> None:
@@ -83,7 +87,7 @@ def test_in_a_thread_the_loop_goes_on_meanwhile_and_the_order_stays() -> None:
     assert suggestions.answers(anybody_runs=True) == [] and not woken.is_set()
     searcher.may_go_on.set()
     assert answers_of(suggestions) == [SuggestionMade(7.0, A, 0, 0, {"x": 0})] and woken.is_set()
-    suggestions.close(failed=False)
+    suggestions.close(ended_early=False)
     assert searcher.told == [("asked", 0), ("result", A), ("failed", A)]
     assert searcher.threads == {"tune-searcher"}
 
@@ -92,7 +96,7 @@ def test_what_nobody_has_taken_at_the_end_was_dropped() -> None:
     searcher = Noting()
     suggestions = threaded(searcher)
     suggestions.perform([AskSearcher(A, 0, 0)])
-    suggestions.close(failed=False)
+    suggestions.close(ended_early=False)
     assert searcher.told == [("asked", 0), ("dropped", A)]
 
 
@@ -120,14 +124,14 @@ def test_an_error_names_the_searcher_its_method_and_the_trial(
     with pytest.raises(TuneError, match=said + r".* All results up to here are in /there\.$"):
         suggestions.perform(commands)
         answers_of(suggestions, count=5)
-    suggestions.close(failed=True)
+    suggestions.close(ended_early=True)
 
 
 def test_an_error_that_comes_last_is_told_by_close() -> None:
     suggestions = threaded(broken("on_trial_complete", ValueError("late")))
     suggestions.perform([TellEnd(A, {}, Outcome.COMPLETED)])
     with pytest.raises(TuneError, match=r"ValueError in Broken\.on_trial_complete"):
-        suggestions.close(failed=False)
+        suggestions.close(ended_early=False)
 
 
 def test_one_that_never_answers_is_named_when_nothing_else_goes_on(
@@ -142,11 +146,11 @@ def test_one_that_never_answers_is_named_when_nothing_else_goes_on(
     with caplog.at_level(logging.WARNING):
         assert suggestions.answers(anybody_runs=True) == [] and suggestions.answers(anybody_runs=True) == []
         assert [r.getMessage() for r in caplog.records] == [
-            "Noting.suggest has been computing for 0 s; a slot is idle meanwhile."
+            "Noting.suggest has been computing for 0 s; a slot may be idle meanwhile."
         ]
-        with pytest.raises(TuneError, match=r"Noting\.suggest has not answered for 0 s, and no trial is running"):
+        with pytest.raises(TuneError, match=r"Noting\.suggest has not returned for 0 s, and no trial is running"):
             suggestions.answers(anybody_runs=False)
-        suggestions.close(failed=True)
+        suggestions.close(ended_early=True)
     assert "left alone" in caplog.records[-1].getMessage()
     searcher.may_go_on.set()
 
@@ -179,10 +183,7 @@ def test_ctrl_c_ends_a_searcher_that_computes_inline(tmp_path: Path) -> None:
                 self.may_go_on.wait()
             return {"x": 0.5}
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, Stuck())
-    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    results = tune.ResultGrid(folder)
+    results = fit(tmp_path, Stuck())
     assert [result.metrics["loss"] for result in results] == [0.25, 0.25]
 
 
@@ -320,3 +321,197 @@ def test_as_many_trials_as_there_is_time_for(name: str) -> None:
     ends = [result.cause for result in results]
     assert len(ends) > 8 and ends.count("FINISHED") > 7 and "TIME_BUDGET" in ends
     assert {result.config["g"] for result in results} == {1, 2}
+
+
+# ------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_ends_are_told_behind_an_error_and_nothing_else() -> None:
+    searcher = broken("suggest", ValueError("no model"))
+    suggestions = threaded(searcher)
+    suggestions.perform([AskSearcher(A, 0, 0), TellResult(A, {}), TellEnd(A, None, Outcome.FAILED)])
+    suggestions.perform([AskSearcher(B, 1, 1), TellEnd(B, None, Outcome.DROPPED)])
+    with pytest.raises(TuneError, match="no model"):
+        answers_of(suggestions)
+    suggestions.close(ended_early=True)
+    assert searcher.told == [("failed", A), ("dropped", B)]  # type: ignore[attr-defined]
+
+
+def test_an_exit_of_the_searcher_is_an_error_like_any_other() -> None:
+    suggestions = threaded(broken("suggest", SystemExit(3)))  # type: ignore[arg-type]
+    suggestions.perform([AskSearcher(A, 0, 0)])
+    with pytest.raises(TuneError, match=r"^SystemExit in Broken\.suggest, trial 00000: 3"):
+        answers_of(suggestions)
+    suggestions.close(ended_early=True)
+
+
+def test_a_late_answer_is_dropped_and_a_next_run_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tune_plugins.driver.suggestions._GRACE_S", 0.0)
+    searcher, task = Noting(), SearchTask(Space({"x": uniform(0, 1)}), "loss", "min")
+    searcher.may_go_on.clear()
+    suggestions = threaded(searcher)
+    suggestions.perform([AskSearcher(A, 0, 0), TellEnd(B, None, Outcome.INTERRUPTED), AskSearcher(B, 1, 1)])
+    suggestions.close(ended_early=True)
+    assert "is left alone: the run is over" in caplog.text
+    with pytest.raises(TuneError, match="Noting is still at work for an earlier run"):
+        prepare(searcher, task)
+    searcher.may_go_on.set()
+    monkeypatch.setattr("tune_plugins.driver.suggestions._GRACE_S", 60.0)
+    prepare(searcher, task)
+    assert searcher.told == [("asked", 0), ("dropped", A), ("interrupted", B)]
+
+
+def test_nobody_waits_for_a_searcher_who_has_pressed_ctrl_c() -> None:
+    searcher = Noting()
+    searcher.may_go_on.clear()
+    suggestions = threaded(searcher)
+    suggestions.perform([AskSearcher(A, 0, 0)])
+    suggestions.close(ended_early=False, interrupted=lambda: True)
+    searcher.may_go_on.set()
+
+
+@pytest.mark.parametrize("method", ["setup", "add_evaluated_point", "on_suggested"])
+def test_errors_of_other_methods_name_the_searcher(method: str, tmp_path: Path) -> None:
+    searcher = broken(method, ValueError("no model"))
+    searcher.points_to_evaluate = [{"x": 0.5}, {"x": 0.25}]
+    searcher.evaluated_rewards = [0.25, None]
+    when = r"\.on_suggested, trial 00000" if method == "on_suggested" else ", when it got its task"
+    with pytest.raises(TuneError, match=f"^ValueError in Broken{when}: no model"):
+        fit(tmp_path, searcher)
+
+
+def test_a_metric_that_only_the_searcher_names_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="'lss'"):
+        fit(tmp_path, Learning(metric="lss", mode="min"))
+    results = fit(tmp_path, Learning(metric="loss", mode="min"), metric=None, mode=None)
+    assert results.get_best_result().metrics["loss"] >= 0
+
+
+@pytest.mark.parametrize("rewards", [["a"], [[1.0, 2.0]]])
+def test_rewards_are_numbers(rewards: Any) -> None:
+    searcher = Learning(points_to_evaluate=[{"x": 0.5}], evaluated_rewards=rewards)
+    with pytest.raises(ArgumentError, match=r"evaluated_rewards\[0\]: expected a number, got"):
+        searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))
+
+
+def test_a_point_against_a_constraint_is_named() -> None:
+    searcher = Learning(points_to_evaluate=[{"x": 0.1}, {"x": 0.9}])
+    with pytest.raises(ArgumentError) as caught:
+        searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}, [lambda config: config["x"] < 0.5]), "loss", "min"))
+    assert [mistake.partition(":")[0] for mistake in caught.value.mistakes] == ["points_to_evaluate[1]"]
+
+
+def test_a_domain_in_a_suggestion_is_an_error(tmp_path: Path) -> None:
+    class Undrawn(Searcher):
+        def suggest(self, trial_id: str, index: int) -> Any:
+            return {"x": 0.5, "m": [uniform(0, 1)]}
+
+    with pytest.raises(TuneError, match="expected values, not domains"):
+        fit(tmp_path, Undrawn())
+
+
+def test_a_warm_start_is_of_trials_that_ran_to_their_end(tmp_path: Path) -> None:
+    """The value of a training that was cut short is no value of its config."""
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(1, 10):
+            if config["x"] > 0.9:
+                raise ValueError("diverged")
+            tune.report(loss=config["x"] * step)
+
+    earlier = fit(tmp_path, None, train, num_samples=20, scheduler=ASHAScheduler(max_t=9, reduction_factor=3))
+    full = [result for result in earlier if result.cause is not None and result.cause.full]
+    assert 0 < len(full) < 20 and earlier.num_errors
+    space = Space({"x": uniform(0, 1), "m": {"y": uniform(0, 1)}})
+    for source in (earlier, earlier.get_dataframe()):
+        searcher = Learning(warm_start=source)
+        searcher.prepare(SearchTask(space, "loss", "min"))
+        assert searcher.known == [(result.config, result.metrics["loss"]) for result in full]
+
+
+# Names that are no text are text in a frame.
+@pytest.mark.parametrize("case", [pytest.param(c, id=name) for name, c in DOMAINS.items() if name != "odd_names"])
+def test_a_data_frame_gives_the_configs_back(case: DomainCase) -> None:
+    """It has a cell for each parameter, also for those of options that a trial did not take."""
+    space = case.space()
+    configs = [space.sample(index, 3) for index in range(8)]
+    rows = [{f"config/{name}": value for name, value in flatten(c).items()} | {"loss": 0.5} for c in configs]
+    searcher = Learning(warm_start=pd.DataFrame(rows))
+    searcher.prepare(SearchTask(space, "loss", "min"))
+    assert len(searcher.known) == 8
+    for (config, value), given in zip(searcher.known, configs, strict=True):
+        assert value == 0.5
+        # What functions draw for themselves is drawn anew.
+        assert space.values_of(config) == space.values_of(given)
+
+
+def test_what_a_searcher_for_ray_tune_says_of_itself(tmp_path: Path) -> None:
+    class Old(Learning):
+        timeout_s = 5.0
+
+        def suggest(self, trial_id: str) -> Any:  # type: ignore[override]
+            return self.space.sample(0, self.seed)
+
+    wrapped = as_searcher(Old(metric="loss", mode="min"))
+    assert (wrapped.own_objectives, wrapped.timeout_s, wrapped.label) == ((("loss",), ("min",)), 5.0, "Old")
+    assert fit(tmp_path, Old(metric="loss", mode="min"), metric=None, mode=None).metric == "loss"
+
+    class Choosy:
+        def suggest(self, trial_id: str) -> Any:
+            return {}
+
+        def set_search_properties(self, metric: Any, mode: Any, config: Any) -> bool:
+            return False
+
+    with pytest.raises(ArgumentError, match=r"Choosy: .*\n.*set_search_properties\(\) returned False"):
+        fit(tmp_path, Choosy())
+
+
+def test_a_scheduler_may_have_the_searcher(tmp_path: Path) -> None:
+    class Looking(FIFOScheduler):
+        wants_searcher = True
+        seen: ClassVar[list[Any]] = []
+
+        def setup(self, **task: Any) -> None:
+            super().setup(**task)
+            self.seen.append(self.searcher)
+
+    searcher = Noting()
+    fit(tmp_path, searcher, scheduler=Looking())
+    assert Looking.seen == [searcher]
+
+
+@pytest.mark.parametrize("runtime", ["inline", "simulated"])
+def test_a_scheduler_that_collects_trials_before_it_starts_one(runtime: str, tmp_path: Path) -> None:
+    class Collects(FIFOScheduler):
+        def choose_trial_to_run(self, pending: Any, paused: Any) -> Any:
+            if len(pending) < 4 and not self.ended:
+                return None
+            return next(iter(pending.values()), None)
+
+        ended = False
+
+        def on_search_end(self) -> None:
+            self.ended = True
+
+    if runtime == "inline":
+        results = fit(tmp_path, None, scheduler=Collects(), num_samples=10)
+    else:
+        results = tune.simulate(
+            lambda config: [config["x"]],
+            param_space={"x": uniform(0, 1)},
+            tune_config=tune.TuneConfig(num_samples=10, scheduler=Collects()),
+            run_config=tune.RunConfig(verbose=0),
+        )
+    assert [result.cause for result in results] == ["FINISHED"] * 10
+
+
+def test_a_scheduler_that_never_accepts_a_trial_is_named(tmp_path: Path) -> None:
+    class Closed(FIFOScheduler):
+        def accepts_trials(self) -> bool:
+            return False
+
+    with pytest.raises(TuneError, match="Closed accepts no new trial, and there is no other one"):
+        fit(tmp_path, None, scheduler=Closed())

@@ -85,7 +85,7 @@ def test_the_time_budget_acts_while_a_suggestion_is_computed(fit: Any) -> None:
 def test_one_that_never_answers_is_an_error_with_its_name(fit: Any, tmp_path: Path) -> None:
     searcher = Slow(None)
     searcher.timeout_s = 0.5
-    with pytest.raises(TuneError, match=r"Slow\.suggest has not answered for \d+ s, and no trial is running"):
+    with pytest.raises(TuneError, match=r"Slow\.suggest has not returned for \d+ s, and no trial is running"):
         fit(lambda config: {"step": 1}, search_alg=searcher, num_samples=4, name="run")
     searcher.released.set()
     (result,) = ResultGrid(tmp_path / "results" / "run")

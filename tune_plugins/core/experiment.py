@@ -97,6 +97,7 @@ class Rules:
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
         names: how trials are called.
+        metrics, modes: all that are optimised; `metric` and `mode` are the first.
         searcher: what the searcher is called.
         searcher_reads_results: whether it wants to be told of results before a trial ends.
     """
@@ -115,6 +116,8 @@ class Rules:
     score_order: Mode = "max"
     max_resident_trials: int | None = None
     names: Names = field(default_factory=Names)
+    metrics: tuple[str, ...] = ()
+    modes: tuple[Mode, ...] = ()
     searcher: str = "Searcher"
     searcher_reads_results: bool = True
 
@@ -620,8 +623,8 @@ class Experiment:
             if len(self._active) >= self.slots:
                 break
             trial, searching = self._choose(), self._searching
-            if trial is None and created:
-                return  # the scheduler collects trials before it starts one; the next event brings another
+            if trial is None and created and self.rules.trial_limit is None:
+                return  # the scheduler collects trials before it starts one, maybe without end; the next event goes on
             created = False
             if trial is not None:
                 self._run(trial, time, commands)
@@ -644,6 +647,11 @@ class Experiment:
             self._drop(trial, self._stop or _abandoned(trial), time, commands)
         if self._active:
             return
+        if self._searching and not (left or self.scheduler.accepts_trials()):
+            raise TuneError(
+                f"{type(self.scheduler).__name__} accepts no new trial, and there is no other one: nothing will ever "
+                "happen. accepts_trials() must be True then."
+            )
         if self._searching:
             self._fill_slots(time, commands)  # the searcher may have waited for these trials to end
         else:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 from typing import Any, ClassVar
 
-from tune_plugins.arguments import Mistakes, is_whole
+from tune_plugins.arguments import Mistakes, is_number, is_whole
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.evaluated import as_number, evaluated
 from tune_plugins.core.metrics import Mode, lookup, modes_of, names_of, objective_mistakes
+from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Space
+from tune_plugins.space.domains import holds_domain
 
 __all__ = ["Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
 
@@ -84,8 +86,8 @@ class Searcher(ABC):
     numbers from `rng` with the index, not from a generator that lives on. After a resume, `on_suggested` stands in
     for each earlier `suggest`, and results are told again in the old order.
 
-    No two methods are ever called at the same time; between `setup` and the end of the run they may be called from a
-    thread of their own, while trials run.
+    No two methods are ever called at the same time. On Ray all but `prepare` are called from a thread of their own
+    while trials run, unless it is `instant`.
 
     Args:
         metric: metric to optimise; None: the one of `TuneConfig`.
@@ -99,11 +101,13 @@ class Searcher(ABC):
         random_state: seed of this searcher; None: the one of the run.
 
     Attributes:
-        reads_results: False if `on_trial_result` and the results need not be told: less work for the engine.
+        reads_results: whether `on_trial_result` is to be called; False where it is not overridden, to save the work.
+        learns: whether suggestions depend on how trials ended; else some may be asked for before a slot is free.
         instant: whether `suggest` takes next to no time; False: it is called in a thread.
         timeout_s: a run ends with an error where it has waited so many seconds for `suggest` and nothing else goes on.
         task: what it works on, from `setup` on; `space`, `metric`, `mode`, `num_samples` are those of the task.
         seed: of this searcher.
+        points_to_try: the configs that the user wants to be tried first, whole, from `prepare` on.
 
     Raises:
         ArgumentError: lists all mistakes; those that concern the space are raised by `prepare`.
@@ -116,7 +120,8 @@ class Searcher(ABC):
     FINISHED: ClassVar[Signal] = Signal.COMPLETE
     """What Ray Tune calls `Signal.COMPLETE`."""
 
-    reads_results: bool = True
+    reads_results: bool = False
+    learns: bool = False
     instant: bool = False
     timeout_s: float = 600.0
     points_to_evaluate: Sequence[Mapping[str, Any]] = ()
@@ -126,17 +131,18 @@ class Searcher(ABC):
     task: SearchTask
     seed: int = 0
     _own: tuple[str | Sequence[str] | None, Mode | Sequence[Mode] | None] = (None, None)
-    _points: Sequence[dict[str, Any]] = ()
+    points_to_try: Sequence[dict[str, Any]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # Whoever derives from a searcher that looks at no results, and looks at them himself, wants to be told.
-        for each in cls.__mro__:
-            if "reads_results" in vars(each):
-                break
-            if {"on_trial_result", "on_trial_complete"} & set(vars(each)):
-                cls.reads_results = True
-                break
+        # Whoever looks at results wants to be told, also where what it derives from does not.
+        own = vars(cls)
+        for flag, methods in (
+            ("reads_results", {"on_trial_result"}),
+            ("learns", {"on_trial_result", "on_trial_complete"}),
+        ):
+            if flag not in own and methods & set(own):
+                setattr(cls, flag, True)
         # What a derived one computes may take time.
         if "suggest" in vars(cls) and "instant" not in vars(cls):
             cls.instant = False
@@ -154,6 +160,8 @@ class Searcher(ABC):
         self._own = metric, mode
         self.points_to_evaluate = () if points_to_evaluate is None else points_to_evaluate
         self.evaluated_rewards = () if evaluated_rewards is None else evaluated_rewards
+        if hasattr(self.evaluated_rewards, "tolist"):  # a column of a frame, or an array
+            self.evaluated_rewards = self.evaluated_rewards.tolist()
         self.warm_start, self.random_state = warm_start, random_state
         Mistakes(type(self).__name__, self.mistakes()).raise_if_any()
 
@@ -186,26 +194,40 @@ class Searcher(ABC):
         Raises:
             ArgumentError: the searcher cannot work on this task; lists all reasons.
         """
-        name = type(self).__name__
-        found = Mistakes(name, [*self.mistakes(), *task.space.mistakes()])
+        found = Mistakes(self.label, [*self.mistakes(), *task.space.mistakes()])
         if not found.found:
             for number, point in enumerate(self.points_to_evaluate):
-                found.found += [f"points_to_evaluate[{number}]: {why}" for why in task.space.check_point(point)]
+                found.found += [f"points_to_evaluate[{number}]: {why}" for why in self.point_mistakes(task, point)]
         found.raise_if_any()
-        self._points = ()
+        self.points_to_try = ()
         self.setup(task)
         known, to_try = [], []
         rewards = self.evaluated_rewards or [None] * len(self.points_to_evaluate)
         for number, (point, reward) in enumerate(zip(self.points_to_evaluate, rewards, strict=True)):
-            config = self.space.variant(f"{self.seed}:point{number}", 0, point)
+            if reward is not None and (wrong := self._reward_mistake(reward)):
+                found.add(f"evaluated_rewards[{number}]: {wrong}")
+            try:
+                config = self.whole_point(point, f"{self.seed}:point{number}")
+            except ArgumentError as error:
+                found.found += [f"points_to_evaluate[{number}]: {why}" for why in error.mistakes]
+                continue
             if reward is None:
                 to_try.append(config)
             else:
                 known.append((config, reward))
+        found.raise_if_any()
         known += evaluated(self.warm_start, self.space, self.task.metrics)
         for config, value in known:
             self.add_evaluated_point(config, value)
-        self._points = to_try
+        self.points_to_try = to_try
+
+    def _reward_mistake(self, reward: Any) -> str:
+        """What is wrong with the value of a point; empty: nothing. Any number will do, also one that is not finite."""
+        count = max(1, len(self.task.metrics))
+        values = list(reward) if isinstance(reward, Iterable) and not isinstance(reward, str) else [reward]
+        if len(values) == count and all(is_number(value) for value in values):
+            return ""
+        return f"expected {'a number' if count == 1 else f'{count} numbers'}, got {reward!r}."
 
     def ask(self, trial_id: str, index: int) -> dict[str, Any] | Signal | None:
         """The config of trial number `index`: one of the user's points, or what `suggest` says.
@@ -213,19 +235,36 @@ class Searcher(ABC):
         None means NOT_READY where trials are running, else COMPLETE.
 
         Raises:
-            TypeError: `suggest` returned neither a dict nor a signal.
+            TypeError: `suggest` returned neither a dict of values nor a signal.
         """
-        if index < len(self._points):
-            config = self._points[index]
+        if index < len(self.points_to_try):
+            config = self.points_to_try[index]
             self.on_suggested(trial_id, index, config)
             return config
         suggested = self.suggest(trial_id, index)
         if not isinstance(suggested, (dict, Signal, type(None))):
             raise TypeError(
-                f"{type(self).__name__}.suggest() returned {suggested!r} for trial {index}: expected a dict of "
+                f"{self.label}.suggest() returned {suggested!r} for trial {index}: expected a dict of "
                 "hyper-parameters, Signal.NOT_READY or Signal.COMPLETE."
             )
+        if isinstance(suggested, dict) and not self.instant and holds_domain(suggested):
+            raise TypeError(
+                f"{self.label}.suggest() returned {suggested!r} for trial {index}: expected values, not domains. "
+                "Draw them: Space(...).sample(index, seed)."
+            )
         return suggested
+
+    def point_mistakes(self, task: SearchTask, point: Mapping[str, Any]) -> list[str]:
+        """What is wrong with one of `points_to_evaluate`, in words."""
+        return task.space.check_point(point)
+
+    def whole_point(self, point: Mapping[str, Any], seed: str) -> dict[str, Any]:
+        """The config of one of `points_to_evaluate`; what that leaves out is drawn from `seed`.
+
+        Raises:
+            ArgumentError: no config that the constraints of the space allow has these values.
+        """
+        return self.space.variant(seed, 0, point)
 
     @property
     def own_objectives(self) -> tuple[tuple[str, ...], tuple[Mode, ...]]:
@@ -241,7 +280,7 @@ class Searcher(ABC):
     @property
     def total_trials(self) -> int | None:
         """Number of trials altogether, as far as it is known beforehand: all of the user's points are tried."""
-        return None if self.num_samples is None else max(self.num_samples, len(self._points))
+        return None if self.num_samples is None else max(self.num_samples, len(self.points_to_try))
 
     # ------------------------------------------------------------------------------ to be overridden
 
@@ -281,7 +320,7 @@ class Searcher(ABC):
         """What the metric is for a config that is not tried in this run; of several metrics, a sequence of numbers."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: B027
-        """A result of a trial that goes on; told in order, when it reaches a milestone.
+        """A result of a trial; told in order, when the trial stands at a milestone or has ended.
 
         ``result["config"]`` is the config that it was earned with: population based training gives a trial others than
         were suggested. Do not change it.

@@ -55,8 +55,8 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         max_iterations=_max_iterations(thresholds, scheduler),
         seed=plan.seed,
         virtual_clock=place.virtual,
-        metrics=plan.tune.metrics or ((rules.metric,) if rules.metric else ()),
-        modes=plan.tune.modes or ((rules.mode,) if rules.mode else ()),
+        metrics=rules.metrics,
+        modes=rules.modes,
     )
     with ExperimentStore.create(
         directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}
@@ -68,7 +68,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
                 rules=rules,
                 stop=stop,
                 seed=plan.seed,
-                results_matter=rules.searcher_reads_results or scheduler.reads_results,
+                results_matter=plan.searcher.learns or scheduler.reads_results,
                 fresh=not plan.tune.reuse_actors,
                 make_job=make_job,
             )

@@ -17,6 +17,7 @@ from tune_plugins.core.leases import StopRule
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
+from tune_plugins.driver.suggestions import prepare
 from tune_plugins.record.file import FILE_NAME
 from tune_plugins.record.names import check_name
 from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask
@@ -58,20 +59,21 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     if isinstance(scheduler, TrialScheduler):
         name = type(scheduler).__name__
         mistakes.found += [f"{name} {mistake}" for mistake in scheduler.mistakes()]
-        if scheduler.needs_metric and not (scheduler.metric or tune.metric):
+        if scheduler.takes_several:
+            if not scheduler.metric and len(tune.metrics) < 2:
+                mistakes.add(
+                    f"metric: expected the names of several metrics, since {name} compares trials by all of them, got "
+                    f"{tune.metric!r}. Write TuneConfig(metric=[...], mode=[...]), or take ASHAScheduler()."
+                )
+        elif scheduler.needs_metric and not (scheduler.metric or tune.metric):
             mistakes.add(
                 f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
                 "Add TuneConfig(metric='...', mode='min' or 'max')."
             )
-        elif scheduler.needs_metric and not (scheduler.metric or scheduler.takes_several) and len(tune.metrics) > 1:
+        elif scheduler.needs_metric and not scheduler.metric and len(tune.metrics) > 1:
             mistakes.add(
                 f"metric: expected one name, since {name} compares trials by one metric, got {list(tune.metrics)!r}. "
                 f"Write {name}(metric={tune.metrics[0]!r}, mode=...), or take MultiObjectiveASHA()."
-            )
-        elif scheduler.takes_several and not scheduler.metric and len(tune.metrics) < 2:
-            mistakes.add(
-                f"metric: expected the names of several metrics, since {name} compares trials by all of them, got "
-                f"{tune.metric!r}. Write TuneConfig(metric=[...], mode=[...]), or take ASHAScheduler()."
             )
         elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
             mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
@@ -103,12 +105,14 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
     tune, run, scheduler, searcher, seed = plan.tune, plan.run, plan.scheduler, plan.searcher, plan.seed
     metrics, modes = _objectives(tune, scheduler, searcher)
     metric, mode = (metrics or (None,))[0], (modes or (None,))[0]
+    scheduler.searcher = searcher if scheduler.wants_searcher else None
     if scheduler.takes_several and len(metrics) > 1:
         scheduler.setup(metric=metrics, mode=modes, seed=seed)  # type: ignore[arg-type]
     else:
         scheduler.setup(metric=metric, mode=mode, seed=seed)
     several = len(metrics) > 1
-    searcher.prepare(
+    prepare(
+        searcher,
         SearchTask(
             plan.space,
             metrics if several else metric,
@@ -117,10 +121,8 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
             None if tune.num_samples == -1 else tune.num_samples,
             slots,
             scheduler.fidelity,
-        )
+        ),
     )
-    if scheduler.wants_searcher:
-        scheduler.searcher = searcher
     set_up(run.stop, metric=metric, mode=mode)
     limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
@@ -129,7 +131,7 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
     required = dict.fromkeys((n for n in split_stop(run.stop)[0] if n not in flags(run.stop)), "stop")
     if scheduler.needs_metric:
         required[scheduler.time_attr] = f"{name} time_attr"
-    awaited = dict.fromkeys(metrics, "metric")
+    awaited = dict.fromkeys((*metrics, *searcher.own_objectives[0]), "metric")
     if scheduler.needs_metric and scheduler.metric is not None:
         awaited[scheduler.metric] = "metric" if scheduler.metric == tune.metric else f"{name} metric"
     return Rules(
@@ -155,6 +157,8 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
             frozenset(FILE_NAME + suffix for suffix in ("", "-wal", "-shm", "-journal")),
         ),
         searcher=searcher.label,
+        metrics=metrics,
+        modes=modes,
         searcher_reads_results=searcher.reads_results,
     )
 

@@ -70,7 +70,6 @@ _OURS = ("training_iteration", "time_total_s", "timestamp")
 class _Recorded(Searcher):
     """Suggests what was suggested before."""
 
-    reads_results = False
     instant = True
 
     def __init__(self, configs: Mapping[int, dict[str, Any]]) -> None:

@@ -174,7 +174,8 @@ class Runner:
             self._closing = True
             self._take_in(self.runtime.close())
             self._commit()
-            self.suggestions.close(failed=False)
+            signals = len(self._signals)
+            self.suggestions.close(ended_early=bool(reason), interrupted=lambda: len(self._signals) > signals)
         except BaseException:
             reason = self._trouble
             # What was taken in before the trouble is kept, and trials that were running have ended with it. If the
@@ -184,7 +185,7 @@ class Runner:
             with suppress(TuneError):
                 self._commit()
             with suppress(Exception):
-                self.suggestions.close(failed=True)
+                self.suggestions.close(ended_early=True, interrupted=lambda: len(self._signals) > 1)
             raise
         finally:
             _replaced[:] = [one for one in _replaced if one is not before]
@@ -261,8 +262,16 @@ class Runner:
                     if isinstance(command, StartTrial):
                         self._untold.append(command)
             if for_searcher:
-                coming.extendleft(reversed(self.suggestions.perform(for_searcher)))
+                coming.extendleft(reversed(self._have_answered(for_searcher)))
         return commands
+
+    def _have_answered(self, commands: list[SearcherCommand]) -> list[Event]:
+        try:
+            return self.suggestions.perform(commands)
+        except KeyboardInterrupt:  # of `note`, while the searcher computed in this thread: as in a training
+            if not self._signals:
+                raise
+            return []
 
     def _note(self, event: Event) -> None:
         self._unwritten.append(event)

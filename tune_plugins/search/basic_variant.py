@@ -36,8 +36,7 @@ class BasicVariantGenerator(Searcher):
     {'depth': 4, 'lr': 0.5}
     """
 
-    reads_results = False
-    instant = True
+    instant, learns = True, False
 
     def __init__(
         self,

@@ -75,8 +75,6 @@ class EvolutionarySearch(Searcher):
     True
     """
 
-    instant = True
-
     def __init__(
         self,
         metric: str | Sequence[str] | None = None,

@@ -206,31 +206,20 @@ class OptunaSearch(Searcher):
 
     # ------------------------------------------------------------------------------------- the task
 
-    def prepare(self, task: SearchTask) -> None:
-        """See `Searcher.prepare`."""
+    def point_mistakes(self, task: SearchTask, point: Mapping[str, Any]) -> list[str]:
+        """See `Searcher.point_mistakes`; of a function's parameters the space knows nothing."""
+        return super().point_mistakes(task, point) if self._function is None else []
+
+    def whole_point(self, point: Mapping[str, Any], seed: str) -> dict[str, Any]:
+        """See `Searcher.whole_point`."""
         if self._function is None:
-            super().prepare(task)
-            return
-        # The points are for the function, of which the space knows nothing.
-        points, rewards = self.points_to_evaluate, self.evaluated_rewards
-        self.points_to_evaluate = self.evaluated_rewards = ()
+            return super().whole_point(point, seed)
         try:
-            super().prepare(task)
-        finally:
-            self.points_to_evaluate, self.evaluated_rewards = points, rewards
-        to_try, found = [], Mistakes("OptunaSearch")
-        for number, (point, reward) in enumerate(zip(points, rewards or [None] * len(points), strict=True)):
-            try:
-                config = self._completed(unflatten(flatten(point)), f"{self.seed}:point{number}")
-                if reward is None:
-                    to_try.append(config)
-                else:
-                    self.add_evaluated_point(config, reward)
-            except ValueError as error:
-                whys = error.mistakes if isinstance(error, ArgumentError) else [f"{error}."]
-                found.found += [f"points_to_evaluate[{number}]: {why}" for why in whys]
-        found.raise_if_any()
-        self._points = to_try
+            return self._completed(unflatten(flatten(point)), seed)
+        except ValueError as error:
+            if isinstance(error, ArgumentError):
+                raise
+            raise ArgumentError("OptunaSearch", [f"{error}."]) from error
 
     def setup(self, task: SearchTask) -> None:
         """See `Searcher.setup`.
@@ -384,7 +373,7 @@ class OptunaSearch(Searcher):
             self._running[trial_id] = _Running(trial, config, params, steps, left.state.is_finished())
             return
         seed = self._reseeded(trial_id, index)
-        if index < len(self._points):
+        if index < len(self.points_to_try):
             trial = self._added(trial_id, params, distributions)
         else:
             trial = self.study.ask()

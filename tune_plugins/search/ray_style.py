@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+from tune_plugins.errors import ArgumentError
 
 __all__ = ["RayForms", "RayStyleSearcher", "is_ray_style"]
 
@@ -30,7 +32,7 @@ def is_ray_style(given: object) -> bool:
         return False
     return (
         not isinstance(given, Searcher)
-        or len(_names(given.suggest)) == 1
+        or _takes_one(given.suggest)
         or callable(getattr(given, "set_search_properties", None))
         or "error" in _names(given.on_trial_complete)
     )
@@ -50,17 +52,36 @@ class RayStyleSearcher(Searcher):
     def __init__(self, searcher: Any) -> None:
         self.searcher = searcher
         super().__init__()
-        self._takes_index = len(_names(searcher.suggest)) > 1
+        self._takes_index = not _takes_one(searcher.suggest)
         complete = getattr(searcher, "on_trial_complete", None)
         self._takes_error = complete is not None and "error" in _names(complete)
-        for name in ("points_to_evaluate", "evaluated_rewards", "warm_start", "random_state"):
+        # What it says of itself; one of Ray Tune's own class is read as far as the names are the same.
+        for name in ("points_to_evaluate", "evaluated_rewards", "warm_start", "random_state", "timeout_s"):
             if isinstance(searcher, Searcher):
                 setattr(self, name, getattr(searcher, name))
+        self.reads_results = callable(getattr(searcher, "on_trial_result", None))
+        if isinstance(searcher, Searcher):
+            self.reads_results = searcher.reads_results
 
     @property
     def label(self) -> str:
         """See `Searcher.label`."""
         return type(self.searcher).__name__
+
+    @property
+    def own_objectives(self) -> tuple[tuple[str, ...], tuple[Mode, ...]]:
+        """See `Searcher.own_objectives`."""
+        if isinstance(self.searcher, Searcher):
+            return self.searcher.own_objectives
+        metric, mode = getattr(self.searcher, "metric", None), getattr(self.searcher, "mode", None)
+        if objective_mistakes(metric, mode):
+            return (), ()
+        return names_of(metric), modes_of(mode, len(names_of(metric)))
+
+    @property
+    def total_trials(self) -> int | None:
+        """See `Searcher.total_trials`."""
+        return self.searcher.total_trials if isinstance(self.searcher, Searcher) else super().total_trials
 
     def mistakes(self) -> list[str]:
         """See `Searcher.mistakes`."""
@@ -72,8 +93,14 @@ class RayStyleSearcher(Searcher):
         if isinstance(self.searcher, Searcher):
             self.searcher.setup(task)
         tell = getattr(self.searcher, "set_search_properties", None)
-        if callable(tell):
-            tell(task.metric, task.mode, task.space.param_space)
+        if callable(tell) and tell(task.metric, task.mode, task.space.param_space) is False:
+            raise ArgumentError(
+                self.label,
+                [
+                    f"set_search_properties() returned False for metric={task.metric!r}, mode={task.mode!r} and "
+                    f"{task.space!r}: it cannot work on them, or has others already. Give them in one place only."
+                ],
+            )
 
     def suggest(self, trial_id: str, index: int) -> Any:
         """See `Searcher.suggest`."""
@@ -110,6 +137,17 @@ class RayStyleSearcher(Searcher):
     def _method(self, name: str) -> Callable[..., Any] | None:
         method = getattr(self.searcher, name, None)
         return method if callable(method) else None
+
+
+def _takes_one(method: Callable[..., Any]) -> bool:
+    """Whether it takes one argument by position, and no more."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return False
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters) == 1
 
 
 def _names(method: Callable[..., Any]) -> list[str]:

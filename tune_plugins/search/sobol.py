@@ -43,7 +43,6 @@ class SobolSearch(Searcher):
     [0, 1, 2, 3]
     """
 
-    reads_results = False
     instant = True
 
     def __init__(
@@ -82,7 +81,7 @@ class SobolSearch(Searcher):
 
     def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
         """See `Searcher.suggest`."""
-        place = index - len(self._points)
+        place = index - len(self.points_to_try)
         while len(self._configs) <= place:
             self._configs.append(self._next())
         return self._configs[place]

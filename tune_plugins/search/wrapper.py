@@ -33,7 +33,8 @@ class Wrapper(Searcher):
     def take_over(self) -> None:
         """How the searcher inside wants to be called."""
         inner = self.searcher
-        self.reads_results, self.instant, self.timeout_s = inner.reads_results, inner.instant, inner.timeout_s
+        self.reads_results, self.learns = inner.reads_results, inner.learns
+        self.instant, self.timeout_s = inner.instant, inner.timeout_s
 
     def mistakes(self) -> list[str]:
         """See `Searcher.mistakes`."""

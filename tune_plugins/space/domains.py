@@ -495,6 +495,13 @@ def matches(option: Any, value: Any) -> bool:
     return same(option, value)
 
 
+def holds_domain(value: Any) -> bool:
+    """Whether there is a domain in a value, at any depth."""
+    if isinstance(value, Mapping):
+        return any(map(holds_domain, value.values()))
+    return any(map(holds_domain, value)) if isinstance(value, (list, tuple)) else isinstance(value, Domain)
+
+
 def draw(option: Any, rng: random.Random) -> Any:
     """A copy of `option` with a value drawn for each domain inside."""
     if isinstance(option, Domain):
