@@ -10,7 +10,6 @@ from statistics import median
 import tune_plugins as tune
 from tune_plugins.errors import ArgumentError
 from tune_plugins.search import BasicVariantGenerator, Outcome, Searcher
-from tune_plugins.space import Categorical
 
 
 class NarrowingSearch(Searcher):
@@ -34,7 +33,7 @@ class NarrowingSearch(Searcher):
         self.look_at_box(index)
         rng = self.rng(index)
         for attempt in range(100):
-            values = {each.name: value_at(each.domain, rng.uniform(*self.box[each.name])) for each in self.dimensions}
+            values = {each.name: each.at(rng.uniform(*self.box[each.name])) for each in self.dimensions}
             config = self.space.config_of(values, f"{self.seed}:{index}:{attempt}")
             if not self.space.broken(config):
                 return config
@@ -67,7 +66,7 @@ class NarrowingSearch(Searcher):
         with suppress(ArgumentError):  # a scheduler that changes configs may leave the space
             values = self.space.values_of(config)
             here = [each for each in self.dimensions if each.name in values]  # those of other options are not
-            self.scores.append((loss, {each.name: place_of(each.domain, values[each.name]) for each in here}))
+            self.scores.append((loss, {each.name: each.place(values[each.name]) for each in here}))
             self.scores.sort(key=lambda score: score[0])
 
     def narrowed(self, name):
@@ -87,16 +86,6 @@ class NarrowingSearch(Searcher):
 def is_ordered(domain):
     """Whether neighbours in it are alike."""
     return domain.has_quantiles and getattr(domain, "ordered", True)
-
-
-def value_at(domain, place):
-    """What `Space.config_of` wants at a quantile: a value, or the number of an option."""
-    return domain.index_at(place) if isinstance(domain, Categorical) else domain.from_unit(place)
-
-
-def place_of(domain, value):
-    """The quantile of what `Space.values_of` gave."""
-    return (value + 0.5) / len(domain) if isinstance(domain, Categorical) else domain.to_unit(value)
 
 
 def loss_of(config):

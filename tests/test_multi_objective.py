@@ -11,7 +11,7 @@ from mistakes import mistakes_of
 import tune_plugins as tune
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers import ASHAScheduler, FIFOScheduler, MultiObjectiveASHA
-from tune_plugins.search import Outcome, Searcher
+from tune_plugins.search import EvolutionarySearch, Outcome, Searcher
 
 POINTS = [(1.0, 4.0), (2.0, 2.0), (4.0, 1.0), (3.0, 3.0), (2.0, 2.0), (float("nan"), 0.0), (0.5, None)]
 
@@ -118,3 +118,29 @@ def test_searchers_are_told_all_metrics(tmp_path: Path) -> None:
     assert searcher.metric == ("err", "latency") and searcher.mode == ("min", "max")
     assert searcher.seen == [list(point) for point in POINTS[:5]] + [None, None]
     assert searcher.losses([1.0, 4.0]) == [1.0, -4.0]
+
+
+def test_metrics_that_only_the_searcher_or_the_scheduler_names(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"metric": None, "mode": None, "num_samples": 7}
+    searcher = EvolutionarySearch(metric=["err", "latency"], mode=["min", "max"])
+    results = fit(tmp_path / "searcher", space={"i": tune.randint(0, 4)}, search_alg=searcher, **options)
+    assert results.metric is None and results.info()["metrics"] == ["err", "latency"]
+    scheduler = MultiObjectiveASHA(["err", "latency"], ["min", "max"])
+    results = fit(tmp_path / "scheduler", space={"i": tune.randint(0, 4)}, scheduler=scheduler, **options)
+    assert results.metric is None and results.info()["modes"] == ["min", "max"]
+
+
+def test_a_run_of_several_metrics_is_replayed_by_them() -> None:
+    results = tune.simulate(
+        curve,
+        param_space={"x": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(metric=["err", "latency"], mode="min", num_samples=9, seed=1),
+        run_config=tune.RunConfig(verbose=0),
+    )
+    again = results.replay(MultiObjectiveASHA(max_t=9, reduction_factor=3))
+    assert {result.cause for result in again} >= {"SCHEDULER"} and again.pareto_front()
+
+
+def test_a_reference_point_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="reference: expected a number for each"):
+        fit(tmp_path).hypervolume(3)  # type: ignore[arg-type]

@@ -203,8 +203,7 @@ def test_a_point_of_the_unit_cube_is_a_config(point: list[float]) -> None:
     space = Space(OPEN)
     values = {}
     for parameter, u in zip(space.walk(), point, strict=True):
-        domain = parameter.domain
-        values[parameter.name] = domain.index_at(u) if isinstance(domain, sp.Categorical) else domain.from_unit(u)
+        values[parameter.name] = parameter.at(u)
     config = space.config_of(values)
     assert space.check_point(config) == []
     assert space.config_of(space.values_of(config)) == config
@@ -998,3 +997,30 @@ def test_an_array_is_a_constant_like_any_other() -> None:
     assert space.check_point(config) == [] and space.values_of(config) == {"x": 0.5}
     assert len(space.check_point({"mask": np.array([True, True])})) == 1
     assert len(space.check_point({"mask": np.array([True])})) == 1
+
+
+def test_a_space_with_constraints_goes_to_json_and_says_what_it_lacks() -> None:
+    space = Space({"a": sp.uniform(0, 1)}, [sp.constraint(lambda config: config["a"] < 0.5, "small")])
+    again = Space.from_json(json.loads(json.dumps(space.to_json())))
+    assert [each.name for each in again.constraints] == ["small"] and again.to_json() == space.to_json()
+    with pytest.raises(
+        ArgumentError, match=r"constraint small: .*it was read from a record, which holds the name only"
+    ):
+        again.sample(0, 1)
+    assert Space.from_json(Space({"a": 1}).to_json()).constraints == ()
+
+
+def test_a_space_that_was_drawn_from_can_be_pickled() -> None:
+    space = Space({"a": sp.loguniform(1e-3, 1), "b": sp.choice([1, sp.randint(0, 9)])})
+    drawn = [space.sample(index, 1) for index in range(9)]
+    again = pickle.loads(pickle.dumps(space))
+    assert [again.sample(index, 1) for index in range(9)] == drawn
+
+
+@given(domains | choices.map(lambda choice: sp.ordinal(choice.options)), st.floats(0, 1))
+def test_a_parameter_goes_from_quantiles_to_flat_values_and_back(domain: Domain, u: float) -> None:
+    (parameter,) = Space({"x": domain}).walk()
+    value = parameter.at(u)
+    assert 0 <= parameter.place(value) <= 1
+    again = parameter.at(parameter.place(value))
+    assert again == pytest.approx(value, rel=1e-6, abs=1e-9)

@@ -182,7 +182,8 @@ def _searcher_mistakes(given: Any) -> list[str]:
         found.one_of("search_alg", given, tuple(SEARCHERS), remedy="Or give a searcher object.")
         return found.found
     right = callable(getattr(given, "suggest", None)) and not isinstance(given, type)
-    if found.check(right, "search_alg", "a tune_plugins.search.Searcher", given):
+    remedy = f"Write {given.__name__}()." if isinstance(given, type) else ""
+    if found.check(right, "search_alg", "a tune_plugins.search.Searcher", given, remedy):
         found.found += override_mistakes("search_alg", given, Searcher, RayForms)
         if isinstance(given, Searcher):
             found.found += [f"search_alg: {mistake}" for mistake in given.mistakes()]

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -287,7 +287,12 @@ class ResultGrid:
         from tune_plugins.driver.replay import replay
 
         folder = replay(
-            Path(self.experiment_path), scheduler, metric=self.metric, mode=self.mode, workers=workers, seed=seed
+            Path(self.experiment_path),
+            scheduler,
+            metric=list(self._metrics) or None,
+            mode=list(self._modes) or None,
+            workers=workers,
+            seed=seed,
         )
         return ResultGrid(folder.path, keeper=folder)
 
@@ -446,7 +451,7 @@ class ResultGrid:
         if reference is None:
             worst = [max(column) for column in zip(*points, strict=True)]
         else:
-            given = [finite(value) for value in reference]
+            given = [finite(value) for value in reference] if isinstance(reference, Iterable) else [None]
             if len(given) != len(names) or None in given:
                 raise ArgumentError(where, [f"reference: expected a number for each of {names}, got {reference!r}."])
             worst = [-float(v) if m == "max" else float(v) for v, m in zip(reference, modes, strict=True)]

@@ -871,7 +871,7 @@ def test_evaluated_rewards() -> None:
     assert searcher.study.trials[0].values == [1.0, 2.0]
     searcher = OptunaSearch(points_to_evaluate=points[:1], evaluated_rewards=[[1, 2, 3]])
     assert mistakes_of(searcher.prepare, task_of(FLOAT, **several)) == [
-        "evaluated_rewards: expected a list of 2 numbers for a point, got [1, 2, 3]."
+        "evaluated_rewards[0]: expected 2 numbers, got [1, 2, 3]."
     ]
 
 

@@ -194,7 +194,7 @@ class Searcher(ABC):
         Raises:
             ArgumentError: the searcher cannot work on this task; lists all reasons.
         """
-        found = Mistakes(self.label, [*self.mistakes(), *task.space.mistakes()])
+        found = Mistakes(type(self).__name__, [*self.mistakes(), *task.space.mistakes()])
         if not found.found:
             for number, point in enumerate(self.points_to_evaluate):
                 found.found += [f"points_to_evaluate[{number}]: {why}" for why in self.point_mistakes(task, point)]

@@ -24,8 +24,8 @@ def replay(
     experiment: Path,
     scheduler: TrialScheduler,
     *,
-    metric: str | None,
-    mode: Mode | None,
+    metric: Sequence[str] | None,
+    mode: Sequence[Mode] | None,
     workers: int | None,
     seed: int,
 ) -> TemporaryFolder:

@@ -22,6 +22,7 @@ class BasicVariantGenerator(Searcher):
         constant_grid_search: draw random values once for each pass through the grid instead of for each trial.
         random_state: seed of this searcher; default: the seed of the run.
         evaluated_rewards: what the metric is for the points, as for every `Searcher`; those with one are not tried.
+        warm_start: as for every `Searcher`; what is drawn is the same whatever is known.
 
     Raises:
         ArgumentError: lists all mistakes; those of points that concern the space are raised by `prepare`.
@@ -46,6 +47,7 @@ class BasicVariantGenerator(Searcher):
         random_state: int | None = None,
         *,
         evaluated_rewards: Sequence[Any] | None = None,
+        warm_start: Any = None,
     ) -> None:
         self.max_concurrent, self.constant_grid_search = max_concurrent, constant_grid_search
         self.live: set[str] = set()
@@ -53,7 +55,10 @@ class BasicVariantGenerator(Searcher):
         self._pin_sizes: list[int] = []
         self._total: int | None = 0
         super().__init__(
-            points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards, random_state=random_state
+            points_to_evaluate=points_to_evaluate,
+            evaluated_rewards=evaluated_rewards,
+            warm_start=warm_start,
+            random_state=random_state,
         )
 
     def mistakes(self) -> list[str]:

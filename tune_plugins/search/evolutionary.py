@@ -221,7 +221,7 @@ class EvolutionarySearch(Searcher):
             if parameter.domain.has_quantiles:
                 parts = list(range(self.population))
                 Random(f"{self.seed}:parts:{parameter.name}").shuffle(parts)
-                values[parameter.name] = _at(parameter, (parts[index] + rng.random()) / self.population)
+                values[parameter.name] = parameter.at((parts[index] + rng.random()) / self.population)
         return values
 
     def _spread(self, parameter: Parameter) -> float:
@@ -231,7 +231,7 @@ class EvolutionarySearch(Searcher):
             return 1.0
         if _is_unordered(parameter.domain):
             return max(1 - Counter(found).most_common(1)[0][1] / len(found), _RAREST_CHANGE)
-        return max(statistics.pstdev(_place(parameter, value) for value in found), _SHORTEST_STEP)
+        return max(statistics.pstdev(parameter.place(value) for value in found), _SHORTEST_STEP)
 
     def _parent(self, rng: Random) -> Values:
         return self._best[min(rng.randrange(len(self._best)) for _ in range(self.tournament))].values
@@ -249,7 +249,7 @@ class EvolutionarySearch(Searcher):
             inherited = [parent[parameter.name] for parent in parents if parameter.name in parent]
             if not inherited:
                 if parameter.domain.has_quantiles:
-                    values[parameter.name] = _at(parameter, rng.random())
+                    values[parameter.name] = parameter.at(rng.random())
                 continue
             value, step = rng.choice(inherited), steps[parameter.name]
             if rng.random() >= (min(mutation, step) if _is_unordered(parameter.domain) else mutation):
@@ -267,26 +267,14 @@ def _is_unordered(domain: Domain) -> TypeGuard[Categorical]:
     return isinstance(domain, Categorical) and not domain.ordered
 
 
-def _place(parameter: Parameter, value: Any) -> float:
-    """Quantile of a flat value, which of a choice is the number of the option."""
-    domain = parameter.domain
-    return (value + 0.5) / len(domain) if isinstance(domain, Categorical) else domain.to_unit(value)
-
-
-def _at(parameter: Parameter, place: float) -> Any:
-    """Flat value at a quantile."""
-    domain = parameter.domain
-    return domain.index_at(place) if isinstance(domain, Categorical) else domain.from_unit(place)
-
-
 def _mutated(parameter: Parameter, value: Any, rng: Random, step: float) -> Any:
     """Another value: of an unordered choice any, else one that is about a step away."""
     domain = parameter.domain
     if _is_unordered(domain):
         return rng.choice([number for number in range(len(domain)) if number != value] or [value])
-    place, changed = _place(parameter, value), value
+    place, changed = parameter.place(value), value
     for _ in range(_TRIES):
-        changed = _at(parameter, _reflected(place + rng.gauss(0, step)))
+        changed = parameter.at(_reflected(place + rng.gauss(0, step)))
         if changed != value:
             break
         step *= 1.5  # a cell may be wider than the step

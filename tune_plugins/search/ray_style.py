@@ -87,6 +87,13 @@ class RayStyleSearcher(Searcher):
         """See `Searcher.mistakes`."""
         return super().mistakes() + (self.searcher.mistakes() if isinstance(self.searcher, Searcher) else [])
 
+    def prepare(self, task: SearchTask) -> None:
+        """See `Searcher.prepare`."""
+        try:
+            super().prepare(task)
+        except ArgumentError as error:
+            raise ArgumentError(self.label, error.mistakes) from None
+
     def setup(self, task: SearchTask) -> None:
         """See `Searcher.setup`."""
         super().setup(task)

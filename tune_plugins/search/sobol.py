@@ -14,7 +14,7 @@ from typing import Any
 from tune_plugins._imports import require
 from tune_plugins.core.searcher import Searcher, SearchTask, Signal
 from tune_plugins.errors import ArgumentError
-from tune_plugins.space import Categorical, Parameter
+from tune_plugins.space import Parameter
 
 _MOST_PARAMETERS = 21201  # for which scipy has direction numbers
 _MOST_SKIPPED = 1000
@@ -30,7 +30,8 @@ class SobolSearch(Searcher):
 
     Args:
         random_state: seed of this searcher; default: the seed of the run.
-        points_to_evaluate, evaluated_rewards: as for every `Searcher`; the sequence goes on behind them.
+        points_to_evaluate, evaluated_rewards, warm_start: as for every `Searcher`; the sequence goes on behind the
+            points, and is the same whatever is known.
 
     Raises:
         MissingDependencyError: scipy is not installed.
@@ -51,9 +52,13 @@ class SobolSearch(Searcher):
         *,
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
         evaluated_rewards: Sequence[Any] | None = None,
+        warm_start: Any = None,
     ) -> None:
         super().__init__(
-            points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards, random_state=random_state
+            points_to_evaluate=points_to_evaluate,
+            evaluated_rewards=evaluated_rewards,
+            warm_start=warm_start,
+            random_state=random_state,
         )
         require("scipy.stats.qmc", extra="sobol", needed_by="tune_plugins.search.SobolSearch")
         self._parameters: list[Parameter] = []
@@ -103,8 +108,4 @@ class SobolSearch(Searcher):
         return self.space.variant(f"{self.seed}:{self._drawn}")
 
     def _values(self, point: list[float]) -> dict[str, Any]:
-        values = {}
-        for parameter, u in zip(self._parameters, point, strict=True):
-            domain = parameter.domain
-            values[parameter.name] = domain.index_at(u) if isinstance(domain, Categorical) else domain.from_unit(u)
-        return values
+        return {parameter.name: parameter.at(u) for parameter, u in zip(self._parameters, point, strict=True)}

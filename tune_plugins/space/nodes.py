@@ -94,6 +94,20 @@ class Parameter:
     domain: Domain
     conditions: tuple[tuple[str, int], ...] = ()
 
+    def at(self, u: float) -> Any:
+        """The flat value at quantile `u`, from 0 to 1.
+
+        >>> from tune_plugins.space import choice, uniform
+        >>> Parameter("x", uniform(2, 4)).at(0.5), Parameter("kind", choice(["a", "b"])).at(0.5)
+        (3.0, 1)
+        """
+        return self.domain.index_at(u) if isinstance(self.domain, Categorical) else self.domain.from_unit(u)
+
+    def place(self, value: Any) -> float:
+        """The quantile of a flat value; of one that has a cell, the middle of that."""
+        domain = self.domain
+        return (value + 0.5) / len(domain) if isinstance(domain, Categorical) else domain.to_unit(value)
+
 
 Conditions = tuple[tuple[str, int], ...]
 

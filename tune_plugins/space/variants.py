@@ -288,13 +288,31 @@ class Space:
         return config
 
     def to_json(self) -> Any:
-        """The space in terms of JSON: functions and other objects by their repr."""
-        return encode(self._given)
+        """The space in terms of JSON: functions and other objects by their repr, constraints by their names."""
+        given = encode(self._given)
+        return {_SPACE: given, "constraints": [each.name for each in self.constraints]} if self.constraints else given
 
     @classmethod
     def from_json(cls, data: Any) -> Space:
-        """The space that `to_json` wrote (text is read as JSON first); it cannot call `sample_from` functions."""
-        return cls(decode(json.loads(data) if isinstance(data, str) else data))
+        """The space that `to_json` wrote (text is read as JSON first).
+
+        Functions are known by name only, so it cannot draw where there are any, nor constraints: an error says so.
+        """
+        read = json.loads(data) if isinstance(data, str) else data
+        if isinstance(read, dict) and _SPACE in read:
+            return cls(decode(read[_SPACE]), [Constraint(_not_there, name) for name in read["constraints"]])
+        return cls(decode(read))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without configs that are made ahead, by functions that cannot be sent."""
+        return {**self.__dict__, "_made": None}
+
+
+_SPACE = "$space"
+
+
+def _not_there(config: dict[str, Any]) -> bool:
+    raise ValueError("it was read from a record, which holds the name only; give the space again")
 
 
 class _Made:
