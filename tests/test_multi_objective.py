@@ -61,7 +61,8 @@ def test_there_is_no_best_one_unless_a_metric_is_named(tmp_path: Path) -> None:
 def test_mistakes_in_the_names_and_modes() -> None:
     assert mistakes_of(tune.TuneConfig, metric=["a", "a"], mode="min")[0].startswith("metric: expected names of diff")
     assert mistakes_of(tune.TuneConfig, metric=["a", "b"], mode=["min"] * 3) == [
-        "mode: expected one for all, or one for each of the 2 metrics, got 3: ['min', 'min', 'min']."
+        "mode: expected one for each of the 2 metrics, got 3: ['min', 'min', 'min']. "
+        "Write mode='min' or mode='max' for one that holds for all."
     ]
     assert mistakes_of(tune.TuneConfig, metric=["a", "b"], mode=["min", "best"])[0].startswith("mode: expected 'min'")
     assert mistakes_of(tune.TuneConfig, metric=["a", "b"])[0].startswith("mode: expected 'min' or 'max' beside")

@@ -1024,3 +1024,10 @@ def test_a_parameter_goes_from_quantiles_to_flat_values_and_back(domain: Domain,
     assert 0 <= parameter.place(value) <= 1
     again = parameter.at(parameter.place(value))
     assert again == pytest.approx(value, rel=1e-6, abs=1e-9)
+
+
+def test_ranges_and_small_arrays_are_remarked_on() -> None:
+    space = Space({"r": range(3), "a": np.linspace(0, 1, 3), "big": np.zeros(100), "mask": np.array([True, False])})
+    remarks = space.remarks()
+    assert [remark.partition(":")[0] for remark in remarks] == ["r", "a"]
+    assert all("tune.choice([...])" in remark for remark in remarks)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_plugins.arguments import Mistakes, is_whole, override_mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean, is_whole, override_mistakes
 from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
@@ -179,7 +179,8 @@ def _searcher_mistakes(given: Any) -> list[str]:
 
     found = Mistakes("TuneConfig")
     if isinstance(given, str):
-        found.one_of("search_alg", given, tuple(SEARCHERS), remedy="Or give a searcher object.")
+        meant = did_you_mean(given.lower(), SEARCHERS).strip()
+        found.one_of("search_alg", given, tuple(SEARCHERS), remedy=f"{meant} Or give a searcher object.".strip())
         return found.found
     right = callable(getattr(given, "suggest", None)) and not isinstance(given, type)
     remedy = f"Write {given.__name__}()." if isinstance(given, type) else ""

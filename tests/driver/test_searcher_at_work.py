@@ -289,7 +289,9 @@ def test_searchers_by_name(name: str, tmp_path: Path) -> None:
 
 
 def test_a_name_of_none_is_told_with_those_there_are() -> None:
-    with pytest.raises(ArgumentError, match=r"search_alg: expected 'random', 'sobol', .*, got 'tpee'\. Or give"):
+    with pytest.raises(
+        ArgumentError, match=r"search_alg: expected 'random', 'sobol', .*, got 'tpee'\. Did you mean 'tpe'\? Or give"
+    ):
         tune.TuneConfig(search_alg="tpee")
 
 
@@ -384,7 +386,7 @@ def test_errors_of_other_methods_name_the_searcher(method: str, tmp_path: Path) 
 
 def test_a_metric_that_only_the_searcher_names_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="'lss'"):
-        fit(tmp_path, Learning(metric="lss", mode="min"))
+        fit(tmp_path, Learning(metric="lss", mode="min"), metric=None, mode=None)
     results = fit(tmp_path, Learning(metric="loss", mode="min"), metric=None, mode=None)
     assert results.get_best_result().metrics["loss"] >= 0
 
@@ -515,3 +517,52 @@ def test_a_scheduler_that_never_accepts_a_trial_is_named(tmp_path: Path) -> None
 
     with pytest.raises(TuneError, match="Closed accepts no new trial, and there is no other one"):
         fit(tmp_path, None, scheduler=Closed())
+
+
+def test_none_for_the_first_trial_is_an_error(tmp_path: Path) -> None:
+    class Forgetful(Searcher):
+        def suggest(self, trial_id: str, index: int) -> Any:
+            self.space.sample(index, self.seed)
+
+    with pytest.raises(TuneError, match=r"Forgetful returned None for the first trial.*Is there a `return`"):
+        fit(tmp_path, Forgetful())
+
+
+def test_that_a_searcher_had_no_more_is_said(tmp_path: Path) -> None:
+    class Two(Noting):
+        def suggest(self, trial_id: str, index: int) -> Any:
+            return {"x": 0.5} if index < 2 else None
+
+    class Hearing(tune.Callback):
+        said: ClassVar[list[str]] = []
+
+        def on_trial_output(self, iteration: int, trials: Any, trial: Any, lines: Any, **info: Any) -> None:
+            self.said.extend(lines)
+
+    results = tune.Tuner(
+        lambda config: {"loss": config["x"]},
+        param_space={"x": uniform(0, 1)},
+        tune_config=tune.TuneConfig(metric="loss", mode="min", num_samples=6, search_alg=Two()),
+        run_config=tune.RunConfig(storage_path=tmp_path, verbose=0, runtime="inline", callbacks=[Hearing()]),
+    ).fit()
+    assert len(results) == 2 and Hearing.said == ["Two had no more to suggest: 2 of 6 trials"]
+
+
+def test_two_metrics_that_contradict_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"metric: expected one metric.*'loss'.*in TuneConfig and \['acc'\]"):
+        fit(tmp_path, Learning(metric="acc", mode="max"))
+    with pytest.raises(ArgumentError, match=r"\('min'\) in TuneConfig and \['loss'\] \(\['max'\]\) in Learning"):
+        fit(tmp_path, Learning(metric="loss", mode="max"))
+    assert len(fit(tmp_path, Learning(metric="loss", mode="min"))) == 6
+
+
+def test_a_scheduler_compares_by_the_metric_of_the_searcher(tmp_path: Path) -> None:
+    searcher = Learning(metric="loss", mode="min")
+    results = fit(tmp_path, searcher, scheduler=ASHAScheduler(max_t=8), metric=None, mode=None)
+    assert results.metric == "loss" and len(results) == 6
+
+
+def test_a_warm_start_says_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    searcher = Learning(warm_start=[({"x": 0.5}, 1.0), ({"x": 5}, 1.0)])
+    searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))
+    assert "warm_start: 1 of 2 results are used" in caplog.text and "x: 5 is outside of" in caplog.text

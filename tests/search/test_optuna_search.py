@@ -1289,3 +1289,29 @@ def test_the_arguments_are_in_the_order_of_ray_tune() -> None:
     searcher = OptunaSearch(None, "loss", "min", [{"x": 0.5}], TPESampler(), "name", None, 3, [0.1])
     searcher.prepare(task_of(FLOAT, metric=None, mode=None))
     assert (searcher.study.study_name, searcher.seed, searcher.study.best_value) == ("name", 3, 0.1)
+
+
+def test_trials_that_fail_may_teach_the_sampler() -> None:
+    """Training of a large batch in a wide model runs out of memory; the loss is least next to where it does."""
+
+    def failures(**options: Any) -> int:
+        searcher = OptunaSearch(**options)
+        space = {"batch": sp.lograndint(8, 513), "width": sp.lograndint(8, 513)}
+        searcher.prepare(task_of(space, seed=1, num_samples=60))
+        count = 0
+        for index in range(60):
+            config = searcher.ask(str(index), index)
+            size = config["batch"] * config["width"]  # type: ignore[index, call-overload]
+            count += size > 2000
+            outcome = Outcome.FAILED if size > 2000 else Outcome.COMPLETED
+            searcher.on_trial_complete(str(index), None if size > 2000 else {"loss": 1 / size}, outcome)
+        return count
+
+    assert failures(failed="PRUNED") < 0.75 * failures()
+    with pytest.raises(ArgumentError, match="failed: expected 'FAIL' or 'PRUNED', got 'worst'"):
+        OptunaSearch(failed="worst")  # type: ignore[arg-type]
+
+
+def test_a_storage_that_cannot_be_opened_is_named() -> None:
+    with pytest.raises(ArgumentError, match=r"storage: expected a storage of Optuna, or a URL.*got 'study\.db' \("):
+        OptunaSearch(storage="study.db").prepare(task_of(FLOAT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from tune_plugins.core.metrics import lookup
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Space
 from tune_plugins.space.nested import flatten, unflatten
+
+logger = logging.getLogger(__name__)
 
 
 def as_number(value: Any) -> float | None:
@@ -57,6 +60,14 @@ def evaluated(source: Any, space: Space, metrics: Sequence[str]) -> list[tuple[d
                 + (f" (the last one: {why[0]})" if why else "")
                 + "."
             ],
+        )
+    if len(fitting) < len(rows):
+        logger.warning(
+            "warm_start: %d of %d results are used; the others are of trials that did not run to their end, have no "
+            "finite metric, or do not fit param_space%s",
+            len(fitting),
+            len(rows),
+            f" (the last of these: {why[0]})" if why else "",
         )
     return fitting
 

@@ -222,6 +222,11 @@ class Experiment:
         elif event.config is not None:
             self._create(event.index, event.config, event.time, commands)
         elif event.signal == Signal.COMPLETE.value or not (event.signal or self._others):
+            if not (event.signal or self.trials):
+                raise TuneError(
+                    f"{self.rules.searcher} returned None for the first trial: expected a dict of hyper-parameters. "
+                    "Is there a `return` in its suggest()?"
+                )
             self._end_search()
         else:
             self._not_ready_at = event.told

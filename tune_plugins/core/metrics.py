@@ -43,8 +43,7 @@ def names_of(metric: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def modes_of(mode: Mode | Sequence[Mode] | None, count: int) -> tuple[Mode, ...]:
     """The mode of each of `count` metrics, where one may have been given for all."""
-    modes: tuple[Mode, ...] = () if mode is None else (mode,) if isinstance(mode, str) else tuple(mode)
-    return modes * count if len(modes) == 1 else modes
+    return () if mode is None else (mode,) * count if isinstance(mode, str) else tuple(mode)
 
 
 def objective_mistakes(metric: Any, mode: Any) -> list[str]:
@@ -60,8 +59,9 @@ def objective_mistakes(metric: Any, mode: Any) -> list[str]:
     modes = mode if isinstance(mode, Sequence) and not isinstance(mode, str) else [mode]
     for one in dict.fromkeys(map(repr, modes)):
         found.mode("mode", next(each for each in modes if repr(each) == one), none=mode is None)
-    if not found.found and len(modes) not in (1, len(metric)):
+    if not found.found and isinstance(mode, Sequence) and not isinstance(mode, str) and len(modes) != len(metric):
         found.add(
-            f"mode: expected one for all, or one for each of the {len(metric)} metrics, got {len(modes)}: {mode!r}."
+            f"mode: expected one for each of the {len(metric)} metrics, got {len(modes)}: {mode!r}. Write "
+            "mode='min' or mode='max' for one that holds for all."
         )
     return found.found

@@ -20,6 +20,8 @@ class PlainDisplay(Reporter):
         run = self.run
         trials = count(run.total_trials, "trial") if run.total_trials is not None else "trials"
         parts = [f"{trials}, {run.slots} at a time" if run.slots else trials, clean(run.scheduler, 60)]
+        if run.searcher != "BasicVariantGenerator":
+            parts.append(clean(run.searcher, 60))
         if run.metric is not None:
             parts.append(f"{run.mode} of {clean(run.metric, 80)}")
         if run.time_budget_s is not None:

@@ -56,26 +56,33 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     mistakes.found += tune.mistakes()
     mistakes.found += run.mistakes()
     scheduler, searcher = tune.scheduler or FIFOScheduler(), _searcher(tune, mistakes)
+    own = searcher.own_objectives
+    given, mode = tune.metrics or own[0], tune.mode or own[1]
+    if tune.metrics and own[0] and (tune.metrics, tune.modes) != (own[0], own[1] or tune.modes):
+        mistakes.add(
+            f"metric: expected one metric, or one list of them, got {tune.metric!r} ({tune.mode!r}) in TuneConfig and "
+            f"{list(own[0])!r} ({list(own[1])!r}) in {searcher.label}. Give them in one place."
+        )
     if isinstance(scheduler, TrialScheduler):
         name = type(scheduler).__name__
         mistakes.found += [f"{name} {mistake}" for mistake in scheduler.mistakes()]
         if scheduler.takes_several:
-            if not scheduler.metric and len(tune.metrics) < 2:
+            if not scheduler.metric and len(given) < 2:
                 mistakes.add(
                     f"metric: expected the names of several metrics, since {name} compares trials by all of them, got "
                     f"{tune.metric!r}. Write TuneConfig(metric=[...], mode=[...]), or take ASHAScheduler()."
                 )
-        elif scheduler.needs_metric and not (scheduler.metric or tune.metric):
+        elif scheduler.needs_metric and not (scheduler.metric or given):
             mistakes.add(
                 f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
                 "Add TuneConfig(metric='...', mode='min' or 'max')."
             )
-        elif scheduler.needs_metric and not scheduler.metric and len(tune.metrics) > 1:
+        elif scheduler.needs_metric and not scheduler.metric and len(given) > 1:
             mistakes.add(
-                f"metric: expected one name, since {name} compares trials by one metric, got {list(tune.metrics)!r}. "
-                f"Write {name}(metric={tune.metrics[0]!r}, mode=...), or take MultiObjectiveASHA()."
+                f"metric: expected one name, since {name} compares trials by one metric, got {list(given)!r}. "
+                f"Write {name}(metric={given[0]!r}, mode=...), or take MultiObjectiveASHA()."
             )
-        elif scheduler.needs_metric and not (scheduler.mode or tune.mode):
+        elif scheduler.needs_metric and not (scheduler.mode or mode):
             mistakes.add(f"mode: expected 'min' or 'max', since {name} compares trials, got None. Add mode=.")
     mistakes.found += space.mistakes()
     return scheduler, searcher

@@ -172,6 +172,10 @@ class Runner:
                 self.turn(events)
             reason = self.experiment.stop_reason
             self._closing = True
+            made, limit = len(self.experiment.trials), self.experiment.rules.trial_limit
+            if not reason and limit is not None and made < limit:
+                said = f"{self.experiment.rules.searcher} had no more to suggest: {made} of {limit} trials"
+                self.hooks.output("", [said])
             self._take_in(self.runtime.close())
             self._commit()
             signals = len(self._signals)

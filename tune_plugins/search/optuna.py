@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, did_you_mean, is_finite, is_number, is_whole
@@ -74,6 +74,8 @@ class OptunaSearch(Searcher):
         warm_start: results to learn from, as for every `Searcher`.
         random_state: seed of this searcher; None: the one of the run.
         study: a study to go on with, instead of a name and a storage. What its user has enqueued is tried first.
+        failed: how trials that fail, or report no finite number, stand in the study. Samplers pass over those of FAIL;
+            TPE takes those of PRUNED for worse than all others, and keeps away from where they are.
         constraints: gets the last result of a trial and returns numbers, all of which are to be 0 or less; for what is
             known of a config after its training only. Where a config itself is illegal, say so in the space.
 
@@ -110,9 +112,10 @@ class OptunaSearch(Searcher):
         random_state: int | None = None,
         study: Any = None,
         constraints: Callable[[dict[str, Any]], Sequence[float]] | None = None,
+        failed: Literal["FAIL", "PRUNED"] = "FAIL",
     ) -> None:
         require("optuna", extra="optuna", needed_by=_NAME)
-        self._given_space, self.sampler, self.constraints = space, sampler, constraints
+        self._given_space, self.sampler, self.constraints, self.failed = space, sampler, constraints, failed
         self._given_study, self.study_name, self.storage, self._given_seed = study, study_name, storage, seed
         self._function: Callable[[Any], Any] | None = space if callable(space) else None
         self.study: Any = None
@@ -157,6 +160,7 @@ class OptunaSearch(Searcher):
         """See `Searcher.mistakes`."""
         optuna, found = self._optuna, Mistakes("OptunaSearch", super().mistakes())
         self._space_mistakes(found)
+        found.one_of("failed", self.failed, ("FAIL", "PRUNED"))
         remedy = "Write 'tpe', or e.g. optuna.samplers.TPESampler(multivariate=False)."
         if isinstance(self.sampler, str):
             if self.sampler not in NAMES:
@@ -300,15 +304,22 @@ class OptunaSearch(Searcher):
             if self.sampler is not None:
                 self._given_study.sampler = self._made_sampler()
             return self._given_study
-        with _quietly(optuna):
-            return optuna.create_study(
-                storage=self.storage,
-                sampler=self._made_sampler(),
-                pruner=optuna.pruners.NopPruner(),
-                study_name=self.study_name,
-                directions=directions,
-                load_if_exists=self.study_name is not None,
-            )
+        try:
+            with _quietly(optuna):
+                return optuna.create_study(
+                    storage=self.storage,
+                    sampler=self._made_sampler(),
+                    pruner=optuna.pruners.NopPruner(),
+                    study_name=self.study_name,
+                    directions=directions,
+                    load_if_exists=self.study_name is not None,
+                )
+        except Exception as error:
+            if self.storage is None:
+                raise
+            expected = "a storage of Optuna, or a URL such as 'sqlite:///study.db'"
+            why = f"storage: expected {expected}, got {self.storage!r} ({type(error).__name__}: {error})."
+            raise ArgumentError("OptunaSearch", [why]) from error
 
     def _made_sampler(self) -> Any:
         if self.sampler is not None and not isinstance(self.sampler, str):
@@ -555,7 +566,8 @@ class OptunaSearch(Searcher):
             self._tell(running.trial, "PRUNED")
         elif outcome is not Outcome.COMPLETED or values is None:
             running.trial.set_user_attr("outcome", outcome.value)
-            self._tell(running.trial, "FAIL")
+            told_of = outcome in (Outcome.COMPLETED, Outcome.FAILED)
+            self._tell(running.trial, self.failed if told_of else "FAIL")
         elif other is None:
             for name, number in (broken or {}).items():
                 running.trial.set_constraint(name, number)

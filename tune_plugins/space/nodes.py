@@ -191,6 +191,16 @@ class Constant(Node):
                 yield f"{self.name}: expected a domain of tune_plugins, got {whose}. {remedy}"
                 return
 
+    def remarks(self) -> Iterator[str]:
+        """A range or an array of a few numbers may have been meant as options."""
+        value = self.value
+        few = isinstance(value, range) or (getattr(value, "ndim", 0) == 1 and value.dtype.kind in "iuf")
+        if few and 1 < len(value) <= _MOST_MEANT_AS_OPTIONS:
+            yield (
+                f"{self.name}: {value!r} is a constant, the same in all trials. To draw one of its values: "
+                "tune.choice([...]); to try each: tune.grid_search([...])."
+            )
+
     def misfits(self, pin: Any) -> list[str]:
         """Any other value."""
         return [] if same(self.value, pin) else [f"{self.name}: param_space fixes it at {self.value!r}, got {pin!r}."]
@@ -204,6 +214,8 @@ class Constant(Node):
         value = self.value
         return (lambda row: value.copy()) if isinstance(value, (set, bytearray)) else lambda row: value
 
+
+_MOST_MEANT_AS_OPTIONS = 20
 
 _OTHERS = {
     "ray.tune.search.sample.": ("one of ray.tune", "Use the function of the same name from tune_plugins."),
