@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -566,3 +567,22 @@ def test_a_warm_start_says_what_it_left_out(caplog: pytest.LogCaptureFixture) ->
     searcher = Learning(warm_start=[({"x": 0.5}, 1.0), ({"x": 5}, 1.0)])
     searcher.prepare(SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))
     assert "warm_start: 1 of 2 results are used" in caplog.text and "x: 5 is outside of" in caplog.text
+
+
+def test_a_searcher_may_be_a_dataclass() -> None:
+    """One that compares by its fields has no hash."""
+
+    @dataclass
+    class Plain(Searcher):
+        value: float = 0.5
+
+        def suggest(self, trial_id: str, index: int) -> Any:
+            return {"x": self.value}
+
+    searcher = Plain()
+    prepare(searcher, SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))
+    suggestions = threaded(searcher)
+    suggestions.perform([AskSearcher(A, 0, 0)])
+    assert answers_of(suggestions) == [SuggestionMade(7.0, A, 0, 0, {"x": 0.5})]
+    suggestions.close(ended_early=False)
+    prepare(searcher, SearchTask(Space({"x": uniform(0, 1)}), "loss", "min"))

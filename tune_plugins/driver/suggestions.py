@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.events import AskSearcher, Event, SearcherCommand, SuggestionMade, TellEnd, TellResult
@@ -22,8 +21,8 @@ _PATIENCE_S = 60.0
 _GRACE_S = 10.0  # for a searcher that computes when the run is over
 _STEP_S = 0.1
 
-_threads: WeakKeyDictionary[Searcher, threading.Thread] = WeakKeyDictionary()
-"""Those in which searchers are at work, maybe for a run that is over."""
+_threads: dict[int, threading.Thread] = {}
+"""Those in which searchers are at work, maybe for a run that is over, by the `id` of the searcher."""
 
 
 def prepare(searcher: Searcher, task: SearchTask) -> None:
@@ -33,7 +32,7 @@ def prepare(searcher: Searcher, task: SearchTask) -> None:
         ArgumentError: it cannot work on this task; lists all reasons.
         TuneError: it raised, or it is still at work for an earlier run.
     """
-    earlier = _threads.get(searcher)
+    earlier = _threads.get(id(searcher))
     if earlier is not None:
         earlier.join(_GRACE_S)
         if earlier.is_alive():
@@ -106,7 +105,7 @@ class Suggestions:
                 self._mail.put(command)
             if commands and self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="tune-searcher", daemon=True)
-                _threads[self._searcher] = self._thread
+                _threads[id(self._searcher)] = self._thread
                 self._thread.start()
             return []
         self.working = True
@@ -182,6 +181,12 @@ class Suggestions:
     # ------------------------------------------------------------------------------ in the thread
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        finally:
+            _threads.pop(id(self._searcher), None)
+
+    def _serve(self) -> None:
         assert self._wake is not None
         while (command := self._mail.get()) is not None:
             try:
