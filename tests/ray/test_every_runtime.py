@@ -23,6 +23,7 @@ from tune_plugins.core.scheduler import Action, Decision
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule, PopulationBasedTraining
+from tune_plugins.search import Searcher
 
 Run = Callable[..., ResultGrid]
 STEPS = 8
@@ -452,20 +453,32 @@ class Broken(ASHAScheduler):
         raise ZeroDivisionError("by zero")
 
 
+class BrokenSearcher(Searcher):
+    def suggest(self, trial_id: str, index: int) -> dict[str, Any]:
+        return self.space.sample(index, self.seed)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        raise ZeroDivisionError("by zero")
+
+
 def _broken(trial_id: str, result: dict[str, Any]) -> bool:
     raise ZeroDivisionError("by zero")
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"scheduler": Broken(max_t=8)}, "Broken"), ({"stop": _broken}, "FunctionStopper")],
-    ids=["scheduler", "stopper"],
+    [
+        ({"scheduler": Broken(max_t=8)}, r"the scheduler or stopper of this run \(Broken\)"),
+        ({"stop": _broken}, "the scheduler or stopper .*FunctionStopper"),
+        ({"search_alg": BrokenSearcher()}, r"BrokenSearcher\.on_trial_result, trial 0000"),
+    ],
+    ids=["scheduler", "stopper", "searcher"],
 )
 def test_an_error_of_the_users_scheduler_ends_the_run_and_names_it(
     run: Run, options: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     """It passes through the training where that shares the thread, and must not be taken for an error of it."""
-    with pytest.raises(tune.TuneError, match=rf"ZeroDivisionError in the scheduler, .*{named}.*by zero"):
+    with pytest.raises(tune.TuneError, match=f"ZeroDivisionError in {named}.*by zero"):
         run(**options)
     assert all(result.cause is not EndCause.FAILED for result in ResultGrid(tmp_path / "run"))
 
