@@ -60,10 +60,9 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """Tunes the same training on one of the runtimes."""
     kind = request.param
 
-    def go(*, samples: int = 4, scheduler: Any = None, budget: float | None = None, **options: Any) -> ResultGrid:
-        tuning = tune.TuneConfig(
-            metric="loss", mode="min", num_samples=samples, seed=3, scheduler=scheduler, time_budget_s=budget
-        )
+    def go(*, samples: int = 4, budget: float | None = None, **options: Any) -> ResultGrid:
+        chosen = {name: options.pop(name, None) for name in ("scheduler", "search_alg")}
+        tuning = tune.TuneConfig(metric="loss", mode="min", num_samples=samples, seed=3, time_budget_s=budget, **chosen)
         config = tune.RunConfig(**{"verbose": 0, "storage_path": tmp_path, "name": "run", **options})
         space = {"x": tune.uniform(1, 2)}
         if kind == "simulated":
