@@ -26,9 +26,8 @@ class RunInfo:
     Attributes:
         name: of the experiment.
         path: folder of the experiment.
-        metric: what is optimised; None where nothing is.
-        mode: whether less ("min") or more ("max") of it is better.
-        metrics, modes: of all metrics that are optimised; `metric` and `mode` are the first of them.
+        metric: what is optimised; None where nothing is. Of several the first one: all are in ``metrics``.
+        mode: whether less ("min") or more ("max") of it is better. Of several metrics all are in ``modes``.
         total_trials: number of trials to come, None where unknown.
         slots: number of trials at a time.
         resources: what one trial takes, e.g. ``{"CPU": 1}``.

@@ -132,7 +132,7 @@ class TuneConfig:
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The mode of each of `metrics`."""
+        """The mode of each of the metrics."""
         return modes_of(self.mode, len(self.metrics))
 
     def mistakes(self) -> list[str]:

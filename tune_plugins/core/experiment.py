@@ -97,7 +97,6 @@ class Rules:
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
         names: how trials are called.
-        metrics, modes: all that are optimised; `metric` and `mode` are the first.
         searcher: what the searcher is called.
         searcher_reads_results: whether it wants to be told of results before a trial ends.
     """

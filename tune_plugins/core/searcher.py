@@ -71,7 +71,7 @@ class SearchTask:
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """For each of `metrics` "min" or "max"."""
+        """For each of the metrics "min" or "max"."""
         return modes_of(self.mode, len(self.metrics))
 
 
