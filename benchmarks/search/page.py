@@ -43,7 +43,9 @@ def publish(runs: Runs, lines: Sequence[str]) -> Path:
 
 
 def _methods(runs: Runs) -> list[str]:
-    return list(dict.fromkeys(method for method, _, _ in runs))
+    order = [*ours.FAST, *ours.SLOW, *peers.METHODS]
+    found = dict.fromkeys(method for method, _, _ in runs)
+    return sorted(found, key=lambda method: order.index(method) if method in order else len(order))
 
 
 def _regrets(runs: Runs) -> dict[tuple[str, str, int], list[float]]:
