@@ -74,7 +74,8 @@ def _for_ever(config: dict[str, Any]) -> None:
         tune.report(step=step)
 
 
-def test_the_time_budget_acts_while_a_suggestion_is_computed(fit: Any) -> None:
+def test_the_time_budget_acts_while_a_suggestion_is_computed(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_plugins.driver.suggestions._GRACE_S", 0.1)
     searcher = Slow(None)
     results = fit(_for_ever, search_alg=searcher, num_samples=4, time_budget_s=2)
     (result,) = results
@@ -82,7 +83,10 @@ def test_the_time_budget_acts_while_a_suggestion_is_computed(fit: Any) -> None:
     searcher.released.set()
 
 
-def test_one_that_never_answers_is_an_error_with_its_name(fit: Any, tmp_path: Path) -> None:
+def test_one_that_never_answers_is_an_error_with_its_name(
+    fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune_plugins.driver.suggestions._GRACE_S", 0.1)
     searcher = Slow(None)
     searcher.timeout_s = 0.5
     with pytest.raises(TuneError, match=r"Slow\.suggest has not returned for \d+ s, and no trial is running"):
