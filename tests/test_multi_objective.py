@@ -11,7 +11,7 @@ from mistakes import mistakes_of
 import tune_plugins as tune
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.schedulers import ASHAScheduler, FIFOScheduler, MultiObjectiveASHA
-from tune_plugins.search import EvolutionarySearch, Outcome, Searcher
+from tune_plugins.search import EvolutionarySearch, Outcome, Searcher, Signal
 
 POINTS = [(1.0, 4.0), (2.0, 2.0), (4.0, 1.0), (3.0, 3.0), (2.0, 2.0), (float("nan"), 0.0), (0.5, None)]
 
@@ -145,3 +145,35 @@ def test_a_run_of_several_metrics_is_replayed_by_them() -> None:
 def test_a_reference_point_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="reference: expected a number for each"):
         fit(tmp_path).hypervolume(3)  # type: ignore[arg-type]
+
+
+def test_each_metric_may_be_measured_now_and_then() -> None:
+    """What a result lacks is what the one before had: so every trial that measured both has a place on the front."""
+    results = tune.simulate(
+        lambda config: [{"err": config["x"], "latency": 1 - config["x"]}, {"err": config["x"]}],
+        param_space={"x": tune.grid_search([0.25, 0.75])},
+        tune_config=tune.TuneConfig(metric=["err", "latency"], mode="min", search_alg=(hearing := Hearing())),
+        run_config=tune.RunConfig(verbose=0),
+    )
+    assert hearing.seen == [[0.25, 0.75], [0.75, 0.25]]
+    assert len(results.pareto_front()) == 2 and results[0].metrics["latency"] == 0.75
+
+
+class Hearing(Searcher):
+    """Suggests what the test above expects, and notes the values at the end of each trial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def suggest(self, trial_id: str, index: int) -> Any:
+        return {"x": [0.25, 0.75][index]} if index < 2 else Signal.COMPLETE
+
+    @property
+    def total_trials(self) -> int | None:
+        return 2
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
+    ) -> None:
+        self.seen.append(self.values(result))

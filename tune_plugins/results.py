@@ -300,12 +300,11 @@ class ResultGrid:
     def _all(self) -> list[Result]:
         with ExperimentStore.open(self.experiment_path) as store:
             trials, last = store.trials(), store.last_results()
-            metric = self._metric
-            lacking = [i for i, r in last.items() if metric is not None and lookup(r, metric) is None]
-            if metric is not None and lacking:
+            for metric in self._metrics if self._metric is None else (self._metric,):
                 # Not measured each time, or behind the training something else was reported.
-                values = {i: v for i, r in store.all_results() if (v := lookup(r, metric)) is not None}
-                last.update({i: {**last[i], metric: values[i]} for i in lacking if i in values})
+                if lacking := [i for i, r in last.items() if lookup(r, metric) is None]:
+                    values = {i: v for i, r in store.all_results() if (v := lookup(r, metric)) is not None}
+                    last.update({i: {**last[i], metric: values[i]} for i in lacking if i in values})
         return [self._result(trial, last.get(trial.trial_id, {})) for trial in trials]
 
     def _result(self, trial: RecordedTrial, metrics: dict[str, Any]) -> Result:

@@ -155,7 +155,8 @@ class Experiment:
         self._told = 0  # of how many results and ends it knows
         self._not_ready_at = -1  # of how many it knew when it was not ready
         awaited = {**rules.awaited, **({} if rules.metric is None else {rules.metric: "metric"})}
-        compared = dict.fromkeys(name for name in (rules.metric, self.scheduler.metric) if name is not None)
+        named = (rules.metric, *rules.metrics, self.scheduler.metric)
+        compared = dict.fromkeys(name for name in named if name is not None)
         self._named = NamedMetrics(dict(rules.required), awaited, tuple(compared))
         scheduler = self.scheduler
         others_read = rules.searcher_reads_results or self.stopper is not None
