@@ -254,6 +254,11 @@ class ResultGrid:
             self._metric = self._mode = None
         self._trainable = meta.get("trainable", "trial")
 
+    def kept_by(self, keeper: object) -> ResultGrid:
+        """These results, which hold an object as long as they are held: one that deletes their folder, say."""
+        self._keeper = keeper
+        return self
+
     @property
     def metric(self) -> str | None:
         """What "best" goes by unless told otherwise; None where several metrics were optimised."""

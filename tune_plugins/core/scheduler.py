@@ -89,6 +89,8 @@ class TrialScheduler(metaclass=_Checked):
     """Whether every report is a milestone, beside those of `next_milestone`."""
     needs_population = False
     """Whether all trials are created before the first one starts, so that the scheduler knows who waits for a slot."""
+    changes_configs = False
+    """Whether trials may get other hyper-parameters while they train."""
     takes_several = False
     """Whether it compares trials by several metrics; `setup` gets tuples of them then."""
     metrics: Sequence[str] = ()

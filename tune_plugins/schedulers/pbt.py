@@ -68,6 +68,7 @@ class PopulationBasedTraining(TrialScheduler):
     """
 
     needs_population = True
+    changes_configs = True
 
     def __init__(
         self,

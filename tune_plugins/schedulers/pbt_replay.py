@@ -162,6 +162,7 @@ class PopulationBasedTrainingReplay(TrialScheduler):
     """
 
     needs_metric = False
+    changes_configs = True
 
     def __init__(self, policy: PBTSchedule | str | os.PathLike[str] | None) -> None:
         super().__init__()
