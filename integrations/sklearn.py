@@ -55,16 +55,16 @@ from sklearn.model_selection._search import BaseSearchCV  # noqa: E402
 from sklearn.utils import check_random_state, indexable  # noqa: E402
 from sklearn.utils.validation import _check_method_params, _num_samples  # noqa: E402
 
-from tune_plugins.integrations._sklearn_candidates import Search, of_distributions, of_grid  # noqa: E402
-from tune_plugins.integrations._sklearn_evaluation import Evaluation, Fidelity, candidate  # noqa: E402
-from tune_plugins.integrations._sklearn_results import (  # noqa: E402
+from tune_plugins.integrations._sklearn.candidates import Search, of_distributions, of_grid  # noqa: E402
+from tune_plugins.integrations._sklearn.evaluation import Evaluation, Fidelity, candidate  # noqa: E402
+from tune_plugins.integrations._sklearn.results import (  # noqa: E402
     candidates_of,
     cv_results,
     full_ones,
     was_interrupted,
 )
-from tune_plugins.integrations._sklearn_rounds import Course, fit_by_passes, last_step, rounds_of  # noqa: E402
-from tune_plugins.integrations._sklearn_stopping import SCHEDULERS, order_of_samples, stopping  # noqa: E402
+from tune_plugins.integrations._sklearn.rounds import Course, fit_by_passes, last_step, rounds_of  # noqa: E402
+from tune_plugins.integrations._sklearn.stopping import SCHEDULERS, order_of_samples, stopping  # noqa: E402
 
 __all__ = ["TuneGridSearchCV", "TuneSearchCV"]
 

@@ -129,6 +129,31 @@ ROOMS = (
         ("errors", "arguments", "_imports", "space", "record", "session"),
         ("catboost", "keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
     ),
+    Room(
+        "integrations._sklearn",
+        "the parts of the searches for scikit-learn: candidates, how one is evaluated, early stopping, tables",
+        ("arguments", "space", "core", "schedulers", "session", "results"),
+        ("numpy", "scipy", "sklearn", "threadpoolctl"),
+    ),
+    Room(
+        "integrations.sklearn",
+        "searches with the interface of scikit-learn, which drive the whole engine",
+        (
+            "errors",
+            "arguments",
+            "_imports",
+            "core",
+            "session",
+            "callbacks",
+            "config",
+            "driver",
+            "results",
+            "tuner",
+            "integrations",
+            "integrations._sklearn",
+        ),
+        ("joblib", "numpy", "sklearn"),
+    ),
 )
 
 FRONT_DOOR = "tune_plugins"

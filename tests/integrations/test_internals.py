@@ -53,7 +53,7 @@ def test_what_has_moved_is_named() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_every_private_name_that_an_adapter_uses_is_listed(name: str) -> None:
     """Those of its own modules are known by where they are made; all others belong to a framework."""
-    files = [FOLDER / f"{name}.py", *FOLDER.glob(f"_{name}_*.py")]
+    files = [FOLDER / f"{name}.py", *FOLDER.glob(f"_{name}_*.py"), *FOLDER.glob(f"_{name}/*.py")]
     files += [FOLDER / f"{shared}.py" for shared, users in SHARED.items() if name in users]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in [*files, FOLDER / "_adapter.py"]]
     own = {made for tree in trees for node in ast.walk(tree) for made in made_by(node)}

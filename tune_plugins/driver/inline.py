@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from tune_plugins.core.events import (
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Place, Runtime, Task
 from tune_plugins.errors import TrialEvicted
-from tune_plugins.worker.attempt import run_job, seed_everything
+from tune_plugins.worker.attempt import keep_random_states, run_job, seed_everything
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.messages import Job
 
@@ -97,7 +96,7 @@ class InlineRuntime(Runtime):
         job = self._jobs.popleft()
         mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code)
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
-        directory, environ, state = os.getcwd(), dict(os.environ), random.getstate()
+        directory, environ, put_back = os.getcwd(), dict(os.environ), keep_random_states()
         self.in_user_code = True
         try:
             with children_may_report():
@@ -113,7 +112,7 @@ class InlineRuntime(Runtime):
             os.chdir(directory)
             os.environ.clear()
             os.environ.update(environ)
-            random.setstate(state)
+            put_back()
         if self._trouble is not None:  # the driver's, which went through the training and is no error of it
             raise self._trouble
         return mail.take()

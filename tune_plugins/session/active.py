@@ -33,10 +33,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def activate(session: Session | None) -> None:
-    """Make `session` the one that training code talks to. For runtimes."""
+def activate(session: Session | None) -> Session | None:
+    """Make `session` the one that training code talks to; returns the one before. For runtimes."""
     global _session
-    _session = session
+    before, _session = _session, session
+    return before
 
 
 def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint | None = None, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tune_plugins import session as session_module
@@ -38,6 +39,7 @@ def run_job(
         reset: called before the function is entered.
     """
     session = TrialSession(job, mail, background)
+    outer = session_module.activate(None)  # of a trial that runs a tuning run of its own, in its process
     folder = session.trial_dir
     sweep(folder, LINKS)  # of an attempt that was killed
     try:
@@ -68,7 +70,7 @@ def run_job(
     else:
         _finish(session, mail)
     finally:
-        session_module.activate(None)
+        session_module.activate(outer)
         sweep(folder, LINKS)
 
 
@@ -147,6 +149,23 @@ def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:
     # The next attempt is to go on from the last checkpoint, which may still be on its way to the disk.
     session.settle()
     mail.event(errored(session.job.trial_id, error))
+
+
+def keep_random_states() -> Callable[[], None]:
+    """What puts the random generators that `seed_everything` seeds back to where they are now."""
+    restore = [partial(random.setstate, random.getstate())]
+    if "numpy" in sys.modules:
+        numpy = sys.modules["numpy"].random
+        restore.append(partial(numpy.set_state, numpy.get_state()))
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        restore.append(partial(torch.set_rng_state, torch.get_rng_state()))
+
+    def put_back() -> None:
+        for each in restore:
+            each()
+
+    return put_back
 
 
 def seed_everything(seed: int) -> None:

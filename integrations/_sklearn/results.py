@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 
 from tune_plugins.core.ends import EndCause
-from tune_plugins.integrations._sklearn_evaluation import FULL, RESOURCE, SPLITS
+from tune_plugins.integrations._sklearn.evaluation import FULL, RESOURCE, SPLITS
 from tune_plugins.results import Result
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Candidate:
 
     Attributes:
         parameters: of the estimator.
-        outs: of its splits, as `_sklearn_evaluation` makes them; those that it never saw are missing.
+        outs: of its splits, as `evaluation.py` makes them; those that it never saw are missing.
         resource: rounds, folds or samples that it was given.
         full: it was evaluated as a whole.
     """
@@ -103,9 +103,10 @@ def cv_results(
                 if kind in out:
                     out[kind] = dict.fromkeys(names, out[kind])
     _warn_or_raise_about_fit_failures(outs, error_score)
-    if any(out.get("copied") for out in outs):
+    copied, score_errors = ([out.pop(name, None) for out in outs] for name in ("copied", "score_error"))
+    if any(copied):
         logger.warning("The estimator writes into X: it was given copies of the data that all candidates share.")
-    for said in {out["score_error"]: None for out in outs if "score_error" in out}:
+    for said in dict.fromkeys(filter(None, score_errors)):
         warnings.warn(
             "Scoring failed. The score on this train-test partition for these parameters will be set to "
             f"{error_score}. Details: \n{said}",
@@ -134,9 +135,11 @@ def cv_results(
 
 
 def full_ones(results: Mapping[str, Any]) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
-    """The rows of candidates that were evaluated as a whole, and their numbers."""
+    """The rows of candidates that were evaluated as a whole, and their numbers; where all have failed, of all."""
     count = len(results["params"])
     rows = np.flatnonzero(~results.get("stopped_early", np.zeros(count, dtype=bool)))
+    if not len(rows) and all(np.isnan(results[key]).all() for key in results if key.startswith("mean_test_")):
+        rows = np.arange(count)
     if len(rows) == count:
         return dict(results), rows
     return {

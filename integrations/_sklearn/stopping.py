@@ -15,10 +15,10 @@ from sklearn.utils.multiclass import type_of_target
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.scheduler import TrialScheduler
-from tune_plugins.integrations._sklearn_candidates import Search
-from tune_plugins.integrations._sklearn_evaluation import Fidelity
-from tune_plugins.integrations._sklearn_race import PairedRace
-from tune_plugins.integrations._sklearn_rounds import Course, Rounds, last_step, rounds_of
+from tune_plugins.integrations._sklearn.candidates import Search
+from tune_plugins.integrations._sklearn.evaluation import Fidelity
+from tune_plugins.integrations._sklearn.race import PairedRace
+from tune_plugins.integrations._sklearn.rounds import Course, Rounds, last_step, rounds_of
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule
 
 logger = logging.getLogger(__name__)

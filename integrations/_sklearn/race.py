@@ -7,7 +7,7 @@ from typing import Any
 
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Trial
-from tune_plugins.integrations._sklearn_evaluation import SPLITS
+from tune_plugins.integrations._sklearn.evaluation import SPLITS
 
 _LEAST = 2  # folds, of which a standard deviation can be had
 

@@ -24,7 +24,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from tune_plugins import session as tune_session
-from tune_plugins.integrations._sklearn_rounds import Rounds, Training, last_step, rounds_of
+from tune_plugins.integrations._sklearn.rounds import Rounds, Training, last_step, rounds_of
 from tune_plugins.session import Verdict
 
 SPLITS, RESOURCE, FULL = "splits", "resource", "evaluated_in_full"
@@ -306,7 +306,7 @@ class _Fit:
             raise _WroteIntoData
 
     def _all(self, value: Any) -> Any:
-        names = self.candidate._evaluation.names
+        names = self.candidate.evaluation.names
         return dict.fromkeys(names, value) if names else value
 
     def _scores(self, estimator: Any, X: Any, y: Any, params: Mapping[str, Any], found: dict[str, Any]) -> Any:

@@ -1,0 +1,1 @@
+"""The parts of the searches in `tune_plugins.integrations.sklearn`."""
