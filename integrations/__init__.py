@@ -22,6 +22,8 @@ def _hint(name: str) -> str:
     frameworks = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     if name in frameworks:
         return f"Import it first: from {__name__} import {name} as tune_{name}"
+    if not name.islower():
+        frameworks.remove("sklearn")  # has searches, and no callbacks
     there = f"There are {', '.join(frameworks[:-1])} and {frameworks[-1]}"
     if name.islower():
         return f"{there}."

@@ -71,6 +71,8 @@ __all__ = ["TuneGridSearchCV", "TuneSearchCV"]
 INTERNALS = Internals(
     seen=("1.9.1",),
     names=(
+        "sklearn.callback._callback_support.CallbackSupportMixin: _skl_callbacks",
+        "sklearn.metrics._scorer._MultimetricScorer: _scorers",
         "sklearn.model_selection._search.BaseSearchCV: _format_results, _get_routed_params_for_fit, _get_scorers",
         "sklearn.model_selection._search.BaseSearchCV: _check_refit_for_multimetric, _select_best_index",
         "sklearn.model_selection._validation._insert_error_scores: results, error_score",
@@ -90,7 +92,7 @@ _SMALL = 1_000_000
 _in_this_process = threading.RLock()  # a trial in this process has it for itself
 
 
-class _TuneBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
+class _TuneBaseSearchCV(BaseSearchCV):
     """What both searches do: everything but the candidates."""
 
     _aliases: ClassVar[dict[str, str]] = {}
@@ -612,8 +614,8 @@ def _check_parameters(estimator: Any, search: Search) -> None:
         ValueError: scikit-learn's own, which names those that there are.
     """
     candidates = [search.parameters_of(search.space.sample(0, 0))] if search.known is None else search.known
-    for candidate in {tuple(sorted(each)): each for each in candidates}.values():
-        clone(estimator).set_params(**clone(candidate, safe=False))
+    for parameters in {tuple(sorted(each)): each for each in candidates}.values():
+        clone(estimator).set_params(**clone(parameters, safe=False))
 
 
 def _seed_of(random_state: Any) -> int:

@@ -78,7 +78,8 @@ def has_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-FRAMEWORKS = "catboost, keras, lightgbm, lightning, torch, transformers and xgboost"
+FRAMEWORKS = "catboost, keras, lightgbm, lightning, sklearn, torch, transformers and xgboost"
+CALLBACKS = FRAMEWORKS.replace("sklearn, ", "")
 SAID = {
     "tune_plugins.Tunerr": "Did you mean 'Tuner'?",
     "tune_plugins.unifrom": "Did you mean 'uniform'?",
@@ -94,7 +95,7 @@ SAID = {
     "tune_plugins.stoppers.TimeOutStopper": "Did you mean 'TimeoutStopper'?",
     "tune_plugins.space.Floats": "Did you mean 'Float'?",
     "tune_plugins.integrations.xgbost": f"There are {FRAMEWORKS}.",
-    "tune_plugins.integrations.TuneReportCallback": f"There are {FRAMEWORKS}, "
+    "tune_plugins.integrations.TuneReportCallback": f"There are {CALLBACKS}, "
     "each with its own: from tune_plugins.integrations.xgboost import TuneReportCallback",
     "tune_plugins.nothing_like_it": "",
 }

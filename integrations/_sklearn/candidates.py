@@ -12,7 +12,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.searcher import Searcher, Signal
-from tune_plugins.space import Categorical, Distribution, Domain, Space, choice, distribution
+from tune_plugins.space import Distribution, Domain, Space, choice, distribution
 
 CANDIDATE = "candidate"
 """Name in a config under which one of several spaces was chosen."""
@@ -71,7 +71,9 @@ def of_grid(param_grid: Any) -> Search:
     return _listed(list(ParameterGrid(param_grid)), "grid search")
 
 
-def of_distributions(given: Any, search: Any, n_trials: int, random_state: Any, names: Collection[str], mistakes: Mistakes) -> Search:
+def of_distributions(
+    given: Any, search: Any, n_trials: int, random_state: Any, names: Collection[str], mistakes: Mistakes
+) -> Search:
     """What `TuneSearchCV` tries.
 
     Args:

@@ -7,7 +7,7 @@ import numbers
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,7 +96,7 @@ def candidate(config: dict[str, Any], *, X: Any, y: Any, evaluation: Evaluation)
         _fit_into_slot(cpus)
     course = _Candidate(evaluation, evaluation.parameters_of(config), X, y, cpus)
     if session.start_checkpoint is not None:
-        course.load(Path(session.start_checkpoint.path))
+        course.load_state(Path(session.start_checkpoint.path), 0)
     for level, last in course.levels():
         course.advance(level)
         last = last or course.over
@@ -181,12 +181,16 @@ class _Candidate:
         state = {"level": self._level, "splits": [(split.out, split.over) for split in self._splits]}
         (directory / _STATE).write_text(json.dumps(state), encoding="utf-8")
 
-    def load(self, directory: Path) -> None:
-        """Go on from a state that was saved."""
+    def load_state(self, directory: Path, iteration: int) -> None:
+        """See `tune_plugins.session.model_port.ModelPort`."""
         state = json.loads((directory / _STATE).read_text(encoding="utf-8"))
         self._level = state["level"]
         for split, (out, over) in zip(self._splits, state["splits"], strict=True):
             split.out, split.over = out, over
+
+    def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
+        """See `tune_plugins.session.model_port.ModelPort`: other parameters make another candidate."""
+        return ()
 
 
 _STATE = "candidate.json"

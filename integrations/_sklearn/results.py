@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class Candidate:
 
 
 def candidates_of(
-    results: Sequence[Result],
+    results: Iterable[Result],
     parameters_of: Callable[[Mapping[str, Any]], dict[str, Any]],
     n_splits: int,
     error_score: Any,
@@ -61,7 +61,7 @@ def candidates_of(
     return found
 
 
-def was_interrupted(results: Sequence[Result]) -> bool:
+def was_interrupted(results: Iterable[Result]) -> bool:
     """By Ctrl-C."""
     return any(result.cause is EndCause.USER for result in results)
 

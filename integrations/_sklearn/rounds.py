@@ -27,7 +27,7 @@ from sklearn.pipeline import Pipeline
 from tune_plugins.arguments import is_whole
 
 COUNTERS = ("n_estimators", "max_iter", "iterations", "max_epochs", "epochs")
-"""Parameters by which estimators are told how many rounds to train: scikit-learn, XGBoost, LightGBM; CatBoost; skorch."""
+"""Parameters that say how many rounds to train: of scikit-learn, XGBoost and LightGBM; of CatBoost; of skorch."""
 
 _LIMITS = ("max_iter", "max_epochs", "epochs")
 """Those of them that a training need not reach."""
@@ -44,8 +44,8 @@ _GROWS = (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-"""With ``warm_start`` these become what one fit with all rounds makes. Others, which shuffle anew, restart a schedule of
-the learning rate or forget a momentum, become something else, so that their scores would not be those of a whole fit."""
+"""With ``warm_start`` these become what one fit with all rounds makes. Others, which shuffle anew, restart a schedule
+of the learning rate or forget a momentum, become something else: their scores would not be those of a whole fit."""
 
 
 class Course(StrEnum):

@@ -176,9 +176,7 @@ def _named(name: str, first: int, end: int, splits: Sequence[tuple[Any, Any]]) -
     if name == "race":
         train, test = splits[0]
         return PairedRace(test_share=len(test) / max(1, len(train)))
-    return ASHAScheduler(
-        max_t=max(end, first), grace_period=first, reduction_factor=_ETA, stop_last_trials=False
-    )
+    return ASHAScheduler(max_t=max(end, first), grace_period=first, reduction_factor=_ETA, stop_last_trials=False)
 
 
 def _levels(scheduler: TrialScheduler, first: int, end: int) -> tuple[int, ...]:
