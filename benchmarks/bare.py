@@ -3,4 +3,4 @@
 from benchmarks.side import run_job
 
 if __name__ == "__main__":
-    run_job("", distributions=("xgboost", "torch", "lightning", "numpy"))
+    run_job("", distributions=("xgboost", "torch", "lightning", "scikit-learn", "numpy"))

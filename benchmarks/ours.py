@@ -3,11 +3,22 @@
 from benchmarks.engine import OURS
 from benchmarks.side import run_job
 
-FRAMEWORKS = ("lightning", "xgboost", "lightgbm", "keras")
+FRAMEWORKS = ("lightning", "xgboost", "lightgbm", "keras", "sklearn")
 
 if __name__ == "__main__":
     run_job(
         OURS,
         adapters={framework: f"tune_plugins.integrations.{framework}" for framework in FRAMEWORKS},
-        distributions=("tune-plugins", "ray", "xgboost", "torch", "lightning", "keras", "numpy", "pandas"),
+        distributions=(
+            "tune-plugins",
+            "ray",
+            "xgboost",
+            "torch",
+            "lightning",
+            "keras",
+            "scikit-learn",
+            "optuna",
+            "numpy",
+            "pandas",
+        ),
     )

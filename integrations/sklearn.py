@@ -16,7 +16,6 @@ scores. All that is private is in `INTERNALS`.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import multiprocessing
@@ -29,6 +28,8 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,7 +41,7 @@ from tune_plugins.callbacks import Callback
 from tune_plugins.config import FailureConfig, RunConfig, TuneConfig
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.driver.trial_function import with_parameters
-from tune_plugins.errors import ArgumentError, TuneError
+from tune_plugins.errors import ArgumentError, TrialError, TuneError
 from tune_plugins.integrations._adapter import Internals
 from tune_plugins.results import ResultGrid
 from tune_plugins.tuner import Tuner
@@ -63,7 +64,7 @@ from tune_plugins.integrations._sklearn.results import (  # noqa: E402
     full_ones,
     was_interrupted,
 )
-from tune_plugins.integrations._sklearn.rounds import Course, fit_by_passes, last_step, rounds_of  # noqa: E402
+from tune_plugins.integrations._sklearn.rounds import Course, clone_of, fit_by_passes, last_step, rounds_of  # noqa: E402
 from tune_plugins.integrations._sklearn.stopping import SCHEDULERS, order_of_samples, stopping  # noqa: E402
 
 __all__ = ["TuneGridSearchCV", "TuneSearchCV"]
@@ -120,30 +121,31 @@ class _TuneBaseSearchCV(BaseSearchCV):
             ValueError: all fits have failed, or what scikit-learn itself says of the data.
             TuneError: no candidate was evaluated in full before the search ended.
         """
-        self._check_arguments()
-        scorers, refit_metric = self._get_scorers()
-        X, y = indexable(X, y)
-        params = _check_method_params(X, params=params)
-        routed = self._get_routed_params_for_fit(params)
-        splits = self._splits(X, y, routed.splitter.split)
-        base = clone(self.estimator)
-        mistakes = Mistakes(type(self).__name__)
-        max_resources = self._given("max_resources")
-        if max_resources is not None:
-            _let_train(base, max_resources, mistakes)
-        search = self._search(base, mistakes)
+        mistakes = Mistakes(type(self).__name__, self._mistakes())
+        try:
+            scorers, refit_metric = self._get_scorers()
+            X, y = indexable(X, y)
+            routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
+            base = clone_of(self.estimator)
+            max_resources = self._given("max_resources")
+            if is_whole(max_resources):
+                _let_train(base, max_resources, _num_samples(X), mistakes)
+            search = self._search(base, mistakes)
+            splits = self._splits(X, y, routed.splitter.split)
+            stop = stopping(
+                _scheduler(self._given("scheduler")),
+                self.fidelity,
+                max_resources,
+                estimator=base,
+                search=search,
+                splits=splits,
+                mistakes=mistakes,
+            )
+        except Exception:
+            mistakes.raise_if_any()  # of which it may be a consequence
+            raise
         mistakes.raise_if_any()
         _check_parameters(base, search)
-        stop = stopping(
-            _scheduler(self._given("scheduler")),
-            self.fidelity,
-            max_resources,
-            estimator=base,
-            search=search,
-            splits=splits,
-            mistakes=mistakes,
-        )
-        mistakes.raise_if_any()
         names = tuple(getattr(scorers, "_scorers", ()))
         seed = _seed_of(getattr(self, "random_state", None))
         evaluation = Evaluation(
@@ -159,7 +161,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             fidelity=stop.fidelity,
             levels=stop.levels,
             max_resources=max_resources,
-            classes=np.unique(y) if y is not None and is_classifier(base) and np.ndim(y) == 1 else None,
+            classes=_classes(y) if is_classifier(base) else None,
             in_process=self._in_process(X, search),
             parameters_of=search.parameters_of,
             order=order_of_samples(splits, base, y, seed) if stop.fidelity is Fidelity.SAMPLES else (),
@@ -173,6 +175,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             raise TuneError(
                 f"{type(self).__name__}: the search has ended before any candidate was evaluated. Give it more time."
             )
+        copied = any(out.get("copied") for candidate in candidates for out in candidate.outs)
         results = cv_results(
             candidates,
             self.n_splits_,
@@ -191,6 +194,8 @@ class _TuneBaseSearchCV(BaseSearchCV):
         if self.refit or not self.multimetric_:
             self._choose(results, refit_metric)
         if self.refit:
+            if copied:
+                X, y = deepcopy(X), deepcopy(y)
             self._fit_best(base, X, y, evaluation)
         self.scorer_ = getattr(scorers, "_scorers", scorers)
         self.cv_results_ = results
@@ -207,7 +212,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             )
         if not splits:
             raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
-        return splits
+        return [(_indices(train), _indices(test)) for train, test in splits]
 
     def _run(
         self, X: Any, y: Any, evaluation: Evaluation, search: Search, scheduler: TrialScheduler | None, seed: int
@@ -215,6 +220,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
         storage = self._given("storage_path")
         folder = None if storage is not None else _Folder()
         n_jobs = None if self.n_jobs in (None, -1) else effective_n_jobs(self.n_jobs)
+        strict = evaluation.raises or evaluation.in_process  # this process is not lost and replaced
         tuner = Tuner(
             with_parameters(candidate, X=X, y=y, evaluation=evaluation),
             param_space=search.space,
@@ -225,6 +231,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
                 scheduler=scheduler,
                 num_samples=search.n_trials,
                 max_concurrent_trials=n_jobs,
+                max_resident_trials=0,  # what is known of a candidate that waits is small, and its models are not
                 time_budget_s=self.time_budget_s,
                 seed=seed,
             ),
@@ -234,15 +241,17 @@ class _TuneBaseSearchCV(BaseSearchCV):
                 callbacks=self.callbacks or (),
                 verbose=int(self.verbose),
                 # Errors of a fit are no failures of a trial, unless they are to end the search.
-                failure_config=FailureConfig(fail_fast="raise") if evaluation.raises else FailureConfig(max_failures=2),
+                failure_config=FailureConfig(fail_fast="raise") if strict else FailureConfig(max_failures=2),
                 runtime="inline" if evaluation.in_process else "ray",
             ),
         )
-        if evaluation.in_process:
-            with _in_this_process:
+        try:
+            with _in_this_process if evaluation.in_process else nullcontext():
                 results = tuner.fit()
-        else:
-            results = tuner.fit()
+        except TrialError:
+            if evaluation.raised:
+                raise evaluation.raised[0] from None
+            raise
         if was_interrupted(results):
             warnings.warn(
                 f"{type(self).__name__} was interrupted: the best candidate is the best of those that were evaluated "
@@ -267,11 +276,9 @@ class _TuneBaseSearchCV(BaseSearchCV):
         self.best_params_ = results["params"][self.best_index_]
 
     def _fit_best(self, base: Any, X: Any, y: Any, evaluation: Evaluation) -> None:
-        self.best_estimator_ = clone(base).set_params(**clone(self.best_params_, safe=False))
+        self.best_estimator_ = clone_of(base).set_params(**clone(self.best_params_, safe=False))
         params = evaluation.fit_params
-        rounds = None
-        if evaluation.fidelity is Fidelity.ROUNDS:
-            rounds = rounds_of(last_step(self.best_estimator_), evaluation.max_resources)
+        rounds = rounds_of(last_step(self.best_estimator_), evaluation.max_resources, _num_samples(X))
         start = time.time()
         if rounds is not None and rounds.course is Course.PASSES:
             fit_by_passes(self.best_estimator_, rounds.end, evaluation.classes, X, y, params)
@@ -309,7 +316,12 @@ class _TuneBaseSearchCV(BaseSearchCV):
         other = getattr(self, self._aliases.get(name, ""), None)
         return getattr(self, name) if other is None else other
 
-    def _check_arguments(self) -> None:
+    def _mistakes(self) -> list[str]:
+        """What is wrong with the arguments by themselves.
+
+        Raises:
+            ArgumentError: nothing more can be known without an estimator.
+        """
         found = Mistakes(type(self).__name__)
         defaults = inspect.signature(type(self)).parameters
         for name, other in self._aliases.items():
@@ -322,12 +334,12 @@ class _TuneBaseSearchCV(BaseSearchCV):
             self.estimator,
             f"Write {self.estimator.__name__}()." if isinstance(self.estimator, type) else "",
         )
+        found.raise_if_any()
         n_jobs = self.n_jobs is None or (is_whole(self.n_jobs) and self.n_jobs != 0)
         remedy = "1: in this process; -1 or None: as many as there is room for."
         found.check(n_jobs, "n_jobs", "None or a whole number other than 0", self.n_jobs, remedy)
-        right = isinstance(self.error_score, str) is (self.error_score == "raise") and (
-            isinstance(self.error_score, str) or is_number(self.error_score)
-        )
+        is_text = isinstance(self.error_score, str)
+        right = self.error_score == "raise" if is_text else is_number(self.error_score)
         found.check(right, "error_score", "a number or 'raise'", self.error_score)
         found.one_of("fidelity", self.fidelity, ("auto", *map(str, Fidelity)), none=True)
         found.whole("max_resources", self._given("max_resources"), least=1, none=True)
@@ -369,11 +381,11 @@ class _TuneBaseSearchCV(BaseSearchCV):
                 make(**given)
             except ArgumentError as error:
                 found.merge(error)
-        found.raise_if_any()
         if self.pre_dispatch != "2*n_jobs":
             logger.info("pre_dispatch is ignored: a candidate is sent to a worker when there is one for it.")
         if getattr(self, "_skl_callbacks", None):
             logger.warning("Callbacks of scikit-learn (set_callbacks) are not called: candidates train elsewhere.")
+        return found.found
 
     def _given_trials(self) -> Any:
         return self._given("n_trials") if hasattr(self, "n_trials") else 1
@@ -595,10 +607,22 @@ def _scheduler(given: Any) -> Any:
     return _OF_TUNE_SKLEARN.get(given, given) if isinstance(given, (bool, str)) else given
 
 
-def _let_train(estimator: Any, rounds: int, mistakes: Mistakes) -> None:
+def _classes(y: Any) -> Any:
+    """All labels of a classification; None where there are none, or several for each sample."""
+    shape = np.shape(y)
+    return np.unique(y) if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) else None
+
+
+def _indices(samples: Any) -> Any:
+    """The indices of the samples of a split, which may be given as a mask."""
+    samples = np.asarray(samples)
+    return np.flatnonzero(samples) if samples.dtype == bool else samples
+
+
+def _let_train(estimator: Any, rounds: int, n_samples: int, mistakes: Mistakes) -> None:
     """Let a whole training be so many rounds."""
     last = last_step(estimator)
-    if (found := rounds_of(last, rounds)) is not None:
+    if (found := rounds_of(last, rounds, n_samples)) is not None:
         found.told(last, rounds)
         return
     mistakes.add(
@@ -615,12 +639,12 @@ def _check_parameters(estimator: Any, search: Search) -> None:
     """
     candidates = [search.parameters_of(search.space.sample(0, 0))] if search.known is None else search.known
     for parameters in {tuple(sorted(each)): each for each in candidates}.values():
-        clone(estimator).set_params(**clone(parameters, safe=False))
+        clone_of(estimator).set_params(**clone(parameters, safe=False))
 
 
 def _seed_of(random_state: Any) -> int:
     """A seed for the engine; the generator that it is drawn from stays as it is."""
-    return int(copy.deepcopy(check_random_state(random_state)).randint(2**31 - 1))
+    return int(deepcopy(check_random_state(random_state)).randint(2**31 - 1))
 
 
 class _Folder:

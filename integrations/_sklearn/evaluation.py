@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import numbers
 import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from traceback import format_exc
@@ -24,7 +25,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from tune_plugins import session as tune_session
-from tune_plugins.integrations._sklearn.rounds import Rounds, Training, last_step, rounds_of
+from tune_plugins.integrations._sklearn.rounds import Course, Rounds, Training, clone_of, last_step, rounds_of
 from tune_plugins.session import Verdict
 
 SPLITS, RESOURCE, FULL = "splits", "resource", "evaluated_in_full"
@@ -62,6 +63,7 @@ class Evaluation:
         in_process: a search without workers: threads are as they are.
         parameters_of: makes parameters of the estimator of a config.
         order: of the training samples of each split, of which the first so many are a fair sample.
+        raised: in this process, what has ended the search.
     """
 
     estimator: Any
@@ -80,6 +82,7 @@ class Evaluation:
     in_process: bool = False
     parameters_of: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     order: Sequence[Any] = ()
+    raised: list[Exception] = field(default_factory=list)
 
     @property
     def raises(self) -> bool:
@@ -94,7 +97,15 @@ def candidate(config: dict[str, Any], *, X: Any, y: Any, evaluation: Evaluation)
     cpus = None if evaluation.in_process else max(1, int(session.context.trial_resources.get("CPU", 1)))
     if cpus is not None:
         _fit_into_slot(cpus)
-    course = _Candidate(evaluation, evaluation.parameters_of(config), X, y, cpus)
+    try:
+        _evaluate(session, _Candidate(evaluation, evaluation.parameters_of(config), X, y, cpus))
+    except Exception as error:
+        if evaluation.in_process:
+            evaluation.raised.append(error)
+        raise
+
+
+def _evaluate(session: tune_session.Session, course: _Candidate) -> None:
     if session.start_checkpoint is not None:
         course.load_state(Path(session.start_checkpoint.path), 0)
     for level, last in course.levels():
@@ -111,22 +122,20 @@ class _Candidate:
     def __init__(self, evaluation: Evaluation, parameters: dict[str, Any], X: Any, y: Any, cpus: int | None) -> None:
         self.evaluation, self.X, self.y = evaluation, X, y
         self.copies = False
-        self.wrong = ""
-        self.estimator = clone(evaluation.estimator)
-        try:
-            # Parameters may be estimators themselves.
-            self.estimator.set_params(**clone(parameters, safe=False))
-        except Exception:
-            if evaluation.raises:
-                raise
-            self.wrong = format_exc()
-        if cpus is not None:
-            _limit_jobs(self.estimator, cpus)
-        self.rounds: Rounds | None = None
-        if evaluation.fidelity is Fidelity.ROUNDS and not self.wrong:
-            self.rounds = rounds_of(last_step(self.estimator), evaluation.max_resources)
+        self._parameters, self._cpus = parameters, cpus
+        self.estimator = self.make()
+        rounds = rounds_of(last_step(self.estimator), evaluation.max_resources, len(evaluation.splits[0][0]))
+        by_rounds = evaluation.fidelity is Fidelity.ROUNDS or (rounds is not None and rounds.course is Course.PASSES)
+        self.rounds: Rounds | None = rounds if by_rounds else None
         self._splits = [_Split(self, number) for number in range(len(evaluation.splits))]
         self._level = 0
+
+    def make(self) -> Any:
+        """The candidate, not fitted; parameters may be estimators themselves."""
+        estimator = clone_of(self.evaluation.estimator).set_params(**clone(self._parameters, safe=False))
+        if self._cpus is not None:
+            _limit_jobs(estimator, self._cpus)
+        return estimator
 
     # ------------------------------------------------------------------------------ the course
 
@@ -211,13 +220,17 @@ class _Split:
         evaluation: Evaluation = candidate.evaluation
         train, test = evaluation.splits[self._number]
         rounds, whole = candidate.rounds, True
-        if rounds is not None:
-            whole = level >= rounds.end
-            if self._training is None:
-                self._training = Training(candidate.estimator, rounds, evaluation.classes)
-        elif evaluation.fidelity is Fidelity.SAMPLES and level < len(order := evaluation.order[self._number]):
+        if evaluation.fidelity is Fidelity.SAMPLES and level < len(order := evaluation.order[self._number]):
             train, whole = np.sort(order[:level]), False
-        fit = _Fit(candidate, self._training, level, train, test)
+        if rounds is not None:
+            if evaluation.fidelity is Fidelity.ROUNDS:
+                whole = level >= rounds.end
+            else:  # in one go, on other data than before
+                level, self._training = rounds.end, None
+            if self._training is None:
+                self._training = Training(candidate.make, rounds, evaluation.classes)
+        few = evaluation.fidelity is Fidelity.SAMPLES and not whole
+        fit = _Fit(candidate, self._training, level, train, test, raises=evaluation.raises and not few)
         with warnings.catch_warnings():
             if not whole:  # it is not to have converged yet
                 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -227,8 +240,10 @@ class _Split:
                 candidate.copies = True
                 if self._training is not None:
                     self._training.forget()
-                self.out = {**fit.out(), "copied": True}
-        failed = self.out["fit_error"] is not None
+                self.out = fit.out()
+        if candidate.copies:
+            self.out["copied"] = True
+        failed = self.out["fit_error"] is not None and not few  # few samples may lack what a fit needs
         self.over = whole or failed or (self._training is not None and self._training.ended_by_itself)
         if self.over:
             self._training = None
@@ -247,6 +262,7 @@ class _Fit:
     level: int
     train: Any
     test: Any
+    raises: bool
 
     def out(self) -> dict[str, Any]:
         """Scores, times and errors, as scikit-learn's own searches gather them.
@@ -260,27 +276,26 @@ class _Fit:
         X_train, y_train = self._part(self.train)
         X_test, y_test = self._part(self.test, self.train)
         found: dict[str, Any] = {
-            "fit_error": candidate.wrong or None,
+            "fit_error": None,
             "n_test_samples": int(_num_samples(X_test)),
             "score_time": 0.0,
         }
         estimator = None
-        if not candidate.wrong:
-            params = _check_method_params(candidate.X, params=evaluation.fit_params, indices=self.train)
-            try:
-                estimator = self._fitted(X_train, y_train, params)
-            except Exception as error:
-                self._look_for_writing(str(error))
-                if evaluation.raises:
-                    raise
-                found["fit_error"] = format_exc()
+        params = _check_method_params(candidate.X, params=evaluation.fit_params, indices=self.train)
+        try:
+            estimator = self._fitted(X_train, y_train, params)
+        except Exception as error:
+            self._look_for_writing(str(error))
+            if self.raises:
+                raise
+            found["fit_error"] = format_exc()
         found["fit_time"] = time.time() - start
         parts = [("test_scores", X_test, y_test, self.test)]
         if evaluation.return_train_score:
             parts.append(("train_scores", X_train, y_train, self.train))
         for kind, X, y, rows in parts:
             if estimator is None:
-                found[kind] = self._all(evaluation.error_score)
+                found[kind] = self._error_score
                 continue
             params = _check_method_params(candidate.X, params=evaluation.score_params, indices=rows)
             found[kind] = self._scores(estimator, X, y, params, found)
@@ -291,7 +306,7 @@ class _Fit:
     def _fitted(self, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
         if self.training is not None:
             return self.training.fit_to(self.level, X, y, params)
-        estimator = clone(self.candidate.estimator)
+        estimator = self.candidate.make()
         estimator.fit(X, *(() if y is None else (y,)), **params)
         return estimator
 
@@ -309,9 +324,11 @@ class _Fit:
         if not self.candidate.copies and any(words in said for words in ("read-only", "WRITEABLE")):
             raise _WroteIntoData
 
-    def _all(self, value: Any) -> Any:
-        names = self.candidate.evaluation.names
-        return dict.fromkeys(names, value) if names else value
+    @property
+    def _error_score(self) -> Any:
+        evaluation = self.candidate.evaluation
+        score = math.nan if evaluation.raises else evaluation.error_score
+        return dict.fromkeys(evaluation.names, score) if evaluation.names else score
 
     def _scores(self, estimator: Any, X: Any, y: Any, params: Mapping[str, Any], found: dict[str, Any]) -> Any:
         evaluation = self.candidate.evaluation
@@ -319,10 +336,10 @@ class _Fit:
             scores = evaluation.scorer(estimator, X, *(() if y is None else (y,)), **params)
         except Exception as error:
             self._look_for_writing(str(error))
-            if evaluation.raises:
+            if self.raises:
                 raise
             found.setdefault("score_error", format_exc())
-            return self._all(evaluation.error_score)
+            return self._error_score
         if not isinstance(scores, dict):
             return _number(scores, evaluation.scorer)
         for name, value in scores.items():

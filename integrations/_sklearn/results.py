@@ -47,11 +47,16 @@ def candidates_of(
     """The candidates of a search in order of suggestion; those of which nothing is known are left out.
 
     One whose process was lost again and again has failed in all splits.
+
+    Raises:
+        TrialError: a candidate ended by an error that is neither of a fit nor of a score.
     """
     found = []
     for result in results:
         parameters = parameters_of(result.config)
         if result.error is not None:
+            if result.cause not in _LOST:
+                raise result.error  # neither of a fit nor of a score, which would be in the scores
             out = _failed(f"{result.error}", error_score, train_scores)
             found.append(Candidate(parameters, [out] * n_splits, 0, full=True))
         elif result.metrics.get(SPLITS):
@@ -59,6 +64,9 @@ def candidates_of(
             full = bool(metrics.get(FULL)) and len(metrics[SPLITS]) == n_splits
             found.append(Candidate(parameters, metrics[SPLITS], metrics[RESOURCE], full))
     return found
+
+
+_LOST = (EndCause.WORKER_LOST, EndCause.NODE_LOST, EndCause.OUT_OF_MEMORY)
 
 
 def was_interrupted(results: Iterable[Result]) -> bool:
@@ -111,7 +119,7 @@ def cv_results(
             "Scoring failed. The score on this train-test partition for these parameters will be set to "
             f"{error_score}. Details: \n{said}",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     if callable_scoring:
         _insert_error_scores(outs, error_score)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -48,6 +50,10 @@ _GROWS = (
 of the learning rate or forget a momentum, become something else: their scores would not be those of a whole fit."""
 
 
+_STOPS_ITSELF = 10_000
+"""From more samples on gradient boosting by histograms stops by itself, unless told otherwise."""
+
+
 class Course(StrEnum):
     """How an estimator comes from some rounds to more."""
 
@@ -86,11 +92,31 @@ class Rounds:
     def ended_by_itself(self, estimator: Any, rounds: int) -> bool:
         """Whether a training that was told so many rounds needed fewer, so that more would change nothing."""
         done = getattr(estimator, "n_iter_", None)
-        if done is None:
-            done = getattr(estimator, "n_estimators_", None) if self.course is Course.GROWS else None
-        if done is None or not (self.is_limit or self.course is Course.GROWS):
+        if done is None or not self.is_limit or _tells_of_one_training_only(estimator):
             return False
         return bool(np.size(done)) and int(np.max(done)) < rounds
+
+
+def _tells_of_one_training_only(estimator: Any) -> bool:
+    """Whether ``n_iter_`` is that of the best of several starts, or of the last of several fits."""
+    parameters = estimator.get_params(deep=False)
+    starts = parameters.get("n_init", 1)
+    if starts == "auto":  # of KMeans
+        starts = 1 if parameters.get("init") == "k-means++" else 10
+    return starts != 1 or "cv" in parameters
+
+
+def clone_of(estimator: Any) -> Any:
+    """A clone with all parameters: that of a wrapper of Keras has lost its ``fit_kwargs``."""
+    made = clone(estimator)
+    if not hasattr(estimator, "get_params"):
+        return made
+    lost = {
+        name: value
+        for name, value in estimator.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "fit_kwargs" and value
+    }
+    return made.set_params(**lost) if lost else made
 
 
 def last_step(estimator: Any) -> Any:
@@ -100,19 +126,20 @@ def last_step(estimator: Any) -> Any:
     return estimator
 
 
-def rounds_of(estimator: Any, max_resources: int | None = None) -> Rounds | None:
+def rounds_of(estimator: Any, max_resources: int | None, n_samples: int) -> Rounds | None:
     """The rounds of an estimator that is not a pipeline; None where it has none, or it is not known how many.
 
     Args:
         estimator: with its parameters.
         max_resources: passes over the data of one that has `partial_fit` and no other rounds.
+        n_samples: of the training data.
     """
     if not hasattr(estimator, "get_params"):  # "passthrough"
         return None
     parameters = estimator.get_params(deep=False)
     for name in COUNTERS:
         if (end := _count(estimator, name, parameters)) is not None:
-            return Rounds(_course(estimator), end, name, is_limit=name in _LIMITS or isinstance(estimator, _GROWS))
+            return Rounds(_course(estimator, n_samples), end, name, is_limit=name in _LIMITS)
     kwargs = parameters.get("fit_kwargs")  # of Keras' wrappers
     if isinstance(kwargs, Mapping) and is_whole(kwargs.get("epochs")):
         return Rounds(Course.ANEW, int(kwargs["epochs"]), "fit_kwargs", "epochs")
@@ -126,17 +153,19 @@ def _count(estimator: Any, name: str, parameters: Mapping[str, Any]) -> int | No
         return None
     count = parameters[name]
     if count is None and name == "n_estimators" and hasattr(estimator, "get_num_boosting_rounds"):
-        count = estimator.get_num_boosting_rounds()  # XGBoost's own default
+        count = estimator.get_num_boosting_rounds()  # XGBoost's own default; 1 of its random forest
     return int(count) if is_whole(count) and count >= 1 else None
 
 
-def _course(estimator: Any) -> Course:
+def _course(estimator: Any, n_samples: int) -> Course:
     if not isinstance(estimator, _GROWS):
         return Course.ANEW
-    # What looks at data set aside splits them off anew each time that it goes on.
-    stops_itself = getattr(estimator, "n_iter_no_change", None) is not None and not hasattr(estimator, "early_stopping")
-    out_of_bag = bool(getattr(estimator, "oob_score", False))
-    return Course.ANEW if stops_itself or out_of_bag else Course.GROWS
+    # What stops by itself trains on where it had stopped just at a rung, or looks at other data set aside.
+    early = getattr(estimator, "early_stopping", getattr(estimator, "n_iter_no_change", None) is not None)
+    stops_itself = n_samples > _STOPS_ITSELF if early == "auto" else early
+    # A generator has gone on since it was last drawn from.
+    generator = not (estimator.random_state is None or is_whole(estimator.random_state))
+    return Course.ANEW if stops_itself or generator or getattr(estimator, "oob_score", False) else Course.GROWS
 
 
 def fit_by_passes(estimator: Any, count: int, classes: Any, X: Any, y: Any, params: Mapping[str, Any]) -> None:
@@ -170,13 +199,13 @@ class Training:
     """One candidate on the training data of one split: fitted to so many rounds, and later to more.
 
     Args:
-        estimator: the candidate, a pipeline or not; it is cloned.
+        make: makes the candidate, a pipeline or not.
         rounds: of its last step.
         classes: of the whole data, for `partial_fit`.
     """
 
-    def __init__(self, estimator: Any, rounds: Rounds, classes: Any = None) -> None:
-        self._given, self._rounds, self._classes = estimator, rounds, classes
+    def __init__(self, make: Callable[[], Any], rounds: Rounds, classes: Any = None) -> None:
+        self._make, self._rounds, self._classes = make, rounds, classes
         self.estimator: Any = None
         self._done = 0
 
@@ -188,17 +217,22 @@ class Training:
         """
         course = self._rounds.course
         if self.estimator is None:
-            self.estimator = _kept(clone(self._given))
+            self.estimator = _kept(self._make())
             self._done = 0
         elif course is Course.ANEW:
-            _replace_last(self.estimator, clone(last_step(self._given)), self)
+            _replace_last(self.estimator, last_step(self._make()), self)
         if course is Course.PASSES:
             fit_by_passes(self.estimator, rounds - self._done, self._classes, X, y, params)
         else:
-            last = self._rounds.told(last_step(self.estimator), rounds)
+            last = last_step(self.estimator)
             if course is Course.GROWS:
                 last.set_params(warm_start=True)
-            self.estimator.fit(X, *(() if y is None else (y,)), **params)
+            if course is Course.GROWS or rounds != self._rounds.end:
+                self._rounds.told(last, rounds)
+            with warnings.catch_warnings():
+                if course is Course.GROWS:  # the data are the same, so that the weights are right
+                    warnings.filterwarnings("ignore", message="class_weight presets")
+                self.estimator.fit(X, *(() if y is None else (y,)), **params)
         self._done = rounds
         return self.estimator
 
@@ -218,7 +252,7 @@ class _KeptPipeline(Pipeline):
     def _fit(self, *args: Any, **kwargs: Any) -> Any:
         if not hasattr(self, "_kept"):
             self._kept = super()._fit(*args, **kwargs)
-        return self._kept
+        return deepcopy(self._kept)  # the last step may write into it
 
 
 def _kept(estimator: Any) -> Any:

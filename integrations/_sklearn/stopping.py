@@ -18,7 +18,7 @@ from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.integrations._sklearn.candidates import Search
 from tune_plugins.integrations._sklearn.evaluation import Fidelity
 from tune_plugins.integrations._sklearn.race import PairedRace
-from tune_plugins.integrations._sklearn.rounds import Course, Rounds, last_step, rounds_of
+from tune_plugins.integrations._sklearn.rounds import Course, Rounds, clone_of, last_step, rounds_of
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ SCHEDULERS = ("auto", "asha", "hyperband", "median", "race")
 """Names of schedulers; "race" is for folds only."""
 
 _ETA = 4  # one candidate in so many goes on from a rung
-_RUNGS = 3  # at most, below a whole training
+_RUNGS = 2  # at most, below a whole training: with 1/64 of its trees a forest tells little of what it will be
 _FEWEST_SAMPLES = 20  # of a rung
 _SEEN = 64  # configs of a search space, to see how many rounds there are
 
@@ -70,7 +70,7 @@ def stopping(
     """
     if given is None or fidelity is None:
         return Stopping(None, Fidelity.FOLDS)
-    rounds = _rounds(estimator, search, max_resources)
+    rounds = _rounds(estimator, search, max_resources, len(splits[0][0]))
     chosen = _fidelity(fidelity, given, rounds, len(splits), estimator, mistakes)
     if chosen is Fidelity.FOLDS:
         end, first = len(splits), 1
@@ -94,7 +94,7 @@ def stopping(
             "compares candidates fold by fold. Take one of these, or fidelity='folds'."
         )
     scheduler = _named(name, first, end, splits) if isinstance(name, str) else name
-    levels = _levels(scheduler, first, end)
+    levels = _levels(scheduler, first, end, least=_FEWEST_SAMPLES if chosen is Fidelity.SAMPLES else 1)
     limit = None if isinstance(name, str) else getattr(scheduler, "max_t", None)
     if chosen is not Fidelity.FOLDS and limit is not None and limit < end and scheduler.time_attr != "time_total_s":
         remedy = f"Write {type(scheduler).__name__}(max_t={end}, ...)"
@@ -140,7 +140,7 @@ def _fidelity(
     return Fidelity(given) if given in set(Fidelity) else Fidelity.FOLDS
 
 
-def _rounds(estimator: Any, search: Search, max_resources: int | None) -> list[Rounds]:
+def _rounds(estimator: Any, search: Search, max_resources: int | None, n_samples: int) -> list[Rounds]:
     """The rounds of the candidates that have some; of a search space, of a number of them."""
     if search.known is not None:
         candidates = search.known
@@ -149,10 +149,10 @@ def _rounds(estimator: Any, search: Search, max_resources: int | None) -> list[R
     found = []
     for parameters in candidates:
         try:
-            candidate = clone(estimator).set_params(**clone(parameters, safe=False))
+            candidate = clone_of(estimator).set_params(**clone(parameters, safe=False))
         except Exception:  # is told of when it is tried
             continue
-        if (rounds := rounds_of(last_step(candidate), max_resources)) is not None:
+        if (rounds := rounds_of(last_step(candidate), max_resources, n_samples)) is not None:
             found.append(rounds)
     return found
 
@@ -179,7 +179,7 @@ def _named(name: str, first: int, end: int, splits: Sequence[tuple[Any, Any]]) -
     return ASHAScheduler(max_t=max(end, first), grace_period=first, reduction_factor=_ETA, stop_last_trials=False)
 
 
-def _levels(scheduler: TrialScheduler, first: int, end: int) -> tuple[int, ...]:
+def _levels(scheduler: TrialScheduler, first: int, end: int, least: int) -> tuple[int, ...]:
     """Where candidates report before their end: where the scheduler compares them, else at each doubling."""
     setup = deepcopy(scheduler)
     setup.setup(metric="score", mode="max", seed=0)
@@ -188,7 +188,7 @@ def _levels(scheduler: TrialScheduler, first: int, end: int) -> tuple[int, ...]:
         levels = [math.ceil(level) for level in fidelity.levels]
     else:
         levels = [first * 2**number for number in range(64) if first * 2**number < end]
-    return tuple(sorted({level for level in levels if level < end}))
+    return tuple(sorted({level for level in levels if least <= level < end}))
 
 
 def _course_of(rounds: Sequence[Rounds]) -> str:
