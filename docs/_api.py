@@ -20,6 +20,7 @@ MODULES = {
     "tune_plugins.integrations.lightgbm": "The LightGBM adapter; needs the extra `lightgbm`.",
     "tune_plugins.integrations.catboost": "The CatBoost adapter; needs the extra `catboost`.",
     "tune_plugins.integrations.transformers": "The adapter of Hugging Face's Trainer; needs the extra `transformers`.",
+    "tune_plugins.integrations.sklearn": "Searches for scikit-learn; needs the extra `sklearn`.",
     "tune_plugins.errors": "Everything that is raised.",
     "tune_plugins.session.model_port": "How the engine reaches a running training.",
     "tune_plugins.session.best": "Which state of a training is its best one.",

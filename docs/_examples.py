@@ -12,6 +12,7 @@ FRAMEWORKS = {
     "xgboost": "XGBoost",
     "lightgbm": "LightGBM",
     "catboost": "CatBoost",
+    "sklearn": "scikit-learn",
     "own_adapter": "A framework of one's own",
     "own_searcher": "A searcher of one's own",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, is_number
 from tune_plugins.core.searcher import Searcher, Signal
 from tune_plugins.space import Distribution, Domain, Space, choice, distribution
+
+logger = logging.getLogger(__name__)
 
 CANDIDATE = "candidate"
 """Name in a config under which one of several spaces was chosen."""
@@ -153,6 +156,14 @@ def _as_domain(name: str, value: Any, mistakes: Mistakes) -> Any:
             return None
         if _holds_domain(options):
             return choice(options)
+        if isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)):
+            logger.warning(
+                "%s: %r is a choice of two values, as everywhere in scikit-learn. For a range, write e.g. "
+                "tune_plugins.uniform(%r, %r).",
+                name,
+                value,
+                *value,
+            )
         # A dict, such as a class_weight, is a value here and no space of its own.
         return choice([_Value(each) if isinstance(each, Mapping) else each for each in options])
     mistakes.add(
