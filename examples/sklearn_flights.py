@@ -14,7 +14,6 @@ each fold.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import Any
 
@@ -44,7 +43,6 @@ def pipeline(rounds: int) -> Pipeline:
     columns = make_column_transformer(
         (TargetEncoder(random_state=0), flights_data.CATEGORIES),
         remainder="passthrough",
-        force_int_remainder_cols=False,
     )
     model = HistGradientBoostingClassifier(max_iter=rounds, early_stopping=False, random_state=0)
     return Pipeline([("columns", columns), ("model", model)])
@@ -83,8 +81,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=60_000, help="flights to read (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="candidates at a time (default: %(default)s)")
     parser.add_argument("--verbose", type=int, default=1, help="0: silent, 1: progress (default: %(default)s)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("candidates", "rounds", "rows"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name}: expected at least 1, got {getattr(args, name)}")
+    return args
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
