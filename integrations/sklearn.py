@@ -23,13 +23,12 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -90,8 +89,6 @@ logger = logging.getLogger(__name__)
 _SMALL = 1_000_000
 """Values of X times fits, below which a search is done before other processes would have started."""
 
-_in_this_process = threading.RLock()  # a trial in this process has it for itself
-
 
 class _TuneBaseSearchCV(BaseSearchCV):
     """What both searches do: everything but the candidates."""
@@ -147,7 +144,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
         mistakes.raise_if_any()
         _check_parameters(base, search)
         names = tuple(getattr(scorers, "_scorers", ()))
-        seed = _seed_of(getattr(self, "random_state", None))
+        seed = _seed_of(getattr(self, "random_state", None), drawn=search.known is not None)
         evaluation = Evaluation(
             estimator=base,
             scorer=scorers,
@@ -159,6 +156,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             error_score=self.error_score,
             return_train_score=self.return_train_score,
             fidelity=stop.fidelity,
+            early_stopping=stop.scheduler is not None,
             levels=stop.levels,
             max_resources=max_resources,
             classes=_classes(y) if is_classifier(base) else None,
@@ -219,8 +217,8 @@ class _TuneBaseSearchCV(BaseSearchCV):
     ) -> ResultGrid:
         storage = self._given("storage_path")
         folder = None if storage is not None else _Folder()
-        n_jobs = None if self.n_jobs in (None, -1) else effective_n_jobs(self.n_jobs)
-        strict = evaluation.raises or evaluation.in_process  # this process is not lost and replaced
+        wanted = get_active_backend()[1] if self.n_jobs is None else self.n_jobs  # that of joblib.parallel_config
+        n_jobs = None if wanted in (None, -1) else effective_n_jobs(wanted)
         tuner = Tuner(
             with_parameters(candidate, X=X, y=y, evaluation=evaluation),
             param_space=search.space,
@@ -236,18 +234,21 @@ class _TuneBaseSearchCV(BaseSearchCV):
                 seed=seed,
             ),
             run_config=RunConfig(
-                name=self.name,
+                name=None if self.name is None else _free_name(self.name, storage),
                 storage_path=storage if folder is None else folder.path,
                 callbacks=self.callbacks or (),
                 verbose=int(self.verbose),
                 # Errors of a fit are no failures of a trial, unless they are to end the search.
-                failure_config=FailureConfig(fail_fast="raise") if strict else FailureConfig(max_failures=2),
+                failure_config=FailureConfig(
+                    max_failures=0 if evaluation.in_process else 2,
+                    fail_fast="raise" if evaluation.raises or evaluation.in_process else False,
+                    retry="lost",
+                ),
                 runtime="inline" if evaluation.in_process else "ray",
             ),
         )
         try:
-            with _in_this_process if evaluation.in_process else nullcontext():
-                results = tuner.fit()
+            results = tuner.fit()
         except TrialError:
             if evaluation.raised:
                 raise evaluation.raised[0] from None
@@ -278,7 +279,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
     def _fit_best(self, base: Any, X: Any, y: Any, evaluation: Evaluation) -> None:
         self.best_estimator_ = clone_of(base).set_params(**clone(self.best_params_, safe=False))
         params = evaluation.fit_params
-        rounds = rounds_of(last_step(self.best_estimator_), evaluation.max_resources, _num_samples(X))
+        rounds = rounds_of(self.best_estimator_, evaluation.max_resources, _num_samples(X))
         start = time.time()
         if rounds is not None and rounds.course is Course.PASSES:
             fit_by_passes(self.best_estimator_, rounds.end, evaluation.classes, X, y, params)
@@ -622,7 +623,7 @@ def _indices(samples: Any) -> Any:
 def _let_train(estimator: Any, rounds: int, n_samples: int, mistakes: Mistakes) -> None:
     """Let a whole training be so many rounds."""
     last = last_step(estimator)
-    if (found := rounds_of(last, rounds, n_samples)) is not None:
+    if (found := rounds_of(estimator, rounds, n_samples)) is not None:
         found.told(last, rounds)
         return
     mistakes.add(
@@ -642,9 +643,26 @@ def _check_parameters(estimator: Any, search: Search) -> None:
         clone_of(estimator).set_params(**clone(parameters, safe=False))
 
 
-def _seed_of(random_state: Any) -> int:
-    """A seed for the engine; the generator that it is drawn from stays as it is."""
-    return int(deepcopy(check_random_state(random_state)).randint(2**31 - 1))
+def _seed_of(random_state: Any, *, drawn: bool) -> int:
+    """A seed for the engine.
+
+    A generator that the candidates are drawn from by the engine goes on by one number, so that the next search draws
+    others; one that scikit-learn has drawn them from stays as scikit-learn has left it.
+    """
+    generator = check_random_state(random_state)
+    return int((deepcopy(generator) if drawn else generator).randint(2**31 - 1))
+
+
+def _free_name(name: str, storage: Any) -> str:
+    """The name of a search, with a number where there is one of that name: an estimator may be fitted again."""
+    if storage is None:
+        return name
+    folder = Path(os.path.expanduser(storage))
+    names = (name, *(f"{name}_{number}" for number in range(1, 10**6)))
+    free = next(each for each in names if not (folder / each).exists())
+    if free != name:
+        logger.warning("There is a search %r in %s already; this one is called %r.", name, folder, free)
+    return free
 
 
 class _Folder:

@@ -68,10 +68,13 @@ class FailureConfig:
     Args:
         max_failures: how often one trial is tried again from its last checkpoint; -1: without limit.
         fail_fast: True: the first failed trial ends the experiment; "raise": and raises its error.
+        retry: "all"; or "lost": only trials whose process or node was lost, since an error that the training itself
+            has raised would come again.
     """
 
     max_failures: int = 0
     fail_fast: bool | Literal["raise"] = False
+    retry: Literal["all", "lost"] = "all"
 
     def __post_init__(self) -> None:
         Mistakes("FailureConfig", self.mistakes()).raise_if_any()
@@ -81,6 +84,7 @@ class FailureConfig:
         found = Mistakes("FailureConfig")
         found.whole("max_failures", self.max_failures, least=-1, remedy="-1: without limit.")
         found.one_of("fail_fast", self.fail_fast, (True, False, "raise"))
+        found.one_of("retry", self.retry, ("all", "lost"))
         return found.found
 
 

@@ -71,7 +71,11 @@ class Search:
 
 def of_grid(param_grid: Any) -> Search:
     """All points of a grid, in scikit-learn's order."""
-    return _listed(list(ParameterGrid(param_grid)), "grid search")
+    return _listed(list(ParameterGrid(_unwrapped(param_grid))), "grid search")
+
+
+def _unwrapped(given: Any) -> Any:
+    return given.param_grid if isinstance(given, ParameterGrid) else given
 
 
 def of_distributions(
@@ -90,8 +94,7 @@ def of_distributions(
     Raises:
         ValueError: scikit-learn's own, of a space that its sampler refuses.
     """
-    if isinstance(given, ParameterGrid):
-        given = given.param_grid
+    given = _unwrapped(given)
     if search == "random" and not isinstance(given, Space) and _is_plain(given):
         if n_trials == -1:
             mistakes.add(

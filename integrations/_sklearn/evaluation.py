@@ -6,6 +6,7 @@ import json
 import math
 import numbers
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from tune_plugins import session as tune_session
 from tune_plugins.integrations._sklearn.rounds import Course, Rounds, Training, clone_of, last_step, rounds_of
 from tune_plugins.session import Verdict
 
-SPLITS, RESOURCE, FULL = "splits", "resource", "evaluated_in_full"
+SPLITS, SCORES, RESOURCE, FULL = "splits", "split_scores", "resource", "evaluated_in_full"
 """What a trial reports beside the mean scores."""
 
 _REPORTS = 20  # of a candidate at most, where the scheduler does not say at what it looks
@@ -57,7 +58,8 @@ class Evaluation:
         error_score: see `TuneSearchCV`.
         return_train_score: see `TuneSearchCV`.
         fidelity: in what parts.
-        levels: rounds or samples at which trials are compared, ascending; of a search that stops none early, empty.
+        early_stopping: candidates may be stopped.
+        levels: rounds or samples at which they are compared, ascending.
         max_resources: see `TuneSearchCV`.
         classes: class labels of all data, None where there are none.
         in_process: a search without workers: threads are as they are.
@@ -76,6 +78,7 @@ class Evaluation:
     error_score: Any
     return_train_score: bool
     fidelity: Fidelity
+    early_stopping: bool = False
     levels: tuple[int, ...] = ()
     max_resources: int | None = None
     classes: Any = None
@@ -124,7 +127,7 @@ class _Candidate:
         self.copies = False
         self._parameters, self._cpus = parameters, cpus
         self.estimator = self.make()
-        rounds = rounds_of(last_step(self.estimator), evaluation.max_resources, len(evaluation.splits[0][0]))
+        rounds = rounds_of(self.estimator, evaluation.max_resources, max(len(train) for train, _ in evaluation.splits))
         by_rounds = evaluation.fidelity is Fidelity.ROUNDS or (rounds is not None and rounds.course is Course.PASSES)
         self.rounds: Rounds | None = rounds if by_rounds else None
         self._splits = [_Split(self, number) for number in range(len(evaluation.splits))]
@@ -150,8 +153,11 @@ class _Candidate:
             end, at = (1, ()) if self.rounds is None else (self.rounds.end, evaluation.levels)
             if self.rounds is None and evaluation.levels:  # has no rounds: it is evaluated as a whole
                 end = evaluation.levels[-1] + 1
+        # Where all is done anew at the end, a rung shortly before would double the work.
+        grows = self.rounds is not None and self.rounds.course is not Course.ANEW
+        nearest = 1 if evaluation.fidelity is Fidelity.FOLDS or grows else 2
         for level in at:
-            if self._level < level < end:
+            if self._level < level and (level < end if nearest == 1 else nearest * level <= end):
                 yield level, False
         yield end, True
 
@@ -175,13 +181,20 @@ class _Candidate:
         outs = [split.out for split in self._splits if split.out is not None]
         scores = [out["test_scores"] for out in outs]
         names = next((tuple(score) for score in scores if isinstance(score, dict)), self.evaluation.names)
-        means = {}
-        for name in names or (self.evaluation.metric,):
-            each = [score[name] if isinstance(score, dict) else score for score in scores]
-            means[f"mean_test_{name}"] = float(np.mean(each))
+        by_name = {
+            name: [score[name] if isinstance(score, dict) else score for score in scores]
+            for name in names or (self.evaluation.metric,)
+        }
         # What a function of the user's calls its metrics is known only now; compared are candidates by the first one.
-        compared = {f"mean_test_{self.evaluation.metric}": next(iter(means.values()))}
-        return {**compared, **means, RESOURCE: self._level, FULL: last, SPLITS: outs}
+        compared = by_name.get(self.evaluation.metric) or next(iter(by_name.values()))
+        found: dict[str, Any] = {f"mean_test_{self.evaluation.metric}": float(np.mean(compared))}
+        found |= {f"mean_test_{name}": float(np.mean(each)) for name, each in by_name.items()}
+        found |= {RESOURCE: self._level, FULL: last}
+        if self.evaluation.early_stopping:
+            found[SCORES] = compared
+        if last or self.evaluation.early_stopping:  # else it is of use only when all is known
+            found[SPLITS] = outs
+        return found
 
     # ------------------------------------------------------------------------------ the port of the engine
 
@@ -213,6 +226,7 @@ class _Split:
         self.out: dict[str, Any] | None = None
         self.over = False
         self._training: Training | None = None
+        self._fit_time = 0.0
 
     def advance(self, level: int) -> None:
         """Evaluate on this split, as far as `level` says; once more with copies where data was written into."""
@@ -243,6 +257,9 @@ class _Split:
                 self.out = fit.out()
         if candidate.copies:
             self.out["copied"] = True
+        if rounds is not None and rounds.course is not Course.ANEW:  # this was a part of the training only
+            self._fit_time += self.out["fit_time"]
+            self.out["fit_time"] = self._fit_time
         failed = self.out["fit_error"] is not None and not few  # few samples may lack what a fit needs
         self.over = whole or failed or (self._training is not None and self._training.ended_by_itself)
         if self.over:
@@ -375,7 +392,10 @@ def _view(data: Any, rows: slice | None) -> Any:
         part = data[rows]
         part.flags.writeable = False
         return part
-    return data.iloc[rows] if type(data).__module__.startswith("pandas.") else None
+    # Before pandas 3 a slice may be written through to the frame that it is of.
+    pandas = sys.modules.get("pandas")
+    copies_on_write = pandas is not None and int(pandas.__version__.partition(".")[0]) >= 3
+    return data.iloc[rows] if copies_on_write and type(data).__module__.startswith("pandas.") else None
 
 
 def _spread(count: int) -> Sequence[int]:
@@ -385,17 +405,20 @@ def _spread(count: int) -> Sequence[int]:
     return sorted({round(count * number / _REPORTS) for number in range(1, _REPORTS)})
 
 
+_THREADS = ("n_jobs", "num_threads", "nthread", "thread_count")
+
+
 def _limit_jobs(estimator: Any, cpus: int) -> None:
     """No more threads or processes of the estimator's own than its slot has CPUs."""
     too_many = {
         name: cpus
         for name, value in estimator.get_params(deep=True).items()
-        if (name == "n_jobs" or name.endswith("__n_jobs"))
-        and isinstance(value, numbers.Integral)
-        and not 0 < int(value) <= cpus
+        if name.rpartition("__")[2] in _THREADS and isinstance(value, numbers.Integral) and not 0 < int(value) <= cpus
     }
     if too_many:
         estimator.set_params(**too_many)
+    if type(last := last_step(estimator)).__module__.startswith("catboost."):  # takes all CPUs where nothing is said
+        last.set_params(thread_count=cpus)
 
 
 _limited_to: int | None = None

@@ -7,13 +7,13 @@ from typing import Any
 
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Trial
-from tune_plugins.integrations._sklearn.evaluation import SPLITS
+from tune_plugins.integrations._sklearn.evaluation import SCORES
 
 _LEAST = 2  # folds, of which a standard deviation can be had
 
 
 class PairedRace(TrialScheduler):
-    """Stops a candidate that has surely lost on the folds that it shares with the best one.
+    """Stops a candidate that has most likely lost, on the folds that it shares with the best one.
 
     Compared are the differences of their scores fold by fold, by a one-sided t-test (racing: Maron and Moore, 1994,
     Hoeffding Races; Birattari et al., 2002, A Racing Algorithm for Configuring Metaheuristics). Training data of folds
@@ -25,49 +25,63 @@ class PairedRace(TrialScheduler):
         test_share: number of test samples for each training sample, in a fold.
     """
 
-    def __init__(self, confidence: float = 0.9, test_share: float = 0.25) -> None:
+    def __init__(self, confidence: float = 0.95, test_share: float = 0.25) -> None:
         super().__init__()
         self.confidence, self.test_share = confidence, test_share
+        self._reset()
+
+    def _reset(self) -> None:
         self._scores: dict[str, list[float]] = {}
+        self._best: dict[int, str] = {}  # who was best on the first so many folds
+        self._variances: list[float] = []
 
     def setup(self, *, metric: str | None, mode: Any, seed: int) -> None:
         """Forget an earlier run."""
         super().setup(metric=metric, mode=mode, seed=seed)
-        self._scores = {}
+        self._reset()
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
         """Compare with the best one on the same folds."""
-        mine = self._of_folds(result)
-        if not all(map(math.isfinite, mine)):
-            return Decision(Action.CONTINUE, f"continued after {len(mine)} folds: a score is not finite")
-        self._scores[trial.id] = mine
+        sign = -1.0 if self.mode == "min" else 1.0
+        mine = [sign * float(score) for score in result[SCORES]]
         count = len(mine)
-        if count < _LEAST:
+        if not all(map(math.isfinite, mine)):
+            self._withdraw(trial.id)
+            return Decision(Action.STOP, f"stopped after {count} folds: no finite score")
+        self._scores[trial.id] = mine
+        best_id = self._best.get(count)
+        best = None if best_id is None else self._scores[best_id][:count]
+        if best is None or sum(mine) > sum(best):
+            self._best[count] = trial.id
+        if best is None or count < _LEAST:
             return Action.CONTINUE
-        others = {i: scores[:count] for i, scores in self._scores.items() if i != trial.id and len(scores) >= count}
-        if not others:
-            return Action.CONTINUE
-        best_id, best = max(others.items(), key=lambda item: sum(item[1]))
         mean, p = self._test([b - m for b, m in zip(best, mine, strict=True)])
         said = f"{mean:.4g} worse than trial {best_id} on the same {count} folds (p = {p:.2g})"
         if mean > 0 and p < 1 - self.confidence:
             return Decision(Action.STOP, f"stopped: {said}")
         return Decision(Action.CONTINUE, f"continued: {said}")
 
-    def _of_folds(self, result: dict[str, Any]) -> list[float]:
-        assert self.metric is not None
-        name, sign = self.metric.removeprefix("mean_test_"), -1.0 if self.mode == "min" else 1.0
-        scores = [out["test_scores"] for out in result.get(SPLITS, ())]
-        return [sign * float(score[name] if isinstance(score, dict) else score) for score in scores]
+    def _withdraw(self, trial_id: str) -> None:
+        """One that has failed in the end is no measure for others."""
+        self._scores.pop(trial_id, None)
+        for count in [count for count, best_id in self._best.items() if best_id == trial_id]:
+            sums = {i: sum(scores[:count]) for i, scores in self._scores.items() if len(scores) >= count}
+            if sums:
+                self._best[count] = max(sums, key=lambda i: sums[i])
+            else:
+                del self._best[count]
 
     def _test(self, differences: list[float]) -> tuple[float, float]:
-        """Mean, and the probability of one so large among equals."""
+        """Mean, and the probability of one so large among equals.
+
+        By chance a few differences may be alike: the variance is taken to be no less than it is on the average.
+        """
         from scipy.stats import t
 
         count = len(differences)
         mean = sum(differences) / count
-        variance = sum((each - mean) ** 2 for each in differences) / (count - 1)
-        error = math.sqrt(variance * (1 / count + self.test_share))
-        if error == 0:
-            return mean, 0.0 if mean > 0 else 1.0
-        return mean, float(t.sf(mean / error, count - 1))
+        self._variances.append(sum((each - mean) ** 2 for each in differences) / (count - 1))
+        variance = max(self._variances[-1], sum(self._variances) / len(self._variances))
+        if variance == 0:
+            return mean, 1.0  # there is nothing to go by yet
+        return mean, float(t.sf(mean / math.sqrt(variance * (1 / count + self.test_share)), count - 1))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 
 from tune_plugins.core.ends import EndCause
@@ -127,7 +126,7 @@ def cv_results(
     for candidate in candidates:
         mine = [next(left) for _ in candidate.outs]
         padded += mine + [_unseen(mine[0])] * (n_splits - len(mine))
-    partial = np.array([not candidate.full for candidate in candidates], dtype=bool)
+    partial = np.array([not (candidate.full or _failed_at_once(candidate)) for candidate in candidates], dtype=bool)
     with warnings.catch_warnings():
         if partial.any():  # splits that were not seen have no score, which is as it should be
             warnings.filterwarnings("ignore", message="One or more of the", category=UserWarning)
@@ -143,16 +142,23 @@ def cv_results(
 
 
 def full_ones(results: Mapping[str, Any]) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
-    """The rows of candidates that were evaluated as a whole, and their numbers; where all have failed, of all."""
+    """The rows of candidates that were not stopped early, and their numbers."""
     count = len(results["params"])
     rows = np.flatnonzero(~results.get("stopped_early", np.zeros(count, dtype=bool)))
-    if not len(rows) and all(np.isnan(results[key]).all() for key in results if key.startswith("mean_test_")):
-        rows = np.arange(count)
     if len(rows) == count:
         return dict(results), rows
     return {
         key: [value[row] for row in rows] if isinstance(value, list) else value[rows] for key, value in results.items()
     }, rows
+
+
+def _failed_at_once(candidate: Candidate) -> bool:
+    """Whether a candidate ended before its end since it had no score, and not since others did better."""
+    for out in candidate.outs:
+        scores = out["test_scores"]
+        if any(map(math.isnan, scores.values() if isinstance(scores, dict) else [scores])):
+            return True
+    return False
 
 
 def _unseen(like: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,16 +184,11 @@ def _over_what_was_seen(
 
 
 def _ranks(means: Any, partial: Any, resource: Any) -> Any:
-    """First all that were evaluated in full, by their means; behind them the others, those that came further first."""
-    ranks = np.empty(len(means), dtype=np.int32)
-    worst = (np.nanmin(means) if not np.isnan(means).all() else 0.0) - 1
-    means = np.where(np.isnan(means), worst, means)
-    full = np.flatnonzero(~partial)
-    if len(full):
-        ranks[full] = rankdata(-means[full], method="min")
-    stopped = np.flatnonzero(partial)
-    keys = [(-resource[row], -means[row]) for row in stopped]
-    ordered = sorted(keys)
-    for row, key in zip(stopped, keys, strict=True):
-        ranks[row] = len(full) + 1 + ordered.index(key)
-    return ranks
+    """First those evaluated in full, by mean; then those stopped, by how far they came; then those that failed."""
+    keys: list[tuple[float, ...]] = []
+    for mean, stopped, came in zip(means, partial, resource, strict=True):
+        keys.append((2.0,) if math.isnan(mean) else (1.0, -came, -mean) if stopped else (0.0, -mean))
+    first: dict[tuple[float, ...], int] = {}
+    for place, key in enumerate(sorted(keys), 1):
+        first.setdefault(key, place)
+    return np.array([first[key] for key in keys], dtype=np.int32)

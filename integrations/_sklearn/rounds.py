@@ -46,8 +46,9 @@ _GROWS = (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-"""With ``warm_start`` these become what one fit with all rounds makes. Others, which shuffle anew, restart a schedule
-of the learning rate or forget a momentum, become something else: their scores would not be those of a whole fit."""
+"""With ``warm_start`` these become what one fit with all rounds makes; what is derived from them may not. Others, which
+shuffle anew, restart a schedule of the learning rate or forget a momentum, become something else: their scores would
+not be those of a whole fit."""
 
 
 _STOPS_ITSELF = 10_000
@@ -126,26 +127,35 @@ def last_step(estimator: Any) -> Any:
     return estimator
 
 
-def rounds_of(estimator: Any, max_resources: int | None, n_samples: int) -> Rounds | None:
-    """The rounds of an estimator that is not a pipeline; None where it has none, or it is not known how many.
+def rounds_of(whole: Any, max_resources: int | None, n_samples: int) -> Rounds | None:
+    """The rounds of an estimator, of its last step if it is a pipeline; None where it has none, or who knows how many.
 
     Args:
-        estimator: with its parameters.
+        whole: the estimator with its parameters.
         max_resources: passes over the data of one that has `partial_fit` and no other rounds.
-        n_samples: of the training data.
+        n_samples: of the training data; of several, of the largest.
     """
+    estimator = last_step(whole)
     if not hasattr(estimator, "get_params"):  # "passthrough"
         return None
     parameters = estimator.get_params(deep=False)
     for name in COUNTERS:
         if (end := _count(estimator, name, parameters)) is not None:
-            return Rounds(_course(estimator, n_samples), end, name, is_limit=name in _LIMITS)
+            course = _course(estimator, n_samples) if _keeps(whole) else Course.ANEW
+            return Rounds(course, end, name, is_limit=name in _LIMITS)
     kwargs = parameters.get("fit_kwargs")  # of Keras' wrappers
     if isinstance(kwargs, Mapping) and is_whole(kwargs.get("epochs")):
         return Rounds(Course.ANEW, int(kwargs["epochs"]), "fit_kwargs", "epochs")
     if hasattr(estimator, "partial_fit") and max_resources is not None:
         return Rounds(Course.PASSES, max_resources)
     return None
+
+
+def _keeps(estimator: Any) -> bool:
+    """Whether what comes before the last step is kept; that of another kind of pipeline is made anew each time."""
+    while type(estimator) is Pipeline:
+        estimator = estimator.steps[-1][1]
+    return not isinstance(estimator, Pipeline)
 
 
 def _count(estimator: Any, name: str, parameters: Mapping[str, Any]) -> int | None:
@@ -158,7 +168,7 @@ def _count(estimator: Any, name: str, parameters: Mapping[str, Any]) -> int | No
 
 
 def _course(estimator: Any, n_samples: int) -> Course:
-    if not isinstance(estimator, _GROWS):
+    if type(estimator) not in _GROWS:
         return Course.ANEW
     # What stops by itself trains on where it had stopped just at a rung, or looks at other data set aside.
     early = getattr(estimator, "early_stopping", getattr(estimator, "n_iter_no_change", None) is not None)

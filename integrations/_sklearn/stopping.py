@@ -18,7 +18,7 @@ from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.integrations._sklearn.candidates import Search
 from tune_plugins.integrations._sklearn.evaluation import Fidelity
 from tune_plugins.integrations._sklearn.race import PairedRace
-from tune_plugins.integrations._sklearn.rounds import Course, Rounds, clone_of, last_step, rounds_of
+from tune_plugins.integrations._sklearn.rounds import COUNTERS, Course, Rounds, clone_of, last_step, rounds_of
 from tune_plugins.schedulers import ASHAScheduler, HyperBandScheduler, MedianStoppingRule
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,10 @@ def stopping(
         mistakes: are noted here.
     """
     if given is None or fidelity is None:
+        if given is not None:
+            logger.warning("fidelity=None: candidates are evaluated as a whole, so that none can be stopped early.")
         return Stopping(None, Fidelity.FOLDS)
-    rounds = _rounds(estimator, search, max_resources, len(splits[0][0]))
+    rounds = _rounds(estimator, search, max_resources, max(len(train) for train, _ in splits))
     chosen = _fidelity(fidelity, given, rounds, len(splits), estimator, mistakes)
     if chosen is Fidelity.FOLDS:
         end, first = len(splits), 1
@@ -146,15 +148,26 @@ def _rounds(estimator: Any, search: Search, max_resources: int | None, n_samples
         candidates = search.known
     else:
         candidates = [search.parameters_of(search.space.sample(index, 0)) for index in range(_SEEN)]
-    found = []
+    found: list[Rounds] = []
+    alike: set[tuple[str, ...]] = set()
     for parameters in candidates:
+        names = tuple(sorted(parameters))
+        if names in alike:
+            continue
+        if not any(_may_count(name, value) for name, value in parameters.items()):
+            alike.add(names)  # the number of rounds is the same for all of these
         try:
             candidate = clone_of(estimator).set_params(**clone(parameters, safe=False))
         except Exception:  # is told of when it is tried
             continue
-        if (rounds := rounds_of(last_step(candidate), max_resources, n_samples)) is not None:
+        if (rounds := rounds_of(candidate, max_resources, n_samples)) is not None:
             found.append(rounds)
     return found
+
+
+def _may_count(name: str, value: Any) -> bool:
+    """Whether a parameter may say how many rounds there are."""
+    return name.rpartition("__")[2] in (*COUNTERS, "fit_kwargs") or hasattr(value, "get_params")
 
 
 def _first_rung(rounds: Sequence[Rounds], end: int) -> int:

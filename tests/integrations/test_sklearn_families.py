@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import joblib
 import keras
 import numpy as np
 import pandas as pd
@@ -68,6 +70,7 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     StratifiedKFold,
     TimeSeriesSplit,
+    cross_val_score,
 )
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
@@ -1423,3 +1426,119 @@ def test_mistakes_of_the_space_and_of_the_fidelity_are_told_with_those_of_argume
 def test_what_does_not_go_together_is_told_with_a_way_out(estimator: Any, more: Any, named: str) -> None:
     with pytest.raises(ArgumentError, match=named):
         TuneGridSearchCV(estimator, {}, n_jobs=1, **more).fit(IRIS_X, IRIS_Y)
+
+
+# ----------------------------------------------------------------------------- of a review
+
+
+def test_boosting_that_stops_itself_on_the_larger_of_the_splits_is_as_without_rungs() -> None:
+    rng = np.random.RandomState(0)
+    X, y = rng.rand(16_000, 2), rng.randint(0, 2, 16_000)
+    estimator = HistGradientBoostingClassifier(random_state=0, max_leaf_nodes=8, n_iter_no_change=3)
+    common: dict[str, Any] = {"cv": TimeSeriesSplit(2), "scoring": "neg_log_loss", "refit": False}
+    ours = TuneGridSearchCV(estimator, {"max_iter": [60]}, scheduler="asha", n_jobs=1, **common).fit(X, y)
+    plain = GridSearchCV(estimator, {"max_iter": [60]}, **common).fit(X, y)
+    assert not ours.cv_results_["stopped_early"].any()
+    for number in range(2):
+        assert ours.cv_results_[f"split{number}_test_score"] == plain.cv_results_[f"split{number}_test_score"]
+
+
+def test_a_trial_may_fit_searches_in_threads() -> None:
+    X, y = load_iris(return_X_y=True)
+    inner = TuneGridSearchCV(SGDClassifier(random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2, n_jobs=1)
+    voting = VotingClassifier([("a", inner), ("b", clone(inner))], n_jobs=2)
+    with joblib.parallel_config(backend="threading"):
+        outer = TuneGridSearchCV(voting, {"voting": ["hard"], "flatten_transform": [True, False]}, cv=2, n_jobs=1)
+        outer.fit(X, y)
+    assert np.isfinite(outer.cv_results_["mean_test_score"]).all()
+
+
+def test_another_search_draws_other_candidates() -> None:
+    X, y = load_iris(return_X_y=True)
+    generator = np.random.RandomState(0)
+    for options in ({"random_state": generator}, {"search": "sobol"}):
+        search = TuneSearchCV(
+            GaussianNB(), {"var_smoothing": tune.loguniform(1e-9, 1.0)}, n_trials=2, cv=2, n_jobs=1, **options
+        )
+        first = search.fit(X, y).cv_results_["params"]
+        assert search.fit(X, y).cv_results_["params"] != first
+        search.set_params(random_state=3)
+        assert search.fit(X, y).cv_results_["params"] == search.fit(X, y).cv_results_["params"]
+
+
+def test_a_named_search_can_be_fitted_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    X, y = load_iris(return_X_y=True)
+    search = TuneGridSearchCV(
+        GaussianNB(), {"var_smoothing": [1e-9]}, cv=2, storage_path=tmp_path, name="mine", n_jobs=1
+    )
+    with caplog.at_level(logging.WARNING):
+        assert np.isfinite(cross_val_score(search, X, y, cv=3)).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine_1", "mine_2"]
+    assert "this one is called 'mine_2'" in caplog.text
+
+
+def test_a_grid_as_an_object() -> None:
+    X, y = load_iris(return_X_y=True)
+    grid = {"var_smoothing": [1e-9, 1e-3]}
+    search = TuneGridSearchCV(GaussianNB(), ParameterGrid(grid), cv=2, n_jobs=1).fit(X, y)
+    assert search.cv_results_["params"] == list(ParameterGrid(grid))
+
+
+class CannotPredict(GaussianNB):
+    def predict(self, X: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "race"])
+def test_a_candidate_without_a_score_has_failed_and_was_not_stopped_early(scheduler: str) -> None:
+    X, y = load_iris(return_X_y=True)
+    grid = {"x": [GaussianNB(), CannotPredict(), GaussianNB(var_smoothing=10.0)]}
+    search = TuneGridSearchCV(
+        Pipeline([("x", GaussianNB())]), grid, cv=4, scheduler=scheduler, fidelity="folds", n_jobs=1
+    )
+    with pytest.warns(UserWarning, match="not today"):
+        search.fit(X, y)
+    table = pd.DataFrame(search.cv_results_)
+    assert not table.stopped_early[1] and np.isnan(table.mean_test_score[1]) and table.rank_test_score[1] == 3
+    assert search.best_index_ != 1
+
+
+def test_a_race_with_metrics_that_a_function_names() -> None:
+    X, y = load_iris(return_X_y=True)
+
+    def scoring(estimator: Any, X: Any, y: Any) -> dict[str, float]:
+        return {"a": estimator.score(X, y), "b": 0.0}
+
+    search = TuneGridSearchCV(
+        GaussianNB(), {"var_smoothing": [1e-9, 10.0, 1e3]}, scoring=scoring, refit="a", scheduler="race", cv=6, n_jobs=1
+    ).fit(X, y)
+    assert search.best_params_ == {"var_smoothing": 1e-9} and search.multimetric_
+    search.set_params(refit=False).fit(X, y)
+    assert "mean_test_b" in search.cv_results_
+
+
+class OwnPipeline(Pipeline):
+    """As other packages have theirs."""
+
+
+def test_a_pipeline_of_another_kind_trains_anew_and_as_a_whole() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = X[:200], y[:200]
+    estimator = OwnPipeline([("scale", StandardScaler()), ("model", RandomForestClassifier(24, random_state=0))])
+    space = {"model__max_depth": [1, 2, 3, 5]}
+    ours = TuneGridSearchCV(estimator, space, cv=2, scheduler="asha", n_jobs=1, refit=False).fit(X, y)
+    plain = GridSearchCV(estimator, space, cv=2, refit=False).fit(X, y)
+    full = ~ours.cv_results_["stopped_early"]
+    np.testing.assert_array_equal(ours.cv_results_["mean_test_score"][full], plain.cv_results_["mean_test_score"][full])
+
+
+def test_times_of_a_growing_forest_are_those_of_all_its_parts() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    search = TuneGridSearchCV(
+        RandomForestClassifier(64, random_state=0), {"max_depth": [3]}, cv=2, scheduler="asha", n_jobs=1, refit=False
+    ).fit(X[:200], y[:200])
+    reports = search.results_[0].metrics_dataframe
+    times = [[out["fit_time"] for out in splits] for splits in reports.splits]
+    assert len(times) == 3 and all(
+        a < b for before, after in pairwise(times) for a, b in zip(before, after, strict=True)
+    )

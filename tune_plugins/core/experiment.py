@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from tune_plugins.core.ends import End, EndCause, ErrorInfo, Outcome
 from tune_plugins.core.events import (
@@ -94,6 +94,7 @@ class Rules:
         trial_limit: number of trials at most; None: as many as the searcher suggests.
         required: names that the first result must have, with the argument that each stands in.
         awaited: names that a trial which runs to its end must have reported by then, as well.
+        retry: see `FailureConfig`.
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
         names: how trials are called.
@@ -108,6 +109,7 @@ class Rules:
     seed: int = 0
     trial_limit: int | None = None
     max_failures: int = 0
+    retry: Literal["all", "lost"] = "all"
     fail_fast: bool = False
     time_budget_s: float | None = None
     num_to_keep: int | None = None
@@ -420,7 +422,8 @@ class Experiment:
         if not preempted:
             trial.failures += 1
         limit = self.rules.max_failures
-        if trial.status is S.STOPPING or fatal or not (preempted or limit < 0 or trial.failures <= limit):
+        final = fatal or (self.rules.retry == "lost" and isinstance(event, TrialErrored))
+        if trial.status is S.STOPPING or final or not (preempted or limit < 0 or trial.failures <= limit):
             times = f" after {trial.failures} attempts" if trial.failures > 1 else ""
             trial.cause, trial.reason = event.cause, f"failed{times}: {said}"
             self._end(trial, "error", event.time, commands, error=event.error)

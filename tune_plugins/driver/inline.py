@@ -7,8 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from typing import Any
 
+from tune_plugins import session as session_module
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import (
     Command,
@@ -99,7 +101,8 @@ class InlineRuntime(Runtime):
         directory, environ, put_back = os.getcwd(), dict(os.environ), keep_random_states()
         self.in_user_code = True
         try:
-            with children_may_report():
+            # The address that children report to is the process's.
+            with nullcontext() if session_module.is_beside_another() else children_may_report():
                 run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
         except KeyboardInterrupt:
             reason = f"interrupted by {self.interrupted_by}"
@@ -109,9 +112,11 @@ class InlineRuntime(Runtime):
         finally:
             self.in_user_code = False
             self._mail = None
-            os.chdir(directory)
-            os.environ.clear()
-            os.environ.update(environ)
+            if os.getcwd() != directory:
+                os.chdir(directory)
+            for name in os.environ.keys() - environ.keys():  # not all at once: other threads may read them
+                os.environ.pop(name, None)
+            os.environ.update((name, value) for name, value in environ.items() if os.environ.get(name) != value)
             put_back()
         if self._trouble is not None:  # the driver's, which went through the training and is no error of it
             raise self._trouble

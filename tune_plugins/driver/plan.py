@@ -149,6 +149,7 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
         seed=seed,
         trial_limit=searcher.total_trials,
         max_failures=failure.max_failures,
+        retry=failure.retry,
         fail_fast=bool(failure.fail_fast),
         time_budget_s=min(limits, default=None),
         num_to_keep=keep.num_to_keep,

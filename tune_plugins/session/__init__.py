@@ -4,7 +4,26 @@
 and `finish`. `tune_plugins.report`, `get_checkpoint` and `get_context` are the same for loops written by hand.
 """
 
-from tune_plugins.session.active import activate, current, get_checkpoint, get_context, report
+from tune_plugins.session.active import (
+    activate,
+    current,
+    enter,
+    get_checkpoint,
+    get_context,
+    is_beside_another,
+    report,
+)
 from tune_plugins.session.contract import Session, TrialContext, Verdict
 
-__all__ = ["Session", "TrialContext", "Verdict", "activate", "current", "get_checkpoint", "get_context", "report"]
+__all__ = [
+    "Session",
+    "TrialContext",
+    "Verdict",
+    "activate",
+    "current",
+    "enter",
+    "get_checkpoint",
+    "get_context",
+    "is_beside_another",
+    "report",
+]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tune_plugins.errors import ArgumentError, TuneError
@@ -11,10 +12,15 @@ from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.contract import PARENT_VARIABLE, Session, TrialContext, Verdict
 
 _session: Session | None = None
+_of_thread = threading.local()
+"""The session of a trial that runs in a thread of its own, beside another one of this process."""
 
 
 def current() -> Session | None:
     """The session of the trial that runs in this process or in a parent of it, or None outside a trial."""
+    own: Session | None = getattr(_of_thread, "session", None)
+    if own is not None:
+        return own
     if (is_over := getattr(_session, "is_over", None)) is not None and is_over():
         activate(None)  # in a child, which serves a pool: it belongs to the trial that uses it now
     if _session is None and (address := os.environ.get(PARENT_VARIABLE)):
@@ -33,11 +39,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def activate(session: Session | None) -> Session | None:
-    """Make `session` the one that training code talks to; returns the one before. For runtimes."""
+def activate(session: Session | None) -> None:
+    """Make `session` the one that training code talks to. For runtimes."""
     global _session
-    before, _session = _session, session
-    return before
+    _session = session
+
+
+def enter(session: Session) -> Callable[[], None]:
+    """Make `session` the one that training code talks to, also inside of a trial; returns what ends that.
+
+    Where a trial starts runs of its own in several threads, each of these has a session of its own.
+    """
+    if is_beside_another():
+        inner = getattr(_of_thread, "session", None)
+        _of_thread.session = session
+        return lambda: setattr(_of_thread, "session", inner)
+    outer = _session
+    activate(session)
+    return lambda: activate(outer)
+
+
+def is_beside_another() -> bool:
+    """Whether a trial in this thread is beside one that has the process."""
+    return _session is not None and threading.current_thread() is not threading.main_thread()
 
 
 def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint | None = None, **kwargs: Any) -> None:

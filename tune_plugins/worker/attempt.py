@@ -39,17 +39,18 @@ def run_job(
         reset: called before the function is entered.
     """
     session = TrialSession(job, mail, background)
-    outer = session_module.activate(None)  # of a trial that runs a tuning run of its own, in its process
     folder = session.trial_dir
     sweep(folder, LINKS)  # of an attempt that was killed
+    leave: Callable[[], None] = nothing
     try:
         while True:
             reset(job)
-            session_module.activate(session)
+            leave = session_module.enter(session)
             try:
                 if mail.stop_wanted() is None:
                     _enter(function, session)
             except TrialRestarted:
+                leave()
                 job = _next_attempt(job, session)
                 session = TrialSession(job, mail, background)
                 continue
@@ -70,8 +71,12 @@ def run_job(
     else:
         _finish(session, mail)
     finally:
-        session_module.activate(outer)
+        leave()
         sweep(folder, LINKS)
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def _enter(function: Callable[[dict[str, Any]], Any], session: TrialSession) -> None:
