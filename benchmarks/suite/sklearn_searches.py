@@ -279,7 +279,7 @@ def _run(search: Any, parts: Any) -> tuple[Outcome, float]:
 
 
 def _course(search: Any, parts: Any, peer: Outcome) -> tuple[Outcome, float]:
-    """What our search had come to by the end of the peer's time, and the part of that time after which it was as good."""
+    """What our search had come to by the end of the peer's time, and the part of it after which it was as good."""
     outcome, start = _run(search, parts)
     done = [result for result in search.results_ if result.metrics.get("evaluated_in_full")]
     done.sort(key=lambda result: float(result.metrics["timestamp"]))
