@@ -81,8 +81,8 @@ CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     ),
     "FailureConfig": (
         tune.FailureConfig,
-        {"max_failures": -2, "fail_fast": "maybe"},
-        ["max_failures", "fail_fast"],
+        {"max_failures": -2, "fail_fast": "maybe", "retry": "often"},
+        ["max_failures", "fail_fast", "retry"],
     ),
     "SimulatedCluster": (
         tune.SimulatedCluster,

@@ -11,19 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from sklearn import ensemble
 from sklearn.base import clone
-from sklearn.ensemble import (
-    BaggingClassifier,
-    BaggingRegressor,
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.pipeline import Pipeline
 
 from tune_plugins.arguments import is_whole
@@ -35,16 +24,16 @@ _LIMITS = ("max_iter", "max_epochs", "epochs")
 """Those of them that a training need not reach."""
 
 _GROWS = (
-    BaggingClassifier,
-    BaggingRegressor,
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
+    ensemble.BaggingClassifier,
+    ensemble.BaggingRegressor,
+    ensemble.ExtraTreesClassifier,
+    ensemble.ExtraTreesRegressor,
+    ensemble.GradientBoostingClassifier,
+    ensemble.GradientBoostingRegressor,
+    ensemble.HistGradientBoostingClassifier,
+    ensemble.HistGradientBoostingRegressor,
+    ensemble.RandomForestClassifier,
+    ensemble.RandomForestRegressor,
 )
 """With ``warm_start`` these become what one fit with all rounds makes; what is derived from them may not. Others, which
 shuffle anew, restart a schedule of the learning rate or forget a momentum, become something else: their scores would

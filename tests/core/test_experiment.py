@@ -339,6 +339,14 @@ def test_max_failures(make: Any, max_failures: int, attempts: int) -> None:
     assert experiment.trials[A].reason == f"failed{times}: ValueError: no"
 
 
+def test_retry_of_lost_processes_only(make: Any) -> None:
+    experiment = started(make, max_failures=2, retry="lost")
+    commands = experiment.handle(WorkerLost(0.0, A, ErrorInfo("WorkerLostError", "gone")))
+    assert [c.attempt for c in commands if isinstance(c, StartTrial)] == [1]
+    experiment.handle(TrialErrored(0.0, A, ErrorInfo("ValueError", "no")))
+    assert experiment.finished and experiment.trials[A].cause is EndCause.FAILED
+
+
 def test_unlimited_failures_and_preemptions(make: Any) -> None:
     experiment = started(make, max_failures=-1)
     for _ in range(30):
