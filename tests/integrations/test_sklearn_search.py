@@ -1952,7 +1952,6 @@ def test_callbacks_of_scikit_learn_are_told_of_as_not_called(caplog: pytest.LogC
 
 CHECKED = (
     TuneSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, n_trials=2, cv=2),
-    TuneGridSearchCV(Ridge(random_state=0), {"alpha": [0.1, 1.0]}, cv=2),
     TuneGridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, scheduler="asha", fidelity="folds", cv=3),
 )
 
@@ -1960,14 +1959,7 @@ CHECKED = (
 def checks() -> Iterator[Any]:
     """All but those of array libraries, which are not installed."""
     for estimator in CHECKED:
-        failing = {}
-        if isinstance(estimator.estimator, Ridge):
-            failing["check_supervised_y_2d"] = (
-                "Ridge takes several targets, so that it does not warn; GridSearchCV, too"
-            )
-        for given in estimator_checks_generator(
-            estimator, expected_failed_checks=failing, mark="xfail", xfail_strict=True
-        ):
+        for given in estimator_checks_generator(estimator):
             _, check = getattr(given, "values", given)
             function = getattr(check, "func", check)
             if not function.__name__.startswith("check_array_api"):
