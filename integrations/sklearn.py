@@ -35,7 +35,7 @@ import numpy as np
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
-from tune_plugins.arguments import Mistakes, is_number, is_whole
+from tune_plugins.arguments import Mistakes, did_you_mean, is_number, is_whole
 from tune_plugins.callbacks import Callback
 from tune_plugins.config import FailureConfig, RunConfig, TuneConfig
 from tune_plugins.core.scheduler import TrialScheduler
@@ -56,7 +56,7 @@ from sklearn.utils import check_random_state, indexable  # noqa: E402
 from sklearn.utils.validation import _check_method_params, _num_samples  # noqa: E402
 
 from tune_plugins.integrations._sklearn.candidates import Search, of_distributions, of_grid  # noqa: E402
-from tune_plugins.integrations._sklearn.evaluation import Evaluation, Fidelity, candidate  # noqa: E402
+from tune_plugins.integrations._sklearn.evaluation import IN_FULL, Evaluation, Fidelity, candidate  # noqa: E402
 from tune_plugins.integrations._sklearn.results import (  # noqa: E402
     candidates_of,
     cv_results,
@@ -125,7 +125,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
             base = clone_of(self.estimator)
             max_resources = self._given("max_resources")
-            if is_whole(max_resources):
+            if is_whole(max_resources) and max_resources > 0:
                 _let_train(base, max_resources, _num_samples(X), mistakes)
             search = self._search(base, mistakes)
             splits = self._splits(X, y, routed.splitter.split)
@@ -169,9 +169,22 @@ class _TuneBaseSearchCV(BaseSearchCV):
         candidates = candidates_of(
             self.results_, search.parameters_of, self.n_splits_, self.error_score, self.return_train_score
         )
+        interrupted = was_interrupted(self.results_)
         if not candidates:
+            if interrupted:
+                raise KeyboardInterrupt
             raise TuneError(
                 f"{type(self).__name__}: the search has ended before any candidate was evaluated. Give it more time."
+            )
+        how = "was interrupted" if interrupted else ""
+        if self.time_budget_s is not None and len(candidates) < search.n_trials and not interrupted:
+            how = f"has come to the end of its {self.time_budget_s:g} s"
+        if how:
+            warnings.warn(
+                f"{type(self).__name__} {how} with {len(candidates)} of {search.n_trials} candidates: the best one is "
+                "the best of those that were evaluated in full until then.",
+                UserWarning,
+                stacklevel=2,
             )
         copied = any(out.get("copied") for candidate in candidates for out in candidate.outs)
         results = cv_results(
@@ -253,13 +266,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             if evaluation.raised:
                 raise evaluation.raised[0] from None
             raise
-        if was_interrupted(results):
-            warnings.warn(
-                f"{type(self).__name__} was interrupted: the best candidate is the best of those that were evaluated "
-                "in full until then.",
-                UserWarning,
-                stacklevel=3,
-            )
+        results = results.judged_by(IN_FULL, "max")
         return results if folder is None else results.kept_by(folder)
 
     def _choose(self, results: dict[str, Any], metric: Any) -> None:
@@ -342,24 +349,38 @@ class _TuneBaseSearchCV(BaseSearchCV):
         is_text = isinstance(self.error_score, str)
         right = self.error_score == "raise" if is_text else is_number(self.error_score)
         found.check(right, "error_score", "a number or 'raise'", self.error_score)
-        found.one_of("fidelity", self.fidelity, ("auto", *map(str, Fidelity)), none=True)
+        fidelities = ("auto", *map(str, Fidelity))
+        meant = did_you_mean(self.fidelity, fidelities).strip() if isinstance(self.fidelity, str) else ""
+        found.one_of("fidelity", self.fidelity, fidelities, none=True, remedy=meant)
+        if self.fidelity in tuple(Fidelity) and _scheduler(self._given("scheduler")) is None:
+            found.add(
+                f"scheduler: expected one with fidelity={self.fidelity!r}, since nothing is stopped without, got None. "
+                "Add scheduler='asha', or leave fidelity out."
+            )
         found.whole("max_resources", self._given("max_resources"), least=1, none=True)
         right = isinstance(self.refit, (bool, str, np.bool_)) or callable(self.refit)
         found.check(right, "refit", "True, False, the name of a metric or a function", self.refit)
         scheduler = _scheduler(self._given("scheduler"))
         if isinstance(scheduler, str):
-            found.one_of("scheduler", scheduler, SCHEDULERS, remedy="Or give a scheduler object.")
+            meant = did_you_mean(scheduler, SCHEDULERS).strip()
+            found.one_of("scheduler", scheduler, SCHEDULERS, remedy=f"{meant} Or give a scheduler object.".strip())
             scheduler = None
         elif isinstance(scheduler, TrialScheduler) and scheduler.changes_configs:
             found.add(
                 f"scheduler: expected one that stops candidates early, got {type(scheduler).__name__}, which changes "
                 "their parameters while they train. Take 'asha', or tune a training function with Tuner."
             )
+        elif isinstance(scheduler, TrialScheduler) and not (scheduler.metric or "mean_test_").startswith("mean_test_"):
+            found.add(
+                f"scheduler: expected one without a metric, which is that of scoring, got {scheduler.metric!r}. "
+                f"Write {type(scheduler).__name__}(...) without metric and mode."
+            )
         verbose = isinstance(self.verbose, (bool, np.bool_)) or (is_whole(self.verbose) and self.verbose >= 0)
         found.check(verbose, "verbose", "a whole number of at least 0", self.verbose)
-        found.whole("n_trials", n_trials := self._given_trials(), least=-1)
-        if n_trials == 0:
-            found.add("n_trials: expected a whole number of at least 1, or -1, got 0. Give the number of candidates.")
+        trials = self._given_trials()
+        right = is_whole(trials) and (trials >= 1 or trials == -1)
+        remedy = "Give the number of candidates; -1 for as many as there is time for."
+        found.check(right, "n_trials", "a whole number of at least 1, or -1", trials, remedy)
         for make, given in (
             (
                 TuneConfig,
@@ -381,7 +402,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
             try:
                 make(**given)
             except ArgumentError as error:
-                found.merge(error)
+                found.found += [mistake.replace("search_alg:", "search:", 1) for mistake in error.mistakes]
         if self.pre_dispatch != "2*n_jobs":
             logger.info("pre_dispatch is ignored: a candidate is sent to a worker when there is one for it.")
         if getattr(self, "_skl_callbacks", None):
@@ -590,7 +611,7 @@ class TuneGridSearchCV(_TuneBaseSearchCV):
         self.early_stopping, self.max_iters, self.local_dir = early_stopping, max_iters, local_dir
 
     def _search(self, base: Any, mistakes: Mistakes) -> Search:
-        return of_grid(self.param_grid)
+        return of_grid(self.param_grid, mistakes)
 
 
 _OF_TUNE_SKLEARN = {

@@ -259,6 +259,17 @@ class ResultGrid:
         self._keeper = keeper
         return self
 
+    def judged_by(self, metric: str, mode: Mode) -> ResultGrid:
+        """These results, of which the best is by another metric than that of the run, unless told otherwise.
+
+        Raises:
+            ArgumentError: `metric` is no name, or `mode` neither "min" nor "max".
+        """
+        self._metric, self._mode = _check_metric("ResultGrid.judged_by", metric, mode)
+        self._metrics, self._modes = (metric,), (mode,)
+        self.__dict__.pop("_all", None)
+        return self
+
     @property
     def metric(self) -> str | None:
         """What "best" goes by unless told otherwise; None where several metrics were optimised."""

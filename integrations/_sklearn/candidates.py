@@ -69,8 +69,18 @@ class Search:
     parameters_of: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def of_grid(param_grid: Any) -> Search:
+def of_grid(param_grid: Any, mistakes: Mistakes) -> Search:
     """All points of a grid, in scikit-learn's order."""
+    grids = [param_grid] if isinstance(param_grid, Mapping) else param_grid
+    for grid in grids if isinstance(grids, (list, tuple)) else ():
+        for name, value in grid.items() if isinstance(grid, Mapping) else ():
+            if isinstance(value, (Domain, Mapping)) or hasattr(value, "rvs"):
+                mistakes.add(
+                    f"param_grid: expected a list of values of {name!r}, got {value!r}. Write a list, or take "
+                    "TuneSearchCV, which draws values."
+                )
+    if mistakes.found:
+        return Search(None, Space(None), 1, (), dict)
     return _listed(list(ParameterGrid(_unwrapped(param_grid))), "grid search")
 
 
@@ -147,6 +157,8 @@ def _as_space(given: Any, mistakes: Mistakes) -> dict[str, Any]:
 def _as_domain(name: str, value: Any, mistakes: Mistakes) -> Any:
     if isinstance(value, Domain):
         return value
+    if isinstance(value, Mapping) and set(value) == {"grid_search"}:
+        return value
     if isinstance(value, Mapping):
         return {inner: _as_domain(f"{name}/{inner}", each, mistakes) for inner, each in value.items()}
     if hasattr(value, "rvs"):
@@ -161,8 +173,8 @@ def _as_domain(name: str, value: Any, mistakes: Mistakes) -> Any:
             return choice(options)
         if isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)):
             logger.warning(
-                "%s: %r is a choice of two values, as everywhere in scikit-learn. For a range, write e.g. "
-                "tune_plugins.uniform(%r, %r).",
+                "%s: %r is a choice of two values, as everywhere in scikit-learn. For a range, write "
+                "tune_plugins.uniform(%r, %r), or loguniform.",
                 name,
                 value,
                 *value,
@@ -171,7 +183,7 @@ def _as_domain(name: str, value: Any, mistakes: Mistakes) -> Any:
         return choice([_Value(each) if isinstance(each, Mapping) else each for each in options])
     mistakes.add(
         f"{name}: expected a list of values, a distribution of scipy.stats or a domain of tune_plugins, got {value!r}. "
-        "Write [value] for a single one."
+        "Write [value] for a single one, and tune_plugins.uniform(low, high), loguniform or randint for a range."
     )
     return None
 

@@ -32,6 +32,9 @@ from tune_plugins.session import Verdict
 SPLITS, SCORES, RESOURCE, FULL = "splits", "split_scores", "resource", "evaluated_in_full"
 """What a trial reports beside the mean scores."""
 
+IN_FULL = "score_in_full"
+"""The score by which candidates are compared, of those that were evaluated in full: what the best one is chosen by."""
+
 _REPORTS = 20  # of a candidate at most, where the scheduler does not say at what it looks
 
 
@@ -190,6 +193,8 @@ class _Candidate:
         found: dict[str, Any] = {f"mean_test_{self.evaluation.metric}": float(np.mean(compared))}
         found |= {f"mean_test_{name}": float(np.mean(each)) for name, each in by_name.items()}
         found |= {RESOURCE: self._level, FULL: last}
+        if last:
+            found[IN_FULL] = found[f"mean_test_{self.evaluation.metric}"]
         if self.evaluation.early_stopping:
             found[SCORES] = compared
         if last or self.evaluation.early_stopping:  # else it is of use only when all is known

@@ -28,7 +28,7 @@ SCHEDULERS = ("auto", "asha", "hyperband", "median", "race")
 
 _ETA = 4  # one candidate in so many goes on from a rung
 _RUNGS = 2  # at most, below a whole training: with 1/64 of its trees a forest tells little of what it will be
-_FEWEST_SAMPLES = 20  # of a rung
+_FEWEST_ROUNDS, _FEWEST_SAMPLES = 4, 20  # of a rung
 _SEEN = 64  # configs of a search space, to see how many rounds there are
 
 
@@ -82,7 +82,7 @@ def stopping(
     else:
         end = max((each.end for each in rounds), default=1)
         first = _first_rung(rounds, end)
-    if max_resources is not None and chosen is not Fidelity.ROUNDS:
+    if max_resources is not None and chosen is not Fidelity.ROUNDS and rounds:
         mistakes.add(
             f"max_resources: expected None with fidelity={chosen.value!r}, where a candidate is evaluated in full by "
             f"{end} {chosen.value}, got {max_resources!r}. Leave it out: it is a number of rounds."
@@ -176,8 +176,8 @@ def _first_rung(rounds: Sequence[Rounds], end: int) -> int:
     An upper limit of iterations says little of how many there will be, so that rungs are counted from below.
     """
     if all(each.is_limit and each.course is not Course.GROWS for each in rounds):
-        return min(_ETA, end)
-    return max(1, math.ceil(end / _ETA**_RUNGS))
+        return min(_FEWEST_ROUNDS, end)
+    return min(max(_FEWEST_ROUNDS, math.ceil(end / _ETA**_RUNGS)), end)
 
 
 def _named(name: str, first: int, end: int, splits: Sequence[tuple[Any, Any]]) -> TrialScheduler:

@@ -212,6 +212,7 @@ def test_the_best_parameters_are_those_of_rank_1(fidelity: str) -> None:  # sk 2
     table = pd.DataFrame(search.cv_results_)
     assert table.rank_test_score[search.best_index_] == 1
     assert table.params[search.best_index_] == search.best_params_
+    assert search.results_.get_best_result().config == search.best_params_
     full = table[~table.stopped_early].dropna().sort_values("mean_test_score", ascending=False)
     assert full.mean_test_score.iloc[0] == search.best_score_
 
@@ -274,7 +275,7 @@ def test_several_metrics_and_the_one_to_refit_by() -> None:  # op 2935
         random_state=0,
     ).fit(X[:150], y[:150])
     assert search.best_score_ == search.cv_results_["mean_test_roc_auc"].max()
-    assert search.results_.metric == "mean_test_roc_auc"
+    assert search.results_.get_best_result().metrics["score_in_full"] == search.best_score_
     assert set(search.scorer_) == {"roc_auc", "accuracy"} and search.multimetric_
 
 
