@@ -1033,10 +1033,8 @@ STORED: dict[str, Callable[[Any], Any]] = {
     "estimator",
     [
         RandomForestClassifier(6, random_state=0),
-        HistGradientBoostingClassifier(max_iter=6, random_state=0),
         SGDClassifier(max_iter=12, loss="log_loss", random_state=0),
         XGBClassifier(n_estimators=5, n_jobs=1, subsample=0.6),
-        LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1),
         make_pipeline(StandardScaler(with_mean=False), MLPClassifier((3,), max_iter=8, random_state=0)),
     ],
     ids=lambda estimator: type(estimator).__name__,
