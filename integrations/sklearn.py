@@ -430,7 +430,7 @@ class TuneSearchCV(_TuneBaseSearchCV):
         n_trials: number of candidates; -1: as many as there is time for.
         search: "random", "sobol", "tpe", ...: whatever `TuneConfig(search_alg=)` takes.
         scheduler: None: every candidate is evaluated in full; "asha", "hyperband", "median": those that do badly are
-            stopped; "race": those that are surely worse than the best one on the same folds; "auto": "race" where
+            stopped; "race": those that are most likely worse than the best one on the same folds; "auto": "race" where
             folds are the fidelity, else "asha"; or a scheduler object, whose ``training_iteration`` counts rounds,
             folds or samples.
         scoring: as in scikit-learn: None, a name, a function, or several of them; more is better.

@@ -112,8 +112,7 @@ class InlineRuntime(Runtime):
         finally:
             self.in_user_code = False
             self._mail = None
-            if os.getcwd() != directory:
-                os.chdir(directory)
+            os.chdir(directory)  # also where the trial has deleted the one that it was in
             for name in os.environ.keys() - environ.keys():  # not all at once: other threads may read them
                 os.environ.pop(name, None)
             os.environ.update((name, value) for name, value in environ.items() if os.environ.get(name) != value)
