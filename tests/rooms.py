@@ -103,7 +103,7 @@ ROOMS = (
         "driver.ray",
         "the runtime on Ray; only here `ray` is imported",
         ("errors", "arguments", "core", "worker", "driver"),
-        ("ray",),
+        ("cloudpickle", "ray"),
     ),
     Room(
         "results",

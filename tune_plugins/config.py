@@ -215,6 +215,9 @@ class RunConfig:
             go to that file; a pair of names.
         runtime: "ray"; or "inline": trials run one after another in this process and thread, for debuggers and
             coverage (`pdb` works). A scheduler that pauses trials needs checkpoints then.
+        workers: the processes of trials on Ray. "auto": forked from one that has imported everything, where that is
+            safe, else Ray actors; "actors": Ray actors, each of which imports by itself. Default: ``$TUNE_WORKERS``, or
+            "auto".
     """
 
     name: str | None = None
@@ -227,6 +230,7 @@ class RunConfig:
     progress_reporter: Callback | None = None
     log_to_file: bool | str | tuple[str, str] = False
     runtime: Literal["ray", "inline"] = "ray"
+    workers: Literal["auto", "actors"] = field(default_factory=lambda: os.environ.get("TUNE_WORKERS", "auto"))  # type: ignore[arg-type,return-value]
 
     def __post_init__(self) -> None:
         Mistakes("RunConfig", self.mistakes()).raise_if_any()
@@ -245,6 +249,7 @@ class RunConfig:
         found.found += stop_mistakes(self.stop)
         found.whole("verbose", self.verbose, least=0, remedy="0: silent; 1: progress; 2: each trial as well.")
         found.one_of("runtime", self.runtime, ("ray", "inline"), remedy="Use 'inline' to debug.")
+        found.one_of("workers", self.workers, ("auto", "actors"), remedy="Leave it out.")
         logs = self.log_to_file
         names = logs if isinstance(logs, tuple) else (logs,)
         right = isinstance(logs, bool) or (len(names) <= 2 and not any(check_name("", name) for name in names))

@@ -118,31 +118,34 @@ class Tuner:
         return (space, check_run(tune, run, space, mistakes)) if right else None
 
     def _check(self) -> tuple[Plan, Place]:
-        """Everything that can be wrong, all at once; starts or joins Ray."""
+        """Everything that can be wrong, all at once; joins Ray, or starts it where that is needed."""
         from tune_plugins.driver.plan import Plan, draw_seed, storage_mistakes
 
         tune, run = self._tune_config, self._run_config
         mistakes = Mistakes("Tuner")
         found = self._look_at_arguments(mistakes)
         mistakes.found += storage_mistakes(run)
-        place = _PLACES.get(run.runtime, _inline)(self._trainable, tune, mistakes)
+        place = _PLACES.get(run.runtime, _inline)(self._trainable, tune, run, mistakes)
         mistakes.raise_if_any()
         assert found is not None
         space, (scheduler, searcher) = found
         return Plan(self._trainable.name, tune, run, space, scheduler, searcher, draw_seed(tune.seed)), place
 
 
-def _inline(trainable: TrialFunction, tune: TuneConfig, mistakes: Mistakes) -> Place:
+def _inline(trainable: TrialFunction, tune: TuneConfig, run: RunConfig, mistakes: Mistakes) -> Place:
     from tune_plugins.driver.inline import InlinePlace
 
     return InlinePlace(trainable)
 
 
-def _on_ray(trainable: TrialFunction, tune: TuneConfig, mistakes: Mistakes) -> Place:
+def _on_ray(trainable: TrialFunction, tune: TuneConfig, run: RunConfig, mistakes: Mistakes) -> Place:
     from tune_plugins.driver.ray.place import RayPlace
 
-    return RayPlace(trainable, tune.max_concurrent_trials, mistakes)
+    return RayPlace(trainable, tune.max_concurrent_trials, run.workers, mistakes)
 
 
-_PLACES: dict[str, Callable[[TrialFunction, TuneConfig, Mistakes], Place]] = {"inline": _inline, "ray": _on_ray}
+_PLACES: dict[str, Callable[[TrialFunction, TuneConfig, RunConfig, Mistakes], Place]] = {
+    "inline": _inline,
+    "ray": _on_ray,
+}
 """What `RunConfig.runtime` names; another name is among the mistakes already."""

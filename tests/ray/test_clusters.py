@@ -16,10 +16,13 @@ def test_ray_is_started_kept_and_ended_by_shutdown(fit: Any) -> None:
 
     tune.shutdown()
     assert not ray.is_initialized()
-    fit(lambda config: {"x": 1})
+    fit(lambda config: {"x": 1}, workers="auto")
+    assert not ray.is_initialized(), "nothing needs it"
+    fit(lambda config: {"x": 1}, workers="actors")
     address = ray.get_runtime_context().gcs_address
-    fit(lambda config: {"x": 1})
-    assert ray.get_runtime_context().gcs_address == address
+    for workers in ("actors", "auto"):
+        fit(lambda config: {"x": 1}, workers=workers)
+        assert ray.get_runtime_context().gcs_address == address
     assert ray.cluster_resources()["CPU"] == 2
     tune.shutdown()
     assert not ray.is_initialized()

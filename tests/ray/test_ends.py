@@ -197,10 +197,10 @@ if __name__ == "__main__":
 
 
 def test_a_script_that_ends_leaves_no_process_behind(driver: Callable[..., Any]) -> None:
-    """The Ray that the first fit has started, and the workers that wait warm for another one."""
+    """The Ray, or the preloading process, that the first fit has started; the workers that wait warm for another one."""
     run = driver(_LEFT_OPEN)
     pids = [int(pid) for pid in run.wait_for("processes").split()[1:]]
-    assert len(pids) >= 3, "at least Ray's two daemons and the worker"
+    assert len(pids) >= 2, "at least the preloading process and the worker"
     code, _, err = run.end()
     assert code == 0, err
     assert _gone(pids, within=300)

@@ -79,7 +79,7 @@ def test_the_time_budget_acts_while_a_suggestion_is_computed(fit: Any, monkeypat
     searcher = Slow(None)
     results = fit(_for_ever, search_alg=searcher, num_samples=4, time_budget_s=2)
     (result,) = results
-    assert result.cause == "TIME_BUDGET" and result.metrics["step"] > 0
+    assert result.cause == "TIME_BUDGET" and result.metrics["step"] > 0, result.error
     searcher.released.set()
 
 

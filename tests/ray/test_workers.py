@@ -339,13 +339,16 @@ def test_many_runs_leave_nothing_behind(fit: Any, monkeypatch: pytest.MonkeyPatc
     assert count()[2] <= folders
 
 
-def test_a_worker_loads_only_what_a_trial_needs(fit: Any) -> None:
+@pytest.mark.ends_ray
+@pytest.mark.parametrize("workers", ["auto", "actors"])
+def test_a_worker_loads_only_what_a_trial_needs(fit: Any, workers: str) -> None:
     def train(config: dict[str, Any]) -> dict[str, Any]:
         import sys
 
         return {"loss": 1, "loaded": " ".join(sys.modules)}
 
-    (result,) = fit(train, scheduler=tune.schedulers.ASHAScheduler(metric="loss", mode="min"), reuse_actors=False)
+    tune.shutdown()
+    (result,) = fit(train, scheduler=tune.schedulers.ASHAScheduler(metric="loss", mode="min"), workers=workers)
     loaded = set(result.metrics["loaded"].split())
     assert "tune_plugins.worker.process" in loaded
     unwanted = ("schedulers", "search", "stoppers", "core.experiment", "record.store", "space.domains", "driver.runner")

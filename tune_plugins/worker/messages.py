@@ -68,6 +68,13 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """From a worker: trials have imported these modules, in order."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recall:
     """To a worker: hand back the jobs that wait in line behind the running one."""
 

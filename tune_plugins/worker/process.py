@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from tune_plugins.worker.attempt import run_job, seed_everything
 from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.failures import as_data, errored
-from tune_plugins.worker.messages import Job, Output, PackedJob, Recall, Recalled
+from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, Recall, Recalled
 from tune_plugins.worker.output import OutputCapture
+from tune_plugins.worker.surroundings import Surroundings
 
 _FLUSH_S = 0.08  # somewhat less than the 100 ms that a report may wait
 _QUEUE_LIMIT = 2000  # a report that finds so many queued sends them itself, at the driver's pace
@@ -28,20 +29,35 @@ _OUTPUT_LIMIT = 500  # the same for portions of what trials print
 
 
 class Worker:
-    """Runs the jobs that come over its wire until it is told to leave."""
+    """Runs the jobs that come over its wire until it is told to leave.
 
-    def __init__(self, wire: Wire, trainable: Callable[..., Any], node: str) -> None:
-        self._wire, self._trainable, self._node = wire, trainable, node
+    Args:
+        wire: to the driver.
+        trainable: called with the config.
+        node: id of this node.
+        own: names of the user's modules.
+        tells_imports: the driver wants to know what trials import.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        trainable: Callable[..., Any],
+        node: str,
+        own: Collection[str] = (),
+        *,
+        tells_imports: bool = False,
+    ) -> None:
+        self._wire, self._trainable, self._node, self._own = wire, trainable, node, own
         self._jobs: deque[Job | None] = deque()
         self._jobs_changed = threading.Condition()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="tune-checkpoints")
-        self._mail = WorkerMail(wire)
-        self._cwd = os.getcwd()
+        self._mail = WorkerMail(wire, ImportsSeen() if tells_imports else None)
 
     def run(self) -> None:
         """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
         with children_may_report():
-            self._environ = dict(os.environ)
+            self._surroundings = Surroundings(self._own)
             self._run()
 
     def _run(self) -> None:
@@ -57,8 +73,7 @@ class Worker:
             capture.close()
             self._background.shutdown()
             self._mail.flush()
-            with suppress(OSError):
-                self._restore_surroundings()
+            self._surroundings.leave()
             signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
             self._mail.close()
 
@@ -123,23 +138,33 @@ class Worker:
             self._mail.end()
 
     def _reset(self, job: Job) -> None:
-        """Undo what the trial before may have changed: directory, environment, random generators."""
-        self._restore_surroundings()
+        """Undo what the trial before may have changed."""
+        self._surroundings.restore()
         seed_everything(job.seed)
 
-    def _restore_surroundings(self) -> None:
-        # Not asking for the directory first: a trial may have removed the one it was in.
-        os.chdir(self._cwd)
-        if os.environ != self._environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
+
+class ImportsSeen:
+    """Modules that trials import, as long as they leave the environment as it is: it may decide what is imported."""
+
+    def __init__(self) -> None:
+        self._known = set(sys.modules)
+        self._environ = dict(os.environ)
+
+    def new(self) -> list[Imported]:
+        """A message about those since the last time; none where there are none."""
+        if len(sys.modules) == len(self._known) or os.environ != self._environ:
+            return []
+        names = [name for name in list(sys.modules) if name not in self._known]
+        self._known.update(names)
+        importable = [n for n in names if getattr(getattr(sys.modules.get(n), "__spec__", None), "name", None) == n]
+        return [Imported(tuple(importable))] if importable else []
 
 
 class WorkerMail:
     """Queues results and events of the running trial and sends them in batches."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, wire: Wire, imports: ImportsSeen | None = None) -> None:
+        self._wire, self._imports = wire, imports
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._queue: list[Any] = []
@@ -245,6 +270,8 @@ class WorkerMail:
                 self._collect(waiting=False)
                 batch, self._queue = self._queue, []
             if batch:
+                if self._imports is not None:
+                    batch += self._imports.new()
                 try:
                     self._wire.send_bytes(pack(batch))
                 except (OSError, ValueError):

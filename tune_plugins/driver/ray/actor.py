@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from types import FunctionType
 from typing import Any
 
 from tune_plugins.worker.channel import RelayedWire, Wire, connect
 from tune_plugins.worker.process import Worker
+from tune_plugins.worker.setting import Setting, name_in_main
 
 
 class WorkerActor:
@@ -27,8 +25,7 @@ class WorkerActor:
         worker: str,
         trainable: bytes,
         parameters: Mapping[str, Any],
-        directory: str,
-        search_path: list[str],
+        setting: Setting,
         relay: list[Any],
     ) -> None:
         """Run trials of one experiment until the driver says leave.
@@ -39,16 +36,13 @@ class WorkerActor:
             worker: id of this worker.
             trainable: the user's function, by cloudpickle.
             parameters: names and object references of ``with_parameters``.
-            directory: working directory of the driver.
-            search_path: ``sys.path`` of the driver, so that modules it can import can be imported here.
+            setting: the driver's.
             relay: driver's node id and the handle of the `Relay` actor, for workers on other nodes.
         """
         import ray
         from ray import cloudpickle
 
-        with suppress(OSError):  # another node need not have it
-            os.chdir(directory)
-        sys.path += [path for path in search_path if path not in sys.path]
+        setting.enter()
         node = str(ray.get_runtime_context().get_node_id())
         home, actor = relay
         try:
@@ -56,23 +50,7 @@ class WorkerActor:
         except (OSError, EOFError, ray.exceptions.RayError):
             return  # the run was over before this process had started
         function = cloudpickle.loads(trainable)
-        _name_in_main(function)
-        if parameters:
-            values = dict(zip(parameters, ray.get(list(parameters.values())), strict=True))
-            Worker(wire, lambda config: function(config, **values), node).run()
-        else:
-            Worker(wire, function, node).run()
-
-
-def _name_in_main(function: Any) -> None:
-    """Put the functions and classes of the user's script where pickle looks for them: into ``__main__``.
-
-    They came by value, and ``__main__`` is Ray's own script here. A process that the trial forks, such as a worker of a
-    DataLoader, sends back what it has by that name; it would fail, and with an error of the script's wait for ever.
-    """
-    main = vars(sys.modules["__main__"])
-    for part in (function, getattr(function, "func", None), *getattr(function, "args", ())):  # also of a partial
-        for code in vars(part).values() if isinstance(part, type) else [part]:
-            for name, value in getattr(code, "__globals__", {}).items():
-                if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
-                    main[name] = value
+        name_in_main(function)
+        values = dict(zip(parameters, ray.get(list(parameters.values())), strict=True))
+        call = (lambda config: function(config, **values)) if values else function
+        Worker(wire, call, node, setting.snapshot.sources).run()

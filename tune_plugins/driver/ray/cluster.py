@@ -10,70 +10,149 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
+from tune_plugins.driver.resources import Shape
 from tune_plugins.errors import TuneError
 
 
 class Cluster:
-    """The Ray cluster this process uses.
+    """The Ray cluster this process uses; one of our own comes up when something needs it.
 
     Attributes:
-        ours: started by this process, and nobody else's; it is kept for the next run and closed at exit.
-        session: identifies the connection; another one after `ray.shutdown`.
+        ours: for this process alone, which starts it; it is kept for the next run and closed at exit.
+        session: identifies the connection, another one after `ray.shutdown`; empty: Ray is not up yet.
+        home: id of the node of this process.
+        slots: what is held while Ray is not up; it is told of them as soon as it is.
         release: gives back what idle workers hold; set by whoever keeps some.
     """
 
-    def __init__(self, ours: bool, session: str) -> None:
+    def __init__(self, ours: bool, session: str = "") -> None:
         self.ours, self.session = ours, session
+        self.home = own_node() if session else LOCAL
+        self.slots: list[LocalSlot] = []
         self.release: Callable[[], None] = lambda: None
+
+    @property
+    def up(self) -> bool:
+        """Whether Ray runs, and this process is connected to it."""
+        return bool(self.session)
+
+    @property
+    def nodes(self) -> list[dict[str, float]]:
+        """Resources of each living node; while Ray is not up, the CPUs that it will have."""
+        return nodes() if self.up else [{"CPU": float(_cpus())}]
+
+    def start(self) -> None:
+        """Have Ray up.
+
+        Raises:
+            TuneError: it cannot be started; says why.
+        """
+        if self.up:
+            return
+        with _starting:
+            if not self.up:
+                _connect(None)
+                import ray
+
+                self.home, self.session = own_node(), _session(ray)
+                for slot in self.slots:
+                    slot.move_to_ray()
+                self.slots.clear()
+
+
+LOCAL = "local"
+"""Stands for the id of this node while Ray is not up."""
+
+
+class LocalSlot(Protocol):
+    """Resources held while Ray is not up.
+
+    Attributes:
+        shape: how much of them.
+    """
+
+    shape: Shape
+
+    def move_to_ray(self) -> None:
+        """Hold them in Ray from now on."""
 
 
 _current: Cluster | None = None
+_starting = threading.Lock()
 
 
-def join_or_start() -> Cluster:
+def find(*, needs_ray: bool) -> Cluster:
     """The running Ray (``ray.init`` was called, or ``RAY_ADDRESS`` is set), else a small local one.
 
-    The local one has the CPUs this process may use, no dashboard, and prints nothing.
+    The local one has the CPUs this process may use, no dashboard, and prints nothing. It is started only where it is
+    needed, now or later.
 
     Raises:
         TuneError: Ray cannot be reached or started; says why.
     """
     global _current
-    # The banner and the notes on authentication are Ray's own affair; warnings and errors that matter still come.
-    level = logging.getLogger("ray").level
-    import ray
-
-    if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS")
-        logger = logging.getLogger("ray")
-        logger.setLevel(logging.ERROR)
-        try:
-            if address:
-                _knock(address)
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            else:
-                _in_lasting_thread(lambda: _start(ray))
-        except Exception as error:
-            what = f"join Ray at RAY_ADDRESS={address!r}" if address else "start a local Ray"
-            raise TuneError(f"cannot {what}: {error}") from error
-        finally:
-            logger.setLevel(level)
-        _current = Cluster(ours=not address, session=_session(ray))
+    if (ray := _connected()) is not None:
+        session = _session(ray)
+        if _current is None or _current.session != session:
+            _leave(_current)
+            _current = Cluster(ours=False, session=session)
         return _current
-    session = _session(ray)
-    if _current is None or _current.session != session:
-        _current = Cluster(ours=False, session=session)
+    if address := os.environ.get("RAY_ADDRESS"):
+        _leave(_current)
+        ray = _connect(address)
+        _current = Cluster(ours=False, session=_session(ray))
+        return _current
+    if _current is None or _current.up or not _current.ours:  # none, or one that was shut down
+        _leave(_current)
+        _current = Cluster(ours=True)
+    if needs_ray:
+        _current.start()
     return _current
 
 
+def _connected() -> Any:
+    """The module `ray` where this process is connected to a cluster, else None; not loaded only to see that."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None
+
+
+def _leave(cluster: Cluster | None) -> None:
+    if cluster is not None:
+        cluster.release()
+
+
+def _connect(address: str | None) -> Any:
+    # The banner and the notes on authentication are Ray's own affair; warnings and errors that matter still come.
+    logger = logging.getLogger("ray")
+    level = logger.level
+    import ray
+
+    logger.setLevel(logging.ERROR)
+    try:
+        if address:
+            _knock(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            _in_lasting_thread(lambda: _start(ray))
+    except Exception as error:
+        what = f"join Ray at RAY_ADDRESS={address!r}" if address else "start a local Ray"
+        raise TuneError(f"cannot {what}: {error}") from error
+    finally:
+        logger.setLevel(level)
+    return ray
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _start(ray: Any) -> None:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Ray starts one idle worker process a CPU at once; ours come by themselves when they are needed.
     ray.init(
         address="local",
-        num_cpus=cpus,
+        num_cpus=_cpus(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -138,11 +217,15 @@ def shutdown() -> None:
     Between runs warm workers keep their CPUs; call this before other work in the same process needs these. The
     next run starts anew. At the exit of the process it happens by itself.
     """
-    if _current is None or not sys.modules["ray"].is_initialized():
-        return
-    _current.release()
-    if _current.ours:
-        _stop(_current.session)
+    from tune_plugins.driver.ray import preloading
+
+    global _current
+    cluster, _current = _current, None
+    if cluster is not None and (_connected() is not None or not cluster.up):
+        cluster.release()
+        if cluster.ours and cluster.up:
+            _stop(cluster.session)
+    preloading.shutdown()
 
 
 def _session(ray: Any) -> str:
@@ -161,3 +244,10 @@ def own_node() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
+
+
+def job_has_runtime_env() -> bool:
+    """Whether ``ray.init`` was given an environment for workers, which only Ray can make."""
+    import ray
+
+    return bool(ray.get_runtime_context().runtime_env)

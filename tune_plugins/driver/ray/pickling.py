@@ -1,29 +1,55 @@
-"""What travels to the workers: the pickled training function, and large arguments in Ray's object store."""
+"""What travels to the workers: the pickled training function, and its large arguments."""
 
 from __future__ import annotations
 
 import inspect
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-import ray
-from ray import cloudpickle
+import cloudpickle
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import ArgumentError
+from tune_plugins.worker.cargo import Packed, packed
 
 if TYPE_CHECKING:
     from tune_plugins.driver.trial_function import TrialFunction
 
 
-def pickled(trainable: TrialFunction) -> bytes:
-    """What a worker calls with the config, by cloudpickle.
+@dataclass(frozen=True)
+class Pickled:
+    """A training function on its way.
+
+    Attributes:
+        data: the pickle.
+        modules: those that must be imported before it can be loaded.
+    """
+
+    data: bytes = b""
+    modules: tuple[str, ...] = ()
+
+
+def pickled(trainable: TrialFunction, *, reaches_ray: bool) -> Pickled:
+    """What a worker calls with the config; with Ray's own pickling where it has to do with Ray.
 
     Raises:
         ArgumentError: names the variable that cannot be pickled.
     """
     try:
-        data: bytes = cloudpickle.dumps(trainable.entry)
-        return data
+        with _by_value():
+            if reaches_ray:
+                from ray import cloudpickle as ray_pickle
+
+                return Pickled(ray_pickle.dumps(trainable.entry))
+            file = io.BytesIO()
+            pickler = _Pickler(file)
+            pickler.dump(trainable.entry)
+            return Pickled(file.getvalue(), tuple(pickler.modules))
     except Exception as error:
         culprits = _culprits(trainable.function)
         what = "; ".join(culprits) if culprits else f"{type(error).__name__}: {error}"
@@ -37,25 +63,79 @@ def pickled(trainable: TrialFunction) -> bytes:
         ) from error
 
 
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Notes from which modules things come."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.modules: dict[str, None] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleType):
+            self._note(obj.__name__)
+        elif isinstance(obj, (type, FunctionType, BuiltinFunctionType)) and obj.__module__ is not None:
+            found: Any = sys.modules.get(obj.__module__)
+            for name in obj.__qualname__.split("."):
+                found = getattr(found, name, None)
+            if found is obj:  # else it goes by value
+                self._note(obj.__module__)
+        return super().reducer_override(obj)
+
+    def _note(self, module: str) -> None:
+        if module in sys.modules and module not in ("__main__", "__mp_main__"):
+            self.modules[module] = None
+
+
+@contextmanager
+def _by_value() -> Iterator[None]:
+    """Modules that were registered with Ray's own cloudpickle go by value, too."""
+    ray = sys.modules.get("ray.cloudpickle")
+    added = []
+    for name in () if ray is None else ray.list_registry_pickle_by_value():
+        if name not in cloudpickle.list_registry_pickle_by_value() and name in sys.modules:
+            cloudpickle.register_pickle_by_value(sys.modules[name])
+            added.append(sys.modules[name])
+    try:
+        yield
+    finally:
+        for module in added:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def packed_parameters(trainable: TrialFunction) -> dict[str, Packed]:
+    """The large arguments for a `Cargo`.
+
+    Raises:
+        ArgumentError: names those that cannot be pickled.
+    """
+    return _each_parameter(trainable, lambda value: packed(value, cloudpickle.dumps))
+
+
 def in_object_store(trainable: TrialFunction) -> dict[str, Any]:
     """References of the large arguments, each put into Ray's object store once.
 
     Raises:
         ArgumentError: names those that cannot be pickled.
     """
+    import ray
+
+    return _each_parameter(trainable, ray.put)
+
+
+def _each_parameter(trainable: TrialFunction, send: Callable[[Any], Any]) -> dict[str, Any]:
     mistakes = Mistakes("Tuner")
-    references = {}
+    sent = {}
     for name, value in trainable.parameters.items():
         try:
-            references[name] = ray.put(value)
+            sent[name] = send(value)
         except Exception as error:
             mistakes.add(
                 f"with_parameters: expected objects that can be sent to another process, but {name!r} of type "
-                f"{type(value).__name__} cannot ({str(error).strip().splitlines()[0]}). "
+                f"{type(value).__name__} cannot ({(str(error).strip() or type(error).__name__).splitlines()[0]}). "
                 "Create such an object inside the function."
             )
     mistakes.raise_if_any()
-    return references
+    return sent
 
 
 def _culprits(function: Any) -> list[str]:

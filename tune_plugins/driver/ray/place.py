@@ -7,21 +7,23 @@ from typing import Any
 
 from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.core.names import ask
-from tune_plugins.driver.ray.cluster import join_or_start, nodes
-from tune_plugins.driver.ray.pickling import in_object_store, pickled
+from tune_plugins.driver.ray.cluster import find, job_has_runtime_env
 from tune_plugins.driver.ray.runtime import RayRuntime
-from tune_plugins.driver.resources import Shape, fits, missing, shape_of
+from tune_plugins.driver.ray.shipment import Shipment, only_actors
+from tune_plugins.driver.ray.slots import needs_ray
+from tune_plugins.driver.resources import Resources, Shape, fits, missing, shape_of
 from tune_plugins.driver.runtime import RESIDENTS, Place, Task
 from tune_plugins.driver.trial_function import TrialFunction
 from tune_plugins.errors import ArgumentError
 
 
 class RayPlace(Place):
-    """A running Ray, or a small local one that is started.
+    """A running Ray, or a small local one that is started where something needs it.
 
     Args:
         trainable: what is to be run there.
         max_concurrent_trials: at most so many trials at a time; None: as many as fit.
+        workers: "auto", or "actors": no process is forked.
         mistakes: of the arguments so far; those of the trainable are added.
 
     Raises:
@@ -29,21 +31,35 @@ class RayPlace(Place):
         TuneError: Ray cannot be reached or started.
     """
 
-    def __init__(self, trainable: TrialFunction, max_concurrent_trials: int | None, mistakes: Mistakes) -> None:
+    def __init__(
+        self, trainable: TrialFunction, max_concurrent_trials: int | None, workers: str, mistakes: Mistakes
+    ) -> None:
         self._trainable = trainable
-        self._pickled = b""
-        if callable(trainable.function):
-            try:
-                self._pickled = pickled(trainable)
-            except ArgumentError as error:
-                mistakes.merge(error)
+        self._shipment = Shipment(trainable, workers, mistakes)
+        try:
+            self._settle(max_concurrent_trials, mistakes)
+            self._shipment.load()
+        except BaseException:
+            self._shipment.close()
+            raise
+
+    def _settle(self, max_concurrent_trials: int | None, mistakes: Mistakes) -> None:
+        """Find out what there is, starting Ray where that is needed for it."""
+        trainable, shipment = self._trainable, self._shipment
         if mistakes.found and trainable.resources is None:
             mistakes.raise_if_any()
-        self._ray = join_or_start()
-        available = nodes()
+        asked = _shape(trainable.resources)
+        ask_ray = asked is None or needs_ray(asked)
+        if asked is not None and (why := only_actors(asked)):
+            shipment.use_actors(why)
+        if asked is not None and not (shipment.actors or mistakes.found):
+            shipment.preloading(asked)  # it imports while Ray starts
+        self._ray = find(needs_ray=bool(shipment.actors or ask_ray))
+        if self._ray.up and not self._ray.ours and job_has_runtime_env():
+            shipment.use_actors("ray.init was given a runtime_env")
+        available = self._ray.nodes
         self._shape, self.slots = _slots(trainable, max_concurrent_trials, mistakes, available)
         mistakes.raise_if_any()
-        self._parameters = in_object_store(trainable)
         self.resources = self._shape.total
         self.cluster = _sum(available)
 
@@ -57,8 +73,7 @@ class RayPlace(Place):
         """The runtime of one run."""
         return RayRuntime(
             self._ray,
-            trainable=self._pickled,
-            parameters=self._parameters,
+            shipment=self._shipment,
             shape=self._shape_function(),
             slots=self.slots,
             fresh=task.fresh,
@@ -76,12 +91,24 @@ class RayPlace(Place):
                 shape = shape_of(ask("the function given to with_resources", resources, config))
             except ValueError as error:
                 raise ArgumentError("with_resources", [str(error)]) from error
-            available = nodes()
+            if needs_ray(shape):
+                self._ray.start()
+            available = self._ray.nodes
             if not fits(shape, available):
                 raise ArgumentError("with_resources", [missing(shape, available)])
             return shape
 
         return shape_for
+
+
+def _shape(resources: Resources) -> Shape | None:
+    """The shape of each trial; None: not known before its config is, or wrong."""
+    if callable(resources):
+        return None
+    try:
+        return shape_of(resources)
+    except ValueError:
+        return None  # already among the mistakes
 
 
 def _slots(

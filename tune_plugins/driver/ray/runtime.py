@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from tune_plugins.core.ends import EndCause, ErrorInfo
@@ -28,14 +27,16 @@ from tune_plugins.core.events import (
     TrialStarted,
     WorkerLost,
 )
-from tune_plugins.driver.ray.cluster import Cluster, own_node
-from tune_plugins.driver.ray.pool import PooledWorker, pool_for
+from tune_plugins.driver.ray.cluster import Cluster
+from tune_plugins.driver.ray.pool import pool_for
+from tune_plugins.driver.ray.shipment import Shipment
 from tune_plugins.driver.ray.switchboard import Relay, Switchboard
+from tune_plugins.driver.ray.workers import Kind, Loss, PooledWorker, Service
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Runtime
 from tune_plugins.errors import TuneError
 from tune_plugins.worker.channel import pack, unpack
-from tune_plugins.worker.messages import Job, Output, PackedJob, Recall, Recalled
+from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, Recall, Recalled
 
 _GRACE_S = 3.0  # how long a trial told to stop now may take to its next report before its process is ended
 _WRAP_UP_S = 4.0  # ... and from there to its end
@@ -45,11 +46,6 @@ _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wai
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
 _HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
-_GLANCE_S = 0.01  # Ray takes 0 as "has not got it"
-_SUDDEN = (
-    "died suddenly. Either it was killed, by somebody or by the operating system for want of memory (see dmesg); or "
-    "it crashed in native code; or the training function called os._exit"
-)
 
 
 @dataclass(eq=False)
@@ -87,23 +83,15 @@ class _Packed(NamedTuple):
 
     number: int
     data: bytes
-    shape: Shape
-
-
-class _Loss(NamedTuple):
-    """What became of a worker process, in words and as data."""
-
-    text: str
-    cause: EndCause = EndCause.WORKER_LOST
+    kind: Kind
 
 
 class RayRuntime(Runtime):
     """Performs the commands of `tune_plugins.core.events` and reports what happens.
 
     Args:
-        cluster: from `tune_plugins.driver.ray.cluster.join_or_start`.
-        trainable: the user's function, by cloudpickle.
-        parameters: large arguments of it: references of objects in the object store.
+        cluster: from `tune_plugins.driver.ray.cluster.find`.
+        shipment: the user's function, and what it needs.
         shape: what a trial takes, given its config.
         slots: trials at a time, at most.
         fresh: a new process for each trial.
@@ -115,8 +103,7 @@ class RayRuntime(Runtime):
         self,
         cluster: Cluster,
         *,
-        trainable: bytes,
-        parameters: Mapping[str, Any],
+        shipment: Shipment,
         shape: Callable[[dict[str, Any]], Shape],
         slots: int,
         fresh: bool,
@@ -124,15 +111,12 @@ class RayRuntime(Runtime):
         make_job: Callable[[StartTrial, Shape], Job],
     ) -> None:
         super().__init__()
-        self._cluster, self._trainable, self._shape = cluster, trainable, shape
+        self._cluster, self._shipment, self._shape = cluster, shipment, shape
         self._slots, self._fresh, self._make_job = slots, fresh, make_job
         self._send_ahead = send_ahead and not fresh
-        self._parameters = parameters
         self._pool = pool_for(cluster)
         self._pool.runs += 1
-        self._directory, self._search_path = os.getcwd(), [os.path.abspath(path) for path in sys.path]
         self._board = Switchboard()
-        self._home = own_node()
         self._relay: Any = None
         self._closed = False
         self._seats: dict[str, _Seat] = {}
@@ -160,6 +144,7 @@ class RayRuntime(Runtime):
         """
         self._announce()
         events, self._own_events = self._own_events, []
+        self._board.beside = [one for each in self._shipment.preloadings for one in each.connections]
         for worker, frame in self._board.receive(0.0 if events else timeout):
             seat = self._seats.get(worker)
             if seat is None:
@@ -173,6 +158,7 @@ class RayRuntime(Runtime):
                 for item in unpack(frame):
                     self._take_in(seat, item, events)
         now = time.monotonic()
+        self._advance()
         if self._kill_at:
             self._end_overdue(now)
         if now >= self._health_at:
@@ -180,6 +166,14 @@ class RayRuntime(Runtime):
             events += self._look_after_seats(now)
         self._place()
         return events
+
+    def _advance(self) -> None:
+        """Go on with workers that wait for resources, or for everything to be imported."""
+        for preloading in self._shipment.preloadings:
+            preloading.listen()
+        for seat in list(self._seats.values()):
+            if not seat.connected:
+                seat.worker.advance()
 
     def wake(self) -> None:
         """Make `poll` return soon; safe in signal handlers."""
@@ -195,8 +189,9 @@ class RayRuntime(Runtime):
             if isinstance(command, StartTrial):
                 asked = command.resources
                 shape = self._shape(command.config) if asked is None else shape_of(asked)
-                data = _pack_job(self._make_job(command, shape))
-                self._jobs[command.trial_id] = _Packed(next(self._numbers), data, shape)
+                kind = self._shipment.kind(shape, command.config)
+                data = _pack_job(self._make_job(command, shape), kind)
+                self._jobs[command.trial_id] = _Packed(next(self._numbers), data, kind)
                 self._waiting.append(command.trial_id)
             elif isinstance(command, Instruction):
                 self._instruct(command)
@@ -238,6 +233,7 @@ class RayRuntime(Runtime):
     def _end(self) -> None:
         self._closed = True
         self._seats.clear()
+        self._shipment.close()
         self._board.close()
         self._pool.runs -= 1
         if not self._cluster.ours:
@@ -253,6 +249,9 @@ class RayRuntime(Runtime):
     def _take_in(self, seat: _Seat, item: Any, events: list[Event]) -> None:
         if isinstance(item, Output):
             self.output.append(item)
+            return
+        if isinstance(item, Imported):
+            self._shipment.preloading(seat.worker.kind.shape).learn(item.modules)
             return
         if isinstance(item, Recalled):
             for trial_id in item.trial_ids:
@@ -344,7 +343,7 @@ class RayRuntime(Runtime):
         else:
             self._paused.discard(trial_id)
             seat.parked = False
-        self._board.send(seat.worker.id, _pack(command, trial_id))
+        self._board.send(seat.worker.id, _pack(command, trial_id, for_actor=not seat.worker.kind.forked))
         if isinstance(command, StopTrial):
             self._stops[trial_id] = command
             if command.now:
@@ -365,29 +364,29 @@ class RayRuntime(Runtime):
         if not self._waiting:
             return
         # Workers that are coming serve the first of those that wait; open more for the others.
-        coming = Counter(s.worker.shape for s in self._seats.values() if s.idle)
+        coming = Counter(s.worker.kind for s in self._seats.values() if s.idle)
         active = sum(not (s.parked or s.leaving) for s in self._seats.values())
         for trial_id in self._waiting:
-            shape = self._jobs[trial_id].shape
-            if coming[shape]:
-                coming[shape] -= 1
+            kind = self._jobs[trial_id].kind
+            if coming[kind]:
+                coming[kind] -= 1
             elif active < self._slots:
                 active += 1
-                self._open_seat(shape)
+                self._open_seat(kind)
             else:
-                # Idle workers of another shape may hold the resources, or have asked for them: end one.
-                idle = next((s for s in self._seats.values() if s.idle and coming[s.worker.shape]), None)
+                # Idle workers of another kind may hold the resources, or have asked for them: end one.
+                idle = next((s for s in self._seats.values() if s.idle and coming[s.worker.kind]), None)
                 if idle is None:
                     return
-                coming[idle.worker.shape] -= 1
+                coming[idle.worker.kind] -= 1
                 self._retire(idle)
-                self._open_seat(shape)
+                self._open_seat(kind)
 
     def _send_first(self, seat: _Seat) -> None:
-        """Send the first waiting trial whose shape is that of the worker."""
+        """Send the first waiting trial whose kind is that of the worker."""
         for trial_id in self._waiting:
             job = self._jobs[trial_id]
-            if job.shape == seat.worker.shape:
+            if job.kind == seat.worker.kind:
                 self._waiting.remove(trial_id)
                 seat.trials.append(trial_id)
                 self._seat_of[trial_id] = seat
@@ -396,42 +395,43 @@ class RayRuntime(Runtime):
                 self._board.send(seat.worker.id, job.data)
                 return
 
-    def _open_seat(self, shape: Shape) -> None:
+    def _open_seat(self, kind: Kind) -> None:
         # Idle workers that are of no use here would hold the resources that a new one needs.
-        self._pool.release(keep=None if self._fresh else shape)
-        worker = self._pool.take(shape, fresh=self._fresh, beside=self._parked_alone(shape))
+        self._pool.release(keep=None if self._fresh else kind)
+        agent = self._shipment.preloading(kind.shape).agent if kind.forked else _none
+        worker = self._pool.take(kind, agent, fresh=self._fresh, beside=self._parked_alone(kind))
         self._seats[worker.id] = _Seat(worker)
-        worker.serving = worker.actor.serve.remote(
-            self._board.address,
-            self._board.key,
-            worker.id,
-            self._trainable,
-            self._parameters,
-            self._directory,
-            self._search_path,
-            self._relay_for(),
+        worker.serve(
+            Service(
+                self._board.address,
+                self._board.key,
+                self._cluster.home,
+                self._shipment.cargo,
+                lambda: (*self._shipment.for_actors(), self._relay_for()),
+            )
         )
 
-    def _parked_alone(self, shape: Shape) -> PooledWorker | None:
+    def _parked_alone(self, kind: Kind) -> PooledWorker | None:
         """A worker of this shape whose slot is free while its trial is paused."""
         busy = {id(s.worker.slot) for s in self._seats.values() if not s.parked}
         for seat in self._seats.values():
-            if seat.parked and seat.worker.shape == shape and id(seat.worker.slot) not in busy:
+            if seat.parked and seat.worker.kind.shape == kind.shape and id(seat.worker.slot) not in busy:
                 return seat.worker
         return None
 
-    def _relay_for(self) -> list[Any]:
+    def _relay_for(self) -> Any:
+        """The handle of the relay, where there are other nodes."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if self._relay is None and len([n for n in ray.nodes() if n["Alive"]]) > 1:
-            here = NodeAffinitySchedulingStrategy(self._home, soft=False)
+            here = NodeAffinitySchedulingStrategy(self._cluster.home, soft=False)
             self._relay = (
                 ray.remote(Relay)
                 .options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)
                 .remote(self._board.address, self._board.key)
             )
-        return [self._home, self._relay]
+        return self._relay
 
     # -------------------------------------------------------------------------------- losses
 
@@ -439,7 +439,7 @@ class RayRuntime(Runtime):
         """The process of a worker is gone: its running trial has failed, those in line go elsewhere."""
         events: list[Event] = []
         told = all(trial_id in self._stops for trial_id in seat.trials)
-        loss = _Loss("ended on request") if told else self._loss(seat)
+        loss = Loss("ended on request") if told else seat.worker.loss(seat.node, seat.pid)
         for number, trial_id in enumerate(list(seat.trials)):
             del self._seat_of[trial_id]
             if number == 0 or trial_id in self._stops:
@@ -452,49 +452,15 @@ class RayRuntime(Runtime):
         self._dispose(seat)
         return events
 
-    def _loss(self, seat: _Seat) -> _Loss:
-        """Why a worker ended.
-
-        Raises:
-            TuneError: it could not load the trial function, so that no worker can.
-        """
-        import ray
-        from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
-
-        try:
-            ray.get(seat.worker.serving, timeout=2.0)
-        except GetTimeoutError:
-            return _Loss("the process of the trial closed its connection")
-        except OutOfMemoryError as error:
-            return _Loss(f"the process of the trial was ended for want of memory. {error}", EndCause.OUT_OF_MEMORY)
-        except RayTaskError as error:
-            if seat.node:
-                return _Loss(f"the worker process of the trial failed. {error}")
-            raise TuneError(f"the trial function could not be loaded in a worker process:\n{error}") from error
-        except ActorDiedError as error:
-            text = " ".join(str(error).split())
-            if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
-                return _Loss(f"the process of the trial was ended for want of memory. {text}", EndCause.OUT_OF_MEMORY)
-            if seat.node in {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}:
-                return _Loss(f"the node of the trial was lost (node {seat.node})", EndCause.NODE_LOST)
-            if "connection error code" in text:
-                return _Loss(f"the process of the trial (pid {seat.pid}) {_SUDDEN}")
-            return _Loss(f"the process of the trial died. {text}")
-        except RayError as error:
-            return _Loss(f"the process of the trial was lost. {error}")
-        return _Loss("the process of the trial left while the trial was running")
-
     def _end_overdue(self, now: float) -> None:
         """End processes whose trial was told to stop now and did not come to its next report in time."""
-        import ray
-
         for trial_id, deadline in list(self._kill_at.items()):
             seat = self._seat_of.get(trial_id)
             if seat is None:
                 del self._kill_at[trial_id]
             elif now >= deadline and seat.trials and seat.trials[0] == trial_id:
                 self._kill_at[trial_id] = now + 60
-                ray.kill(seat.worker.actor)
+                seat.worker.kill()
 
     def kill_all(self) -> None:
         """End all processes at once, without waiting for anything."""
@@ -507,18 +473,12 @@ class RayRuntime(Runtime):
             self._end()
 
     def _look_after_seats(self, now: float) -> list[Event]:
-        import ray
-
         events: list[Event] = []
-        if not self._seats:
-            return events
-        serving = [seat.worker.serving for seat in self._seats.values()]
-        ended = set(ray.wait(serving, num_returns=len(serving), timeout=0, fetch_local=False)[0])
         for seat in list(self._seats.values()):
             if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
                 self._measure(now - seat.began)
                 self._recall(seat)
-            if seat.worker.serving not in ended:
+            if not seat.worker.over:
                 continue
             if not seat.connected:
                 events += self._failed_to_start(seat)
@@ -531,16 +491,16 @@ class RayRuntime(Runtime):
         return events
 
     def _make_room(self) -> None:
-        """Where the resources of a worker to come are still held by idle ones of another shape, end one of those."""
+        """Where the resources of a worker to come are still held by idle ones of another kind, end one of those."""
         for seat in list(self._seats.values()):
-            if seat.connected or not seat.idle or seat.worker.slot.group.wait(_GLANCE_S):
+            if seat.connected or not seat.idle or seat.worker.slot.node is not None:
                 continue
-            idle = (s for s in self._seats.values() if s.connected and s.idle and s.worker.shape != seat.worker.shape)
+            idle = (s for s in self._seats.values() if s.connected and s.idle and s.worker.kind != seat.worker.kind)
             if (other := next(idle, None)) is not None:
                 self._retire(other)
 
     def _failed_to_start(self, seat: _Seat) -> list[Event]:
-        loss = self._loss(seat)
+        loss = seat.worker.loss(seat.node, seat.pid)
         # A warm worker may have died between two runs, which says nothing about new ones.
         self._failed_starts += not seat.worker.warm
         if self._failed_starts >= _MOST_FAILED_STARTS:
@@ -558,12 +518,16 @@ class RayRuntime(Runtime):
         seat.worker.dispose()
 
 
-def _pack(message: Any, trial_id: str) -> bytes:
-    from ray import cloudpickle
+def _none() -> None:
+    """An actor is forked from nothing."""
 
-    # By value, because a config may hold functions and classes of the user's main module.
+
+def _pack(message: Any, trial_id: str, *, for_actor: bool = True) -> bytes:
+    # By value, because a config may hold functions and classes of the user's main module. Ray's own pickling knows
+    # references to objects and handles of actors.
+    pickling = import_module("ray.cloudpickle" if for_actor else "cloudpickle")
     try:
-        data: bytes = cloudpickle.dumps(message)
+        data: bytes = pickling.dumps(message)
     except Exception as error:
         raise TuneError(
             f"the config of trial {trial_id} cannot be sent to another process: {error}. "
@@ -572,5 +536,5 @@ def _pack(message: Any, trial_id: str) -> bytes:
     return data
 
 
-def _pack_job(job: Job) -> bytes:
-    return pack(PackedJob(job.trial_id, _pack(job, job.trial_id)))
+def _pack_job(job: Job, kind: Kind) -> bytes:
+    return pack(PackedJob(job.trial_id, _pack(job, job.trial_id, for_actor=not kind.forked)))

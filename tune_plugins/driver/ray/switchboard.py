@@ -24,6 +24,7 @@ class Switchboard:
     Attributes:
         address: where workers connect.
         key: secret that both sides prove to know.
+        beside: other connections that make `receive` return when something comes; it is left to be read by others.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Switchboard:
         address = None if os.name == "nt" else str(Path(self._directory) / "s")
         self._listener = Listener(address, backlog=1024, authkey=self.key)
         self.address: Any = self._listener.address
+        self.beside: list[Connection] = []
         self._closed = False
         self._workers: dict[Connection, str] = {}
         self._connections: dict[str, Connection] = {}
@@ -69,8 +71,10 @@ class Switchboard:
             Pairs of worker id and frame; an empty frame: the worker has just connected; None: it is gone.
         """
         frames: list[tuple[str, bytes | None]] = []
-        for ready in wait([self._woken, *self._workers], timeout):
+        for ready in wait([self._woken, *self._workers, *self.beside], timeout):
             assert isinstance(ready, Connection)
+            if ready in self.beside:
+                continue
             if ready is self._woken:
                 self._woken.recv_bytes()
                 while not self._arrived.empty():

@@ -1,0 +1,164 @@
+"""The preloading process of this machine, for one run: found warm, or started; another one where one is of no use."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
+
+from tune_plugins.worker.agent import CAN_FORK, Agent
+from tune_plugins.worker.preloader import Preload
+from tune_plugins.worker.setting import Setting
+from tune_plugins.worker.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+_MOST_TRIED = 3
+_VOLATILE = frozenset(("COLUMNS", "LINES", "PWD", "OLDPWD", "PYTEST_CURRENT_TEST", "_"))  # no import depends on them
+
+_lock = threading.RLock()
+_versions: list[Snapshot] = []
+_agents: list[Agent] = []
+
+
+def version_of(snapshot: Snapshot) -> int:
+    """Number of the version of the user's code: the same as before while nothing that was seen has changed."""
+    with _lock:
+        if _versions and _versions[-1].still_holds(snapshot):
+            _versions[-1] = Snapshot({**_versions[-1].sources, **snapshot.sources})
+        else:
+            _versions.append(snapshot)
+        return len(_versions)
+
+
+class Preloading:
+    """What processes of a run are forked from.
+
+    Args:
+        modules: to be imported, in order.
+        version: of the user's modules.
+        setting: of the driver, with the environment of the processes.
+
+    Attributes:
+        trouble: why there is nothing to fork from; empty: there is, or will be.
+    """
+
+    def __init__(self, modules: Sequence[str], version: int, setting: Setting) -> None:
+        self._modules, self._version, self._setting = tuple(modules), version, setting
+        self._without: set[str] = set()
+        self._tried = 0
+        self._behind = False
+        self._users: list[Agent] = []
+        self.trouble = "" if CAN_FORK else f"processes cannot be forked safely on {sys.platform}"
+        self._agent: Agent | None = None
+        if not self.trouble:
+            self._take_one()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """On which there is something to hear."""
+        return [agent.connection for agent in self._users if not agent.connection.closed]
+
+    def agent(self) -> Agent | None:
+        """The preloading process; None: it is not ready yet, or there is `trouble`."""
+        if self._agent is None:
+            return None
+        if self._behind:
+            self._behind = False
+            self._take_one()
+        self._agent.listen()
+        if self._agent.trouble:
+            self._another()
+        return self._agent if self._agent is not None and self._agent.ready else None
+
+    def listen(self) -> None:
+        """Take in what all of them have to say."""
+        for agent in self._users:
+            agent.listen()
+
+    def learn(self, modules: Iterable[str]) -> None:
+        """These were imported by a trial; processes to come should have them from the beginning."""
+        if self._agent is None:
+            return
+        new = [name for name in modules if name not in self._without and not self._agent.has(name)]
+        if new:
+            logger.debug(
+                "a trial has imported %d modules more, such as %s; processes to come have them", len(new), new[0]
+            )
+            self._modules = (*self._modules, *new)
+            self._behind = True
+
+    def _another(self) -> None:
+        """The one there is of no use: try without the module that is to blame."""
+        assert self._agent is not None
+        trouble, culprit = self._agent.trouble, self._agent.culprit
+        self._tried += 1
+        if self._tried >= _MOST_TRIED:
+            logger.debug("trials run in Ray actors, since processes cannot be forked: %s", trouble)
+            self._agent, self.trouble = None, trouble
+            return
+        logger.debug("the preloading process is of no use: %s; trying without it", trouble)
+        if culprit:
+            self._without.add(culprit)
+        self._take_one()
+
+    def _take_one(self) -> None:
+        wanted = [name for name in self._modules if name not in self._without]
+        with _lock:
+            alike = [agent for agent in _agents if agent.label == self._label and not agent.trouble]
+            whole = next((agent for agent in alike if all(map(agent.has, wanted))), None)
+            if whole is None:
+                whole = self._start(wanted, next((agent for agent in reversed(alike) if agent.ready), None))
+            self._agent = whole
+            if whole is None:
+                return
+            if whole not in self._users:
+                whole.runs += 1
+                self._users.append(whole)
+            _close_idle(but=whole)
+
+    def _start(self, wanted: list[str], like: Agent | None) -> Agent | None:
+        if like is not None:
+            started = like.successor([name for name in wanted if not like.has(name)])
+        else:
+            assert self._setting.environ is not None
+            preload = Preload(tuple(wanted), self._setting.search_path, self._setting.snapshot, tuple(sys.argv))
+            try:
+                started = Agent(preload, self._setting.environ, self._label)
+            except OSError as error:
+                self.trouble = f"no preloading process can be started: {error}"
+                return None
+        _agents.append(started)
+        return started
+
+    @property
+    def _label(self) -> tuple[object, ...]:
+        """What a preloading process must have in common with this run."""
+        environ: Mapping[str, str] = self._setting.environ or {}
+        kept = tuple(sorted((name, value) for name, value in environ.items() if name not in _VOLATILE))
+        return (self._version, kept, self._setting.search_path)
+
+    def close(self) -> None:
+        """The run is over; the last preloading process stays warm."""
+        with _lock:
+            for agent in self._users:
+                agent.runs -= 1
+            self._users.clear()
+            _close_idle(but=self._agent)
+
+
+def _close_idle(but: Agent | None) -> None:
+    """Close those that serve no run, except one, and those like it of which processes wait warm."""
+    for agent in list(_agents):
+        alike = but is not None and agent.label == but.label and agent.busy
+        if agent is not but and not agent.runs and not alike:
+            _agents.remove(agent)
+            agent.close()
+
+
+def shutdown() -> None:
+    """End all preloading processes that serve no run."""
+    with _lock:
+        _close_idle(but=None)

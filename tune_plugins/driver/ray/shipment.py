@@ -1,0 +1,146 @@
+"""What a run sends to its workers, and of which kind they can be: forked processes, or Ray actors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tune_plugins.arguments import Mistakes
+from tune_plugins.driver.code import holds_ray, reach, snapshot
+from tune_plugins.driver.ray.pickling import Pickled, in_object_store, packed_parameters, pickled
+from tune_plugins.driver.ray.preloading import Preloading, version_of
+from tune_plugins.driver.ray.workers import Kind, threads_of
+from tune_plugins.driver.resources import Shape
+from tune_plugins.driver.trial_function import TrialFunction
+from tune_plugins.errors import ArgumentError
+from tune_plugins.worker.cargo import Cargo
+from tune_plugins.worker.setting import Setting
+
+logger = logging.getLogger(__name__)
+
+
+class Shipment:
+    """The training function with all that it needs.
+
+    Args:
+        trainable: as the user gave it.
+        workers: "auto", or "actors": nothing is forked.
+        mistakes: of the arguments so far; those of the trainable are added.
+
+    Attributes:
+        actors: why all workers are Ray actors; empty: they are not.
+    """
+
+    def __init__(self, trainable: TrialFunction, workers: str, mistakes: Mistakes) -> None:
+        self._trainable = trainable
+        found = reach(trainable.entry)
+        ray = found.ray or ("it is given something of Ray's" if holds_ray(trainable.parameters) else "")
+        self._pickled = Pickled()
+        if callable(trainable.function):
+            try:
+                self._pickled = pickled(trainable, reaches_ray=bool(ray))
+            except ArgumentError as error:
+                mistakes.merge(error)
+        # An environment variable that the function sets may be meant for what it imports then.
+        inside = () if found.environ else tuple(found.imports)
+        self._modules = _in_order(self._pickled.modules, inside)
+        self._setting = Setting.here(snapshot(found.imports))
+        self._version = version_of(self._setting.snapshot)
+        self._preloadings: dict[int, Preloading] = {}
+        self._cargo: Cargo | None = None
+        self._references: dict[str, Any] | None = None
+        self._mistaken = bool(mistakes.found)
+        self.actors = ""
+        if workers == "actors":
+            self.use_actors("RunConfig(workers='actors')")
+        elif ray:
+            self.use_actors(f"the training function has to do with Ray: {ray}")
+
+    def use_actors(self, why: str) -> None:
+        """All workers are Ray actors from now on."""
+        if not self.actors:
+            self.actors = why
+            logger.debug("trials run in Ray actors: %s", why)
+
+    def kind(self, shape: Shape, config: Mapping[str, Any]) -> Kind:
+        """Of which kind the worker of a trial has to be."""
+        forked = not (self.actors or only_actors(shape) or holds_ray(config))
+        return Kind(shape, self._version, forked)
+
+    # --------------------------------------------------------------------------------- forked processes
+
+    def preloading(self, shape: Shape) -> Preloading:
+        """That for workers of a shape, which begins to import when it is first asked for."""
+        threads = threads_of(shape)
+        if threads not in self._preloadings:
+            setting = replace(self._setting, environ=_environment(threads))
+            self._preloadings[threads] = Preloading(self._modules, self._version, setting)
+        return self._preloadings[threads]
+
+    @property
+    def preloadings(self) -> list[Preloading]:
+        """All of them so far."""
+        return list(self._preloadings.values())
+
+    def load(self) -> None:
+        """Pack the large arguments, for the kind of workers that is known by now.
+
+        Raises:
+            ArgumentError: names those that cannot be pickled.
+        """
+        if self.actors:
+            self.for_actors()
+        else:
+            self._cargo = Cargo(self._pickled.data, packed_parameters(self._trainable), self._setting)
+
+    @property
+    def cargo(self) -> str:
+        """Path of the `Cargo`, for forked processes."""
+        return "" if self._cargo is None else self._cargo.path
+
+    # ----------------------------------------------------------------------------------- actors
+
+    def for_actors(self) -> tuple[bytes, Mapping[str, Any], Setting]:
+        """The pickled training function, references of its large arguments, and the setting.
+
+        Raises:
+            ArgumentError: names arguments that cannot be pickled.
+        """
+        if self._references is None:
+            self._references = in_object_store(self._trainable)
+        return self._pickled.data, self._references, self._setting
+
+    def close(self) -> None:
+        """The run is over."""
+        for preloading in self._preloadings.values():
+            preloading.close()
+        if self._cargo is not None:
+            self._cargo.close()
+
+
+def only_actors(shape: Shape) -> str:
+    """Why a trial of this shape needs a Ray actor; empty: it does not."""
+    if len(shape.bundles) > 1:
+        return "a trial has several bundles of resources"
+    if any(name == "GPU" for name, _ in shape.bundles[0]):
+        return "Ray assigns its GPUs"
+    return ""
+
+
+def _in_order(known: Collection[str], inside: tuple[str, ...]) -> tuple[str, ...]:
+    """Modules in the order in which the driver has imported them, which may matter; then those of functions."""
+    loaded = [name for name in list(sys.modules) if name in known]
+    return tuple(dict.fromkeys((*loaded, *inside)))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Environment variables of forked processes: the driver's, and those that Ray sets for its workers."""
+    environ = dict(os.environ)
+    environ["OMP_NUM_THREADS"] = str(threads)
+    if environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") != "0":
+        environ["CUDA_VISIBLE_DEVICES"] = ""  # they have asked for none
+    return environ

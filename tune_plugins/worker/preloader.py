@@ -1,0 +1,407 @@
+"""The preloading process: imports what trials need, once, and forks from itself the processes that run them.
+
+It runs no user code but what modules do when they are imported, and opens no thread: libraries for training are safe
+to fork after their import, and hang after they have computed (their threads do not exist in the child). Each forked
+process is an ordinary worker that talks to the driver by itself; this one starts them, reaps them and tells how they
+ended.
+
+    driver --Preload, Succeed, Fork, Serve, Kill--> preloading process --Serve--> forked process --frames--> driver
+           <--Preloaded, Forked, Left, Ended--
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import importlib.util
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.reduction import recv_handle
+from typing import Any
+
+from tune_plugins.worker.cargo import Unloaded
+from tune_plugins.worker.channel import connect
+from tune_plugins.worker.process import Worker
+from tune_plugins.worker.setting import Setting, name_in_main
+from tune_plugins.worker.snapshot import Snapshot
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Preload:
+    """To the preloading process, once: import these.
+
+    Attributes:
+        modules: names, in order; one that cannot be imported is left to the trials.
+        search_path: ``sys.path``.
+        snapshot: of the user's modules.
+        argv: ``sys.argv`` of the driver.
+    """
+
+    modules: tuple[str, ...]
+    search_path: tuple[str, ...]
+    snapshot: Snapshot
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Succeed:
+    """To the preloading process: fork another one like it that imports more; the socket of that follows.
+
+    Attributes:
+        modules: names, in order.
+    """
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """To the preloading process: fork a process that runs trials."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
+class Serve:
+    """To a forked process: run trials of one experiment until the driver says leave.
+
+    Attributes:
+        address, key: where it connects, and the secret.
+        cargo: path of the `Cargo`; its `setting` is a `Setting`.
+        node: id of this node.
+        turn: number of the run among those that this process has served.
+    """
+
+    worker: str
+    address: Any
+    key: bytes
+    cargo: str
+    node: str
+    turn: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """To the preloading process: end a forked process at once, with all that it has started."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
+class Preloaded:
+    """From the preloading process: everything is imported.
+
+    Attributes:
+        modules: all that it has now.
+        hazard: why it must not be forked; empty if it may.
+        culprit: name of the module that is to blame.
+    """
+
+    modules: frozenset[str]
+    hazard: str = ""
+    culprit: str = ""
+
+
+@dataclass(frozen=True)
+class Forked:
+    """From the preloading process: a process is there."""
+
+    worker: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """From a forked process: it serves no run now.
+
+    Attributes:
+        turn: number of the run that it has left.
+        error: the training function could not be loaded; a traceback.
+    """
+
+    worker: str
+    turn: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """From the preloading process: a forked process is gone.
+
+    Attributes:
+        code: exit status, or the negative number of the signal that has ended it.
+    """
+
+    worker: str
+    code: int
+
+
+def main(descriptor: int) -> None:
+    """Serve the driver at the other end of an inherited socket until it hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the driver decides what it means
+    _Preloader(Connection(descriptor)).run()
+
+
+@dataclass(eq=False)
+class _Child:
+    pid: int
+    line: Connection | None
+    pidfd: int
+
+
+class _Preloader:
+    def __init__(self, control: Connection) -> None:
+        self._control = control
+        self._children: dict[str, _Child] = {}
+
+    def run(self) -> None:
+        with suppress(EOFError, OSError), _ends_with_driver(self._control):
+            wanted: Preload = self._control.recv()
+            sys.path[:] = wanted.search_path
+            sys.argv[:] = wanted.argv
+            wanted.snapshot.install()
+            self._load(wanted.modules)
+        self._serve_driver()
+
+    def _serve_driver(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                self._turn()
+        for child in self._children.values():
+            _kill(child)
+        os._exit(0)
+
+    def _load(self, modules: tuple[str, ...]) -> None:
+        threads = _count_threads()
+        if int(os.environ.get("OMP_NUM_THREADS", "1")) > 1:
+            # OpenBLAS opens its threads when it is loaded, and looks after them at a fork by itself.
+            for name in ("numpy", "scipy.linalg"):
+                if importlib.util.find_spec(name.partition(".")[0]) is not None:
+                    importlib.import_module(name)
+            threads = _count_threads()
+        gc.disable()  # nearly all that an import makes stays
+        hazard = culprit = ""
+        for name in modules:
+            # What cannot be imported is left to the trials: they may never need it, and tell the error if they do.
+            with suppress(BaseException):
+                importlib.import_module(name)
+            if hazard := _hazard(threads):
+                hazard, culprit = f"{hazard} when {name} is imported", name
+                break
+        # What is there now lives to the end: a collection in a child would write to its pages, and so copy them.
+        gc.freeze()
+        gc.enable()
+        self._control.send(Preloaded(frozenset(sys.modules), hazard, culprit))
+
+    def _turn(self) -> None:
+        lines = {child.line: name for name, child in self._children.items() if child.line is not None}
+        ends = {child.pidfd: name for name, child in self._children.items()}
+        ready = wait([self._control, *lines, *ends])
+        for one in ready:
+            if one in lines:
+                self._pass_on(lines[one])
+        for one in ready:
+            if one in ends:
+                self._reap(ends[one])
+        if self._control in ready:
+            self._obey(self._control.recv())
+
+    def _obey(self, order: Any) -> None:
+        if isinstance(order, Fork):
+            self._fork(order.worker)
+            return
+        if isinstance(order, Succeed):
+            self._succeed(order)
+            return
+        child = self._children.get(order.worker)
+        if child is None:
+            return  # it has ended, which is on its way to the driver
+        if isinstance(order, Kill):
+            _kill(child)
+        elif child.line is not None:
+            with suppress(OSError):
+                child.line.send(order)
+
+    def _pass_on(self, name: str) -> None:
+        child = self._children[name]
+        try:
+            while child.line is not None and child.line.poll():
+                self._control.send(child.line.recv())
+        except (EOFError, OSError):
+            _hang_up(child)
+
+    def _reap(self, name: str) -> None:
+        child = self._children[name]
+        self._pass_on(name)
+        del self._children[name]
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        except ChildProcessError:
+            code = 0  # a module that ignores SIGCHLD; nobody can know
+        with suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)  # what it has started and left behind
+        os.close(child.pidfd)
+        _hang_up(child)
+        self._control.send(Ended(name, code))
+
+    def _fork(self, worker: str) -> None:
+        ours, its = Pipe()
+        parent = os.getpid()
+        if pid := _forked():
+            its.close()
+            self._children[worker] = _Child(pid, ours, os.pidfd_open(pid))
+            self._control.send(Forked(worker, pid))
+            return
+        try:
+            _end_with(parent)
+            os.setpgid(0, 0)
+            ours.close()
+            self._forget_all()
+            _serve_all(worker, its)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(0)
+
+    def _succeed(self, order: Succeed) -> None:
+        """Go on as two: this one as before, the other one with more modules and a driver's socket of its own."""
+        socket = recv_handle(self._control)
+        if _forked():
+            os.close(socket)
+            return
+        self._forget_all()
+        self._control = Connection(socket)
+        gc.unfreeze()
+        try:
+            with suppress(EOFError, OSError), _ends_with_driver(self._control):
+                self._load(order.modules)
+            self._serve_driver()
+        finally:
+            os._exit(1)
+
+    def _forget_all(self) -> None:
+        """In a fork: what belongs to the preloading process."""
+        self._control.close()
+        for child in self._children.values():
+            _hang_up(child)
+            os.close(child.pidfd)
+        self._children.clear()
+
+
+def _forked() -> int:
+    """As `os.fork`, with nothing left in buffers that both would write."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return os.fork()
+
+
+def _hang_up(child: _Child) -> None:
+    if child.line is not None:
+        child.line.close()
+        child.line = None
+
+
+def _kill(child: _Child) -> None:
+    for end in (os.killpg, os.kill):  # it may not have made its group yet
+        with suppress(OSError):
+            end(child.pid, signal.SIGKILL)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process when the preloading process ends, whatever it does then."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+@contextmanager
+def _ends_with_driver(control: Connection) -> Iterator[None]:
+    """While modules are imported nobody reads from the driver; should it be gone, this process goes, too."""
+    watched = select.poll()
+    watched.register(control.fileno(), select.POLLRDHUP)
+    over, end = os.pipe()
+    watched.register(over, select.POLLIN)
+
+    def watch() -> None:
+        if any(descriptor != over for descriptor, _ in watched.poll()):
+            os._exit(1)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(end, b"x")
+        thread.join()
+        os.close(over)
+        os.close(end)
+
+
+def _count_threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def _hazard(threads: int) -> str:
+    """Why a fork of this process would not be safe; `threads`: how many there are besides those of user code."""
+    if threading.active_count() > 2:  # this one, and the one that watches the driver
+        names = [thread.name for thread in threading.enumerate()]
+        return f"a thread runs ({names[-1]})"
+    if _count_threads() > threads:
+        return "a library has opened threads"
+    torch = sys.modules.get("torch")
+    if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
+        return "CUDA is initialised"
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    if bridge is not None and bridge.backends_are_initialized():
+        return "a back end of jax is initialised"
+    return ""
+
+
+# ------------------------------------------------------------------------------------- in the forked process
+
+
+def _serve_all(worker: str, line: Connection) -> None:
+    while True:
+        try:
+            order: Serve = line.recv()
+        except (EOFError, OSError):
+            return
+        line.send(Left(worker, order.turn, _serve(order)))
+
+
+def _serve(order: Serve) -> str | None:
+    """Run the trials of one experiment; returns why the training function cannot be loaded."""
+    try:
+        cargo = Unloaded(order.cargo)
+    except OSError:
+        return None  # the run is over already
+    setting: Setting = cargo.setting
+    setting.enter()
+    try:
+        function: Callable[..., Any] = pickle.loads(cargo.trainable)
+        parameters = cargo.parameters()
+    except BaseException:
+        return traceback.format_exc()
+    name_in_main(function)
+    try:
+        wire = connect(order.address, order.key, order.worker)
+    except (OSError, EOFError):
+        return None
+    call = (lambda config: function(config, **parameters)) if parameters else function
+    Worker(wire, call, order.node, setting.snapshot.sources, tells_imports=True).run()
+    return None
