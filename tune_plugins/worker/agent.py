@@ -20,6 +20,7 @@ from multiprocessing.reduction import send_handle
 from typing import Any, BinaryIO
 
 from tune_plugins.worker.preloader import Ended, Fork, Forked, Kill, Left, Preload, Preloaded, Serve, Succeed
+from tune_plugins.worker.watch import oom_kills
 
 CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")
 """Whether there can be a preloading process on this system."""
@@ -122,6 +123,7 @@ class Agent:
         self._processes: dict[str, ForkedProcess] = {}
         self._lock = threading.RLock()
         self._process, self._output = process, output
+        self._oom_kills = oom_kills()
         self.connection = Connection(ours.detach())
 
     def successor(self, modules: Sequence[str]) -> Agent:
@@ -191,6 +193,11 @@ class Agent:
         for process in self._processes.values():
             process.code = -signal.SIGKILL
         self._processes.clear()
+
+    def killed_for_memory(self) -> bool:
+        """Whether the kernel has ended a process for want of memory since the last time."""
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
 
     def output(self) -> str:
         """The end of what modules printed when they were imported."""

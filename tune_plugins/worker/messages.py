@@ -75,6 +75,19 @@ class Imported:
 
 
 @dataclass(frozen=True)
+class WantsRay:
+    """From a forked worker: its trial uses Ray; where is it?"""
+
+
+@dataclass(frozen=True)
+class RayIsAt:
+    """To a forked worker: the address of Ray, or why there is none."""
+
+    address: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class Recall:
     """To a worker: hand back the jobs that wait in line behind the running one."""
 

@@ -403,5 +403,5 @@ def _serve(order: Serve) -> str | None:
     except (OSError, EOFError):
         return None
     call = (lambda config: function(config, **parameters)) if parameters else function
-    Worker(wire, call, order.node, setting.snapshot.sources, tells_imports=True).run()
+    Worker(wire, call, order.node, setting.snapshot.sources, forked=True).run()
     return None

@@ -15,11 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
+from tune_plugins.errors import TuneError
 from tune_plugins.worker.attempt import run_job, seed_everything
 from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.failures import as_data, errored
-from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, Recall, Recalled
+from tune_plugins.worker.joining import join_on_use
+from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, WantsRay
 from tune_plugins.worker.output import OutputCapture
 from tune_plugins.worker.surroundings import Surroundings
 
@@ -36,7 +38,7 @@ class Worker:
         trainable: called with the config.
         node: id of this node.
         own: names of the user's modules.
-        tells_imports: the driver wants to know what trials import.
+        forked: not an actor: it tells the driver what trials import, and joins Ray when one uses it.
     """
 
     def __init__(
@@ -46,13 +48,16 @@ class Worker:
         node: str,
         own: Collection[str] = (),
         *,
-        tells_imports: bool = False,
+        forked: bool = False,
     ) -> None:
         self._wire, self._trainable, self._node, self._own = wire, trainable, node, own
         self._jobs: deque[Job | None] = deque()
         self._jobs_changed = threading.Condition()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="tune-checkpoints")
-        self._mail = WorkerMail(wire, ImportsSeen() if tells_imports else None)
+        self._mail = WorkerMail(wire, ImportsSeen() if forked else None)
+        self._ray_is_at: queue.SimpleQueue[RayIsAt] = queue.SimpleQueue()
+        if forked:
+            join_on_use(self._ask_for_ray)
 
     def run(self) -> None:
         """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
@@ -107,6 +112,8 @@ class Worker:
                     what = f"the config of the trial cannot be loaded in a worker process: {found.message}"
                     told = replace(found, message=what)
                     self._mail.send(TrialErrored(time.time(), message.trial_id, told, fatal=True))
+            elif isinstance(message, RayIsAt):
+                self._ray_is_at.put(message)
             elif isinstance(message, Recall):
                 with self._jobs_changed:
                     recalled = tuple(job.trial_id for job in self._jobs if job is not None)
@@ -114,6 +121,15 @@ class Worker:
                 self._mail.send(Recalled(recalled))
             else:
                 self._mail.deliver(message)
+
+    def _ask_for_ray(self) -> str:
+        """The address of the driver's Ray, which is started where it is not up."""
+        self._mail.send(WantsRay())
+        self._mail.flush()
+        answer = self._ray_is_at.get()
+        if answer.trouble:
+            raise TuneError(answer.trouble)
+        return answer.address
 
     def _queue_job(self, job: Job | None) -> None:
         with self._jobs_changed:

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from tune_plugins.driver.ray.lean import can_be_lean, lean
 from tune_plugins.driver.resources import Shape
 from tune_plugins.errors import TuneError
+
+logger = logging.getLogger(__name__)
 
 
 class Cluster:
@@ -43,14 +46,12 @@ class Cluster:
         """Resources of each living node; while Ray is not up, the CPUs that it will have."""
         return nodes() if self.up else [{"CPU": float(_cpus())}]
 
-    def start(self) -> None:
-        """Have Ray up.
+    def start(self) -> str:
+        """Have Ray up; returns its address.
 
         Raises:
             TuneError: it cannot be started; says why.
         """
-        if self.up:
-            return
         with _starting:
             if not self.up:
                 _connect(None)
@@ -60,6 +61,7 @@ class Cluster:
                 for slot in self.slots:
                     slot.move_to_ray()
                 self.slots.clear()
+        return str(sys.modules["ray"].get_runtime_context().gcs_address)
 
 
 LOCAL = "local"
@@ -125,11 +127,11 @@ def _leave(cluster: Cluster | None) -> None:
 
 def _connect(address: str | None) -> Any:
     # The banner and the notes on authentication are Ray's own affair; warnings and errors that matter still come.
-    logger = logging.getLogger("ray")
-    level = logger.level
+    rays = logging.getLogger("ray")
+    level = rays.level
     import ray
 
-    logger.setLevel(logging.ERROR)
+    rays.setLevel(logging.ERROR)
     try:
         if address:
             _knock(address)
@@ -140,7 +142,7 @@ def _connect(address: str | None) -> Any:
         what = f"join Ray at RAY_ADDRESS={address!r}" if address else "start a local Ray"
         raise TuneError(f"cannot {what}: {error}") from error
     finally:
-        logger.setLevel(level)
+        rays.setLevel(level)
     return ray
 
 
@@ -149,7 +151,19 @@ def _cpus() -> int:
 
 
 def _start(ray: Any) -> None:
-    # Ray starts one idle worker process a CPU at once; ours come by themselves when they are needed.
+    if can_be_lean(ray.__version__):
+        try:
+            with lean() as config:
+                _init(ray, config)
+        except Exception as error:
+            logger.debug("Ray could not be started with as few processes as it needs: %s", error)
+            ray.shutdown()
+    if not ray.is_initialized():
+        _init(ray, {})
+    atexit.register(_stop, _session(ray))
+
+
+def _init(ray: Any, config: dict[str, Any]) -> None:
     ray.init(
         address="local",
         num_cpus=_cpus(),
@@ -159,9 +173,8 @@ def _start(ray: Any) -> None:
         configure_logging=True,
         # Ray lowers the priority of its workers (niceness 15): beside anything else on the machine, trials would train
         # slower than the same script run by hand.
-        _system_config={"worker_niceness": 0},
+        _system_config={"worker_niceness": 0, **config},
     )
-    atexit.register(_stop, _session(ray))
 
 
 def _knock(address: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from tune_plugins.core.ends import EndCause, ErrorInfo
+from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.events import (
     Command,
     Event,
@@ -28,15 +28,16 @@ from tune_plugins.core.events import (
     WorkerLost,
 )
 from tune_plugins.driver.ray.cluster import Cluster
+from tune_plugins.driver.ray.guard import Guard
 from tune_plugins.driver.ray.pool import pool_for
 from tune_plugins.driver.ray.shipment import Shipment
 from tune_plugins.driver.ray.switchboard import Relay, Switchboard
-from tune_plugins.driver.ray.workers import Kind, Loss, PooledWorker, Service
+from tune_plugins.driver.ray.workers import ForkedWorker, Kind, Loss, PooledWorker, Service
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Runtime
 from tune_plugins.errors import TuneError
 from tune_plugins.worker.channel import pack, unpack
-from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, Recall, Recalled
+from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, WantsRay
 
 _GRACE_S = 3.0  # how long a trial told to stop now may take to its next report before its process is ended
 _WRAP_UP_S = 4.0  # ... and from there to its end
@@ -133,6 +134,7 @@ class RayRuntime(Runtime):
         self._announced = 0
         self._health_at = 0.0
         self._failed_starts = 0
+        self._guard = Guard()
 
     # -------------------------------------------------------------------------------- the loop
 
@@ -171,9 +173,35 @@ class RayRuntime(Runtime):
         """Go on with workers that wait for resources, or for everything to be imported."""
         for preloading in self._shipment.preloadings:
             preloading.listen()
+            if preloading.trouble:
+                self._use_actors(preloading.trouble)
         for seat in list(self._seats.values()):
             if not seat.connected:
                 seat.worker.advance()
+
+    def _use_actors(self, why: str) -> None:
+        """Fork no more processes; those there are go on."""
+        if self._shipment.actors:
+            return
+        self._shipment.use_actors(why)
+        for trial_id, job in self._jobs.items():
+            if trial_id in self._waiting:
+                self._jobs[trial_id] = job._replace(kind=job.kind._replace(forked=False))
+        for seat in list(self._seats.values()):
+            if isinstance(seat.worker, ForkedWorker) and not seat.worker.alive:
+                self._dispose(seat)
+
+    def _guard_forks(self) -> None:
+        """Memory and hangs of forked processes."""
+        seats = {s.worker: s for s in self._seats.values() if isinstance(s.worker, ForkedWorker)}
+        self._guard.relieve(seats)
+        unproven = [w for w, s in seats.items() if not w.proven and s.trials and s.trials[0] in self._started]
+        for worker in self._guard.hanging(unproven):
+            trial_id = seats[worker].trials[0]
+            why = f"trial {trial_id} hung before its first report: something that it imports cannot be forked"
+            self.output.append(Output("", [f"{why}. It starts anew in a Ray actor, as do those to come"]))
+            self._use_actors(why)
+            worker.end(Loss("the process of the trial hung, and is replaced", preempted=True))
 
     def wake(self) -> None:
         """Make `poll` return soon; safe in signal handlers."""
@@ -253,6 +281,9 @@ class RayRuntime(Runtime):
         if isinstance(item, Imported):
             self._shipment.preloading(seat.worker.kind.shape).learn(item.modules)
             return
+        if isinstance(item, WantsRay):
+            self._let_join(seat)
+            return
         if isinstance(item, Recalled):
             for trial_id in item.trial_ids:
                 seat.trials.remove(trial_id)
@@ -268,6 +299,7 @@ class RayRuntime(Runtime):
             seat.node, seat.pid = item.node, item.pid
             seat.began, seat.recalled = time.monotonic(), False
         elif isinstance(item, ResultsReported):
+            seat.worker.proven = True
             if item.trial_id in self._kill_at:
                 self._kill_at[item.trial_id] = time.monotonic() + _WRAP_UP_S
         elif isinstance(item, TrialPaused) and item.resident:
@@ -280,6 +312,15 @@ class RayRuntime(Runtime):
             self._leave_seat(item.trial_id)
             if self._fresh and not seat.trials:
                 self._retire(seat)
+
+    def _let_join(self, seat: _Seat) -> None:
+        """A trial in a forked process uses Ray: it is a job of its own there, with the resources of its slot."""
+        try:
+            answer = RayIsAt(self._cluster.start())
+            seat.worker.slot.leave_to_job()
+        except TuneError as error:
+            answer = RayIsAt("", str(error))
+        self._board.send(seat.worker.id, pack(answer))
 
     def _leave_seat(self, trial_id: str) -> None:
         seat = self._seat_of.pop(trial_id)
@@ -445,8 +486,7 @@ class RayRuntime(Runtime):
             if number == 0 or trial_id in self._stops:
                 self._forget(trial_id)
                 error = ErrorInfo("WorkerLostError", loss.text)
-                preempted = loss.cause is EndCause.NODE_LOST
-                events.append(WorkerLost(time.time(), trial_id, error, preempted, loss.cause))
+                events.append(WorkerLost(time.time(), trial_id, error, loss.preempted, loss.cause))
             else:
                 self._wait_again(trial_id)
         self._dispose(seat)
@@ -474,6 +514,7 @@ class RayRuntime(Runtime):
 
     def _look_after_seats(self, now: float) -> list[Event]:
         events: list[Event] = []
+        self._guard_forks()
         for seat in list(self._seats.values()):
             if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
                 self._measure(now - seat.began)
@@ -501,6 +542,8 @@ class RayRuntime(Runtime):
 
     def _failed_to_start(self, seat: _Seat) -> list[Event]:
         loss = seat.worker.loss(seat.node, seat.pid)
+        if isinstance(seat.worker, ForkedWorker) and self._failed_starts:
+            self._use_actors(f"forked processes end before they can start: {loss.text}")
         # A warm worker may have died between two runs, which says nothing about new ones.
         self._failed_starts += not seat.worker.warm
         if self._failed_starts >= _MOST_FAILED_STARTS:

@@ -31,8 +31,9 @@ class Slot:
     @property
     def group(self) -> Any:
         """The placement group; starts Ray where that is not up."""
-        if self._group is None:
-            self.cluster.start()
+        self.cluster.start()
+        if self._group is None:  # it was left to a job
+            self.move_to_ray()
         return self._group
 
     def move_to_ray(self) -> None:
@@ -47,7 +48,7 @@ class Slot:
         """Id of the node of its first bundle; None while it has to wait for its resources."""
         if self._group is None:
             self._granted = self._granted or self._may_be_granted()
-            return self.cluster.home if self._granted else None
+            return (self._node or self.cluster.home) if self._granted else None
         if self._node is None:
             from ray.util.placement_group import placement_group_table
 
@@ -62,14 +63,25 @@ class Slot:
         slots = self.cluster.slots
         return sum(slot.shape.total["CPU"] for slot in slots[: slots.index(self) + 1]) <= node["CPU"] + 1e-9
 
+    def leave_to_job(self) -> None:
+        """The trial in it uses Ray by itself, so that what it holds must be free there; there is no other for it."""
+        if self._group is not None:
+            self._node = self.node
+            self._free()
+
     def release(self) -> None:
         """Give the resources back."""
-        if self._group is None:
+        if self._group is not None:
+            self._free()
+        elif self in self.cluster.slots:
             self.cluster.slots.remove(self)
-            return
+
+    def _free(self) -> None:
         from ray.util.placement_group import remove_placement_group
 
-        remove_placement_group(self._group)
+        group, self._group = self._group, None
+        self._granted = True
+        remove_placement_group(group)
 
 
 def needs_ray(shape: Shape) -> str:

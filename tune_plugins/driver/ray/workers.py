@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,10 +44,15 @@ class Kind(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """What became of a worker process, in words and as data."""
+    """What became of a worker process, in words and as data.
+
+    Attributes:
+        preempted: the trial is not to blame: it goes on, and no retry is used up.
+    """
 
     text: str
     cause: EndCause = EndCause.WORKER_LOST
+    preempted: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,13 @@ class PooledWorker(ABC):
     Attributes:
         warm: has served a run before.
         idle: serves none now.
+        proven: a trial has come to a report in it.
     """
 
     def __init__(self, kind: Kind, slot: Slot) -> None:
         self.id = f"{os.getpid()}-{next(_numbers)}"
         self.kind, self.slot = kind, slot
-        self.warm = self.idle = False
+        self.warm = self.idle = self.proven = False
         slot.workers += 1
         slot.serving += 1
 
@@ -132,7 +139,7 @@ class ForkedWorker(PooledWorker):
         self._process: ForkedProcess | None = None
         self._service: Service | None = None
         self._ended = False
-        self.out_of_memory = ""
+        self._fate: Loss | None = None
 
     def serve(self, service: Service) -> None:
         """See `PooledWorker.serve`."""
@@ -180,6 +187,11 @@ class ForkedWorker(PooledWorker):
         if self._process is not None:
             self._process.kill()
 
+    def end(self, fate: Loss) -> None:
+        """End the process for a reason that is known here."""
+        self._fate = fate
+        self.kill()
+
     def loss(self, node: str, pid: int) -> Loss:
         """See `PooledWorker.loss`."""
         process = self._process
@@ -188,8 +200,11 @@ class ForkedWorker(PooledWorker):
         self._source.wait_until(lambda: process.over, _LOSS_S)
         if process.error is not None:
             raise TuneError(f"the trial function could not be loaded in a worker process:\n{process.error}")
-        if self.out_of_memory:
-            return Loss(f"the process of the trial {self.out_of_memory}", EndCause.OUT_OF_MEMORY)
+        if self._fate is not None:
+            return self._fate
+        if process.code == -signal.SIGKILL and self._source.killed_for_memory():
+            text = "was ended by the operating system for want of memory (see dmesg)"
+            return Loss(f"the process of the trial (pid {process.pid}) {text}", EndCause.OUT_OF_MEMORY)
         if process.code is None:
             left = "left while the trial was running" if process.over else "closed its connection"
             return Loss(f"the process of the trial {left}")
@@ -274,7 +289,7 @@ class ActorWorker(PooledWorker):
             if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
                 return Loss(f"the process of the trial was ended for want of memory. {text}", EndCause.OUT_OF_MEMORY)
             if node in {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}:
-                return Loss(f"the node of the trial was lost (node {node})", EndCause.NODE_LOST)
+                return Loss(f"the node of the trial was lost (node {node})", EndCause.NODE_LOST, preempted=True)
             if "connection error code" in text:
                 return Loss(f"the process of the trial (pid {pid}) {_SUDDEN.format(how='')}")
             return Loss(f"the process of the trial died. {text}")

@@ -1,0 +1,72 @@
+"""Ray in a forked process: ``ray.init()``, or the first task or actor, joins the Ray of the run by itself.
+
+The process is no worker of Ray's, so it joins as a job of its own. Its address is asked for only then: a Ray that
+nothing needs is not started.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+
+def join_on_use(address: Callable[[], str]) -> None:
+    """Have this process join Ray when it uses it.
+
+    Args:
+        address: of the Ray to be joined; may take as long as that takes to start. May raise.
+    """
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    if (ray := sys.modules.get("ray")) is not None:
+        _wrap(ray, address)
+    else:
+        sys.meta_path.insert(0, _Finder(address))
+
+
+def _wrap(ray: Any, address: Callable[[], str]) -> None:
+    init = getattr(ray.init, "__wrapped__", ray.init)
+
+    @functools.wraps(init)
+    def joining(*args: Any, **options: Any) -> Any:
+        given = args or options.get("address") is not None or os.environ.get("RAY_ADDRESS")
+        if not (given or ray.is_initialized()):
+            os.environ["RAY_ADDRESS"] = address()
+        return init(*args, **options)
+
+    ray.init = joining
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self, address: Callable[[], str]) -> None:
+        self._address = address
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "ray":
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self._address)
+        return spec
+
+
+class _Loader(Loader):
+    def __init__(self, own: Loader, address: Callable[[], str]) -> None:
+        self._own, self._address = own, address
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._own.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._own.exec_module(module)
+        _wrap(module, self._address)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)  # e.g. get_data, get_filename

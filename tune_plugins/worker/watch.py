@@ -1,0 +1,109 @@
+"""What the kernel says about processes that this package has forked: their memory, and whether one hangs.
+
+Ray's memory monitor and its actors' health checks know nothing of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_GIB = 2**30
+_OWN_THREADS = 6  # of a process that runs a trial: the main one, those for mail, output and children, the checkpoints'
+
+
+def memory_limit() -> float:
+    """The share of memory in use above which a process is ended: that of Ray, ``$RAY_memory_usage_threshold``."""
+    try:
+        return float(os.environ.get("RAY_memory_usage_threshold", "0.95"))  # noqa: SIM112
+    except ValueError:
+        return 0.95
+
+
+def memory() -> tuple[int, int]:
+    """Bytes in use, and in all: of this container where it has a limit, else of this machine; (0, 0): not known."""
+    found = {}
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            found[name] = int(value.split()[0]) * 1024
+    total = found.get("MemTotal", 0)
+    used = total - found.get("MemAvailable", total)
+    with suppress(OSError, ValueError):
+        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
+        if limit < total:
+            statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+            held = int((_CGROUP / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+            return held, limit
+    return used, total
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory since it was started."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def own_bytes(pid: int) -> int:
+    """Memory of a process that it shares with no other: what is free when it ends; 0 if it is gone."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = Path(f"/proc/{pid}/statm").read_text().split()
+        return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def largest_in_shortage(pids: Iterable[int]) -> tuple[int, str] | None:
+    """Where memory is short: which of these processes to end, and why in words; None where it is not."""
+    used, total = memory()
+    if not total or used <= memory_limit() * total:
+        return None
+    sizes = {pid: own_bytes(pid) for pid in pids}
+    if not sizes:
+        return None
+    pid = max(sizes, key=lambda each: sizes[each])
+    return pid, (
+        f"was ended for want of memory: {used / total:.0%} of {total / _GIB:.1f} GiB were in use, and of the trials it "
+        f"held most ({sizes[pid] / _GIB:.1f} GiB). Let fewer run at a time (max_concurrent_trials), or let each take "
+        "less; the limit is RAY_memory_usage_threshold"
+    )
+
+
+class Stillness:
+    """For how long a process has done nothing but wait for a lock, in seconds, without children or threads of its own.
+
+    That is what a process looks like that was forked while another thread held a lock, or that waits for threads of a
+    library which do not exist in it. One that sleeps, reads or waits for the network looks different.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._computed = -1
+        self._since = time.monotonic()
+
+    def seconds(self) -> float:
+        """To be asked from time to time."""
+        computed = self._cpu()
+        if computed != self._computed or not self._waits_for_lock():
+            self._computed, self._since = computed, time.monotonic()
+        return time.monotonic() - self._since
+
+    def _cpu(self) -> int:
+        with suppress(OSError, ValueError, IndexError):
+            values = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+            return sum(int(value) for value in values[11:15])
+        return -1
+
+    def _waits_for_lock(self) -> bool:
+        with suppress(OSError):
+            threads = os.listdir(f"/proc/{self._pid}/task")
+            if len(threads) > _OWN_THREADS or Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().strip():
+                return False
+            return Path(f"/proc/{self._pid}/wchan").read_text().startswith("futex")
+        return False
