@@ -197,7 +197,7 @@ if __name__ == "__main__":
 
 
 def test_a_script_that_ends_leaves_no_process_behind(driver: Callable[..., Any]) -> None:
-    """The Ray, or the preloading process, that the first fit has started; the workers that wait warm for another one."""
+    """The Ray or preloading process that the first fit has started, and workers that wait warm for another one."""
     run = driver(_LEFT_OPEN)
     pids = [int(pid) for pid in run.wait_for("processes").split()[1:]]
     assert len(pids) >= 2, "at least the preloading process and the worker"

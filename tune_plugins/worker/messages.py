@@ -81,9 +81,9 @@ class WantsRay:
 
 @dataclass(frozen=True)
 class RayIsAt:
-    """To a forked worker: the address of Ray, or why there is none."""
+    """To a forked worker: environment variables with which Ray is joined, or why that cannot be."""
 
-    address: str
+    environ: Mapping[str, str]
     trouble: str = ""
 
 

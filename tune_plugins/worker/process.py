@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -54,7 +54,7 @@ class Worker:
         self._jobs: deque[Job | None] = deque()
         self._jobs_changed = threading.Condition()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="tune-checkpoints")
-        self._mail = WorkerMail(wire, ImportsSeen() if forked else None)
+        self._mail, self._forked = WorkerMail(wire), forked
         self._ray_is_at: queue.SimpleQueue[RayIsAt] = queue.SimpleQueue()
         if forked:
             join_on_use(self._ask_for_ray)
@@ -63,6 +63,8 @@ class Worker:
         """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
         with children_may_report():
             self._surroundings = Surroundings(self._own)
+            if self._forked:
+                self._mail.imports = ImportsSeen()
             self._run()
 
     def _run(self) -> None:
@@ -122,14 +124,14 @@ class Worker:
             else:
                 self._mail.deliver(message)
 
-    def _ask_for_ray(self) -> str:
-        """The address of the driver's Ray, which is started where it is not up."""
+    def _ask_for_ray(self) -> Mapping[str, str]:
+        """How to join the driver's Ray, which is started where it is not up."""
         self._mail.send(WantsRay())
         self._mail.flush()
         answer = self._ray_is_at.get()
         if answer.trouble:
             raise TuneError(answer.trouble)
-        return answer.address
+        return answer.environ
 
     def _queue_job(self, job: Job | None) -> None:
         with self._jobs_changed:
@@ -179,8 +181,9 @@ class ImportsSeen:
 class WorkerMail:
     """Queues results and events of the running trial and sends them in batches."""
 
-    def __init__(self, wire: Wire, imports: ImportsSeen | None = None) -> None:
-        self._wire, self._imports = wire, imports
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.imports: ImportsSeen | None = None
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._queue: list[Any] = []
@@ -286,8 +289,8 @@ class WorkerMail:
                 self._collect(waiting=False)
                 batch, self._queue = self._queue, []
             if batch:
-                if self._imports is not None:
-                    batch += self._imports.new()
+                if self.imports is not None:
+                    batch += self.imports.new()
                 try:
                     self._wire.send_bytes(pack(batch))
                 except (OSError, ValueError):

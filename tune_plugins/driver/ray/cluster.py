@@ -33,6 +33,7 @@ class Cluster:
     def __init__(self, ours: bool, session: str = "") -> None:
         self.ours, self.session = ours, session
         self.home = own_node() if session else LOCAL
+        self._environ = _rays_environment() if session else {}
         self.slots: list[LocalSlot] = []
         self.release: Callable[[], None] = lambda: None
 
@@ -46,8 +47,8 @@ class Cluster:
         """Resources of each living node; while Ray is not up, the CPUs that it will have."""
         return nodes() if self.up else [{"CPU": float(_cpus())}]
 
-    def start(self) -> str:
-        """Have Ray up; returns its address.
+    def start(self) -> None:
+        """Have Ray up.
 
         Raises:
             TuneError: it cannot be started; says why.
@@ -57,11 +58,20 @@ class Cluster:
                 _connect(None)
                 import ray
 
-                self.home, self.session = own_node(), _session(ray)
+                self.home, self.session, self._environ = own_node(), _session(ray), _rays_environment()
                 for slot in self.slots:
                     slot.move_to_ray()
                 self.slots.clear()
-        return str(sys.modules["ray"].get_runtime_context().gcs_address)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Environment variables with which another process joins this Ray, which is up."""
+        return {**self._environ, "RAY_ADDRESS": str(sys.modules["ray"].get_runtime_context().gcs_address)}
+
+
+def _rays_environment() -> dict[str, str]:
+    """What Ray reads, some of which it has set by itself: how to be let in."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
 
 
 LOCAL = "local"

@@ -40,6 +40,9 @@ class WorkerPool:
             fresh: not a warm one.
             beside: one that shares the slot of that worker.
         """
+        for worker in [one for one in self._idle.get(kind, ()) if not one.alive]:
+            self._idle[kind].remove(worker)
+            worker.dispose()
         slot = None if beside is None else beside.slot
         for worker in () if fresh else reversed(self._idle.get(kind, [])):  # the one that served last is warmest
             # One that shares its slot with a worker that serves a run is for that run, while the other waits.
@@ -55,7 +58,7 @@ class WorkerPool:
         """Keep an idle worker for the next run; one of too many is disposed of."""
         idle = self._idle.setdefault(worker.kind, [])
         gpu = any("GPU" in bundle for bundle in map(dict, worker.kind.shape.bundles))  # it would hold memory of it
-        if sum(other.slot is worker.slot for other in idle) >= (1 if gpu else _WARM_A_SLOT):
+        if not worker.alive or sum(other.slot is worker.slot for other in idle) >= (1 if gpu else _WARM_A_SLOT):
             worker.dispose()
             return
         worker.warm = worker.idle = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 
 from tune_plugins.worker.agent import CAN_FORK, Agent
@@ -16,7 +16,8 @@ from tune_plugins.worker.snapshot import Snapshot
 logger = logging.getLogger(__name__)
 
 _MOST_TRIED = 3
-_VOLATILE = frozenset(("COLUMNS", "LINES", "PWD", "OLDPWD", "PYTEST_CURRENT_TEST", "_"))  # no import depends on them
+# No import depends on these; Ray sets some of them when it is started.
+_VOLATILE = frozenset(("COLUMNS", "LINES", "PWD", "OLDPWD", "PYTEST_CURRENT_TEST", "PYTHONBREAKPOINT", "_"))
 
 _lock = threading.RLock()
 _versions: list[Snapshot] = []
@@ -42,11 +43,15 @@ class Preloading:
         setting: of the driver, with the environment of the processes.
 
     Attributes:
+        label: what a preloading process must have in common with this run.
         trouble: why there is nothing to fork from; empty: there is, or will be.
     """
 
     def __init__(self, modules: Sequence[str], version: int, setting: Setting) -> None:
-        self._modules, self._version, self._setting = tuple(modules), version, setting
+        self._modules, self._setting = tuple(modules), setting
+        environ = setting.environ or {}
+        kept = sorted(item for item in environ.items() if item[0] not in _VOLATILE and not item[0].startswith("RAY_"))
+        self.label = (version, tuple(kept), setting.search_path)
         self._without: set[str] = set()
         self._tried = 0
         self._behind = False
@@ -82,7 +87,8 @@ class Preloading:
         """These were imported by a trial; processes to come should have them from the beginning."""
         if self._agent is None:
             return
-        new = [name for name in modules if name not in self._without and not self._agent.has(name)]
+        skip = {*self._without, *(name for name in modules if name.partition(".")[0] == "ray")}
+        new = [name for name in modules if name not in skip and not self._agent.has(name)]
         if new:
             logger.debug(
                 "a trial has imported %d modules more, such as %s; processes to come have them", len(new), new[0]
@@ -107,7 +113,7 @@ class Preloading:
     def _take_one(self) -> None:
         wanted = [name for name in self._modules if name not in self._without]
         with _lock:
-            alike = [agent for agent in _agents if agent.label == self._label and not agent.trouble]
+            alike = [agent for agent in _agents if agent.label == self.label and not agent.trouble]
             whole = next((agent for agent in alike if all(map(agent.has, wanted))), None)
             if whole is None:
                 whole = self._start(wanted, next((agent for agent in reversed(alike) if agent.ready), None))
@@ -126,19 +132,12 @@ class Preloading:
             assert self._setting.environ is not None
             preload = Preload(tuple(wanted), self._setting.search_path, self._setting.snapshot, tuple(sys.argv))
             try:
-                started = Agent(preload, self._setting.environ, self._label)
+                started = Agent(preload, self._setting.environ, self.label)
             except OSError as error:
                 self.trouble = f"no preloading process can be started: {error}"
                 return None
         _agents.append(started)
         return started
-
-    @property
-    def _label(self) -> tuple[object, ...]:
-        """What a preloading process must have in common with this run."""
-        environ: Mapping[str, str] = self._setting.environ or {}
-        kept = tuple(sorted((name, value) for name, value in environ.items() if name not in _VOLATILE))
-        return (self._version, kept, self._setting.search_path)
 
     def close(self) -> None:
         """The run is over; the last preloading process stays warm."""

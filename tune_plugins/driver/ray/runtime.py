@@ -186,7 +186,7 @@ class RayRuntime(Runtime):
         self._shipment.use_actors(why)
         for trial_id, job in self._jobs.items():
             if trial_id in self._waiting:
-                self._jobs[trial_id] = job._replace(kind=job.kind._replace(forked=False))
+                self._jobs[trial_id] = job._replace(kind=self._shipment.kind(job.kind.shape, {}))
         for seat in list(self._seats.values()):
             if isinstance(seat.worker, ForkedWorker) and not seat.worker.alive:
                 self._dispose(seat)
@@ -199,7 +199,8 @@ class RayRuntime(Runtime):
         for worker in self._guard.hanging(unproven):
             trial_id = seats[worker].trials[0]
             why = f"trial {trial_id} hung before its first report: something that it imports cannot be forked"
-            self.output.append(Output("", [f"{why}. It starts anew in a Ray actor, as do those to come"]))
+            if not self._shipment.actors:
+                self.output.append(Output("", [f"{why}. It starts anew in a Ray actor, as do those to come"]))
             self._use_actors(why)
             worker.end(Loss("the process of the trial hung, and is replaced", preempted=True))
 
@@ -316,10 +317,11 @@ class RayRuntime(Runtime):
     def _let_join(self, seat: _Seat) -> None:
         """A trial in a forked process uses Ray: it is a job of its own there, with the resources of its slot."""
         try:
-            answer = RayIsAt(self._cluster.start())
+            self._cluster.start()
             seat.worker.slot.leave_to_job()
+            answer = RayIsAt(self._cluster.environ)
         except TuneError as error:
-            answer = RayIsAt("", str(error))
+            answer = RayIsAt({}, str(error))
         self._board.send(seat.worker.id, pack(answer))
 
     def _leave_seat(self, trial_id: str) -> None:

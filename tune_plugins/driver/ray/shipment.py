@@ -69,7 +69,7 @@ class Shipment:
     def kind(self, shape: Shape, config: Mapping[str, Any]) -> Kind:
         """Of which kind the worker of a trial has to be."""
         forked = not (self.actors or only_actors(shape) or holds_ray(config))
-        return Kind(shape, self._version, forked)
+        return Kind(shape, self.preloading(shape).label if forked else self._version, forked)
 
     # --------------------------------------------------------------------------------- forked processes
 
@@ -141,6 +141,8 @@ def _environment(threads: int) -> dict[str, str]:
     """Environment variables of forked processes: the driver's, and those that Ray sets for its workers."""
     environ = dict(os.environ)
     environ["OMP_NUM_THREADS"] = str(threads)
+    if environ.get("PYTHONBREAKPOINT", "").startswith("ray."):  # Ray sets it where it is started
+        del environ["PYTHONBREAKPOINT"]
     if environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") != "0":
         environ["CUDA_VISIBLE_DEVICES"] = ""  # they have asked for none
     return environ

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,12 +34,12 @@ class Kind(NamedTuple):
     """Workers of one kind can take each other's trials.
 
     Attributes:
-        version: of the code that they have imported.
+        code: what they have imported, as far as it matters: a version, and where it was imported.
         forked: from a preloading process; else a Ray actor.
     """
 
     shape: Shape
-    version: int
+    code: Hashable
     forked: bool
 
 
@@ -96,6 +96,11 @@ class PooledWorker(ABC):
     def advance(self) -> None:
         """Go on with what has to wait for something else."""
         return
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process that may serve, as far as is known."""
+        return True
 
     @property
     @abstractmethod
@@ -166,7 +171,7 @@ class ForkedWorker(PooledWorker):
 
     @property
     def alive(self) -> bool:
-        """Whether the process may serve again."""
+        """See `PooledWorker.alive`."""
         return not self._ended and self._process is not None and self._process.code is None
 
     @property
