@@ -101,9 +101,9 @@ class Stage:
         trial.status, trial.ended_at = TrialStatus.ERROR, self.clock.now
         self.display.on_trial_error(0, self.trials, trial, error=ErrorInfo(*error.split(": ", 1)))
 
-    def step(self, seconds=0.1, notes=()):
+    def step(self, seconds=0.1, notes=(), stages=None):
         self.clock.now += seconds
-        self.display.on_step_end(0, self.trials, notes=notes)
+        self.display.on_step_end(0, self.trials, notes=notes, stages=stages or {})
 
     def end(self, reason=""):
         self.display.on_experiment_end(self.trials, reason=reason)
@@ -783,3 +783,16 @@ def test_a_driver_that_dies_on_the_way_leaves_the_cursor_visible():
     assert status != 0
     assert "in the middle" in written
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+
+
+def test_what_trials_wait_for_before_they_run_is_told_apart():
+    stage = Stage(live=True)
+    stage.start(0)
+    stage.trials += [Trial(f"{number:05d}", number, {}) for number in range(1, 8)]
+    stage.step(stages={"00001": "importing", "00002": "importing", "00003": "waiting for resources"})
+    told = "1 running, 2 importing, 1 waiting for resources, 4 pending"
+    assert told in stage.rows()[2 - 1]
+    plain = Stage(live=False)
+    plain.start(0)
+    plain.step(10.0, stages={"00001": "importing", "00002": "importing"})
+    assert "1 running, 2 importing" in plain.text

@@ -96,8 +96,18 @@ class Callback:
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """A step of the loop begins."""
 
-    def on_step_end(self, iteration: int, trials: list[Trial], *, notes: Sequence[str], **info: Any) -> None:
-        """A step of the loop is over; `notes`: lines of the scheduler, e.g. rung cut-offs."""
+    def on_step_end(
+        self, iteration: int, trials: list[Trial], *, notes: Sequence[str], stages: Mapping[str, str], **info: Any
+    ) -> None:
+        """A step of the loop is over.
+
+        Args:
+            iteration: number of the step.
+            trials: all trials so far.
+            notes: lines of the scheduler, e.g. rung cut-offs.
+            stages: what trials that are to run wait for, by id: "waiting for resources", "importing", "starting".
+            info: nothing yet.
+        """
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial function was entered (again)."""

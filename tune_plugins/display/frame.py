@@ -113,6 +113,7 @@ def counts_line(progress: Progress) -> Line:
         [
             line((f"{len(progress.active):,} running", "green")) if progress.active else [],
             line((f"{paused:,} paused", "yellow")) if paused else [],
+            *(line((f"{number:,} {stage}", "cyan")) for stage, number in progress.stages.items()),
             line(f"{progress.waiting:,} pending") if progress.waiting else [],
             line(f"{counts[TrialStatus.TERMINATED]:,} terminated") if counts[TrialStatus.TERMINATED] else [],
             line((f"{failed:,} failed", "bold red")) if failed else [],
@@ -162,6 +163,7 @@ def plain_line(progress: Progress, elapsed: float) -> str:
     total, best = progress.total, progress.best
     done = f"{progress.finished:,}/{total:,} trials done" if total else f"{count(progress.finished, 'trial')} done"
     parts = [done, f"{len(progress.active):,} running"]
+    parts += [f"{number:,} {stage}" for stage, number in progress.stages.items()]
     if progress.counts[TrialStatus.PAUSED]:
         parts.append(f"{progress.counts[TrialStatus.PAUSED]:,} paused")
     if progress.counts[TrialStatus.ERROR]:

@@ -48,6 +48,7 @@ class Progress:
         active: trials that hold a slot.
         counts: trials by status, of those that were started at all.
         reads: number of trials read so far (for tests of the cost).
+        stages: how many trials that are to run wait for what, e.g. "importing", in words.
     """
 
     def __init__(self, run: RunInfo) -> None:
@@ -58,6 +59,7 @@ class Progress:
         self.created = 0
         self.reads = 0
         self.metric = run.metric
+        self.stages: Counter[str] = Counter()
         self._known: dict[str, _Known] = {}
         self._ranking: list[Key] = []
         self._busy_s = 0.0
@@ -172,8 +174,9 @@ class Progress:
 
     @property
     def waiting(self) -> int:
-        """Number of trials that were created and never started, or wait to be tried again."""
-        return max(self.created - len(self._known), 0) + self.counts[TrialStatus.PENDING]
+        """Number of trials that were created and never started, or wait to be tried again; those in `stages` apart."""
+        there = max(self.created - len(self._known), 0) + self.counts[TrialStatus.PENDING]
+        return max(there - self.stages.total(), 0)
 
     @property
     def varying(self) -> list[str]:

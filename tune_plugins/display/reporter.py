@@ -7,7 +7,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rich.text import Text
@@ -203,9 +203,18 @@ class Reporter(Callback):
         self.outbox.output(trial, lines, self.clock())
 
     @guarded
-    def on_step_end(self, iteration: int, trials: list[Trial], *, notes: Sequence[str] = (), **info: Any) -> None:
+    def on_step_end(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        *,
+        notes: Sequence[str] = (),
+        stages: Mapping[str, str] | None = None,
+        **info: Any,
+    ) -> None:
         """Called about ten times a second."""
         self.notes = notes
+        self.progress.stages = Counter((stages or {}).values())
         now = self._update(trials)
         self.write(self.outbox.take(now))
         self.step(now)

@@ -224,7 +224,7 @@ class Runner:
                 self._keep_states()
 
     def _end_step(self) -> None:
-        self.hooks.step("on_step_end", notes=self._notes())
+        self.hooks.step("on_step_end", notes=self._notes(), stages=self.runtime.stages())
 
     def _notes(self) -> list[str]:
         """Lines of the scheduler; one that raises ends no run: they are only shown."""

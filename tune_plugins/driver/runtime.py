@@ -65,6 +65,10 @@ class Runtime(ABC):
         if checkpoint.path is not None:
             checkpoints.remove(checkpoint.path)
 
+    def stages(self) -> Mapping[str, str]:
+        """What trials that are to run wait for, by id: "waiting for resources", "importing" or "starting"."""
+        return {}
+
     def wake(self) -> None:
         """Make `poll` return soon; called from signal handlers."""
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -203,6 +203,13 @@ class RayRuntime(Runtime):
                 self.output.append(Output("", [f"{why}. It starts anew in a Ray actor, as do those to come"]))
             self._use_actors(why)
             worker.end(Loss("the process of the trial hung, and is replaced", preempted=True))
+
+    def stages(self) -> Mapping[str, str]:
+        """See `Runtime.stages`."""
+        if not self._waiting:
+            return {}
+        coming = [seat.worker.stage or "starting" for seat in self._seats.values() if not seat.connected]
+        return dict(zip(self._waiting, coming, strict=False))
 
     def wake(self) -> None:
         """Make `poll` return soon; safe in signal handlers."""
