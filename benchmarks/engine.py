@@ -101,6 +101,7 @@ class Engine:
         options: Mapping[str, Any] | None = None,
         stop: Any = None,
         concurrent: int | None = CORES,
+        run: Mapping[str, Any] | None = None,
     ) -> Fit:
         """Tune, time the call of `Tuner.fit` alone, and check that the work was done.
 
@@ -113,6 +114,7 @@ class Engine:
             options: further arguments of `TuneConfig`.
             stop: `RunConfig.stop`.
             concurrent: `max_concurrent_trials`; None: as many as there are CPUs.
+            run: further arguments of `RunConfig`.
 
         Raises:
             RuntimeError: a trial failed, or there are fewer trials or reports than asked for.
@@ -122,7 +124,7 @@ class Engine:
             trainable,
             param_space=dict(space),
             tune_config=tune.TuneConfig(num_samples=samples, max_concurrent_trials=concurrent, **(options or {})),
-            run_config=tune.RunConfig(storage_path=str(self.storage), verbose=0, stop=stop),
+            run_config=tune.RunConfig(storage_path=str(self.storage), verbose=0, stop=stop, **(run or {})),
         )
         start = time.perf_counter()
         grid = tuner.fit()

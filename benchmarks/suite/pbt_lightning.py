@@ -30,8 +30,25 @@ def configs() -> list[dict[str, float]]:
     return [{"lr": 10 ** rng.uniform(-3.0, -1.0), "momentum": 0.8} for _ in range(TRIALS)]
 
 
-def population(engine: Engine, *, epochs: int, options: Mapping[str, Any], cold: bool = True) -> dict[str, float]:
-    """Time two populations, one after the other; `cold` False: the first one is of 2 epochs, for a slow peer."""
+def population(
+    engine: Engine,
+    *,
+    epochs: int,
+    options: Mapping[str, Any],
+    cold: bool = True,
+    warm: bool = True,
+    run: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Time two populations, one after the other.
+
+    Args:
+        engine: whose.
+        epochs: of each trial.
+        options: further arguments of `TuneConfig`.
+        cold: False: the first one is of 2 epochs, for a slow peer.
+        warm: False: there is only the first one.
+        run: further arguments of `RunConfig`.
+    """
     tune = engine.tune
     get_checkpoint, callback_type = tune.get_checkpoint, engine.adapter("lightning").TuneReportCheckpointCallback
     restores = engine.package == OURS
@@ -59,6 +76,7 @@ def population(engine: Engine, *, epochs: int, options: Mapping[str, Any], cold:
             iterations=0,
             options={**options, "metric": "val_loss", "mode": "min", "scheduler": scheduler},
             concurrent=None,  # all trials of a population live at once, two of them run
+            run=run,
         )
         # A trial that adopts the state of one that is ready has nothing left to do, and reports no more.
         last = sorted(result.metrics["training_iteration"] for result in done.grid)
@@ -72,7 +90,7 @@ def population(engine: Engine, *, epochs: int, options: Mapping[str, Any], cold:
 
     with engine.cluster():
         first = fit(epochs if cold else INTERVAL)
-        figures = fit(epochs)
+        figures = fit(epochs) if warm else dict(first)
     figures["s_per_epoch"] = figures["wall_s"] / figures["epochs"]
     return figures | ({"cold_s": first["wall_s"]} if cold else {})
 

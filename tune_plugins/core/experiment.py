@@ -97,6 +97,7 @@ class Rules:
         retry: see `FailureConfig`.
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
+        wanted_residents: how many are to, where they have a checkpoint to go on from elsewhere; None: as many as may.
         names: how trials are called.
         searcher: what the searcher is called.
         searcher_reads_results: whether it wants to be told of results before a trial ends.
@@ -116,6 +117,7 @@ class Rules:
     score_attribute: str | None = None
     score_order: Mode = "max"
     max_resident_trials: int | None = None
+    wanted_residents: int | None = None
     names: Names = field(default_factory=Names)
     metrics: tuple[str, ...] = ()
     modes: tuple[Mode, ...] = ()
@@ -146,7 +148,7 @@ class Experiment:
         rules = self.rules
         self._pending: dict[str, Trial] = {}
         self._active: dict[str, Trial] = {}
-        self._residents = Residents(rules.max_resident_trials)
+        self._residents = Residents(rules.max_resident_trials, rules.wanted_residents)
         self._lineage = Lineage(Retention(rules.num_to_keep, rules.score_attribute, rules.score_order))
         self._unseen: dict[str, list[dict[str, Any]]] = {}
         self._dirnames: set[str] = set()  # of those that the user's function makes, in lower case

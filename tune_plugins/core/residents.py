@@ -16,14 +16,16 @@ class Residents:
 
     Args:
         limit: how many may be resident; None: any number.
+        wanted: how many are to be, where they can be evicted; None: as many as may.
 
     Attributes:
         limit: the same.
         paused: all paused trials by id, in the order in which they came.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, wanted: int | None = None) -> None:
         self.limit = limit
+        self._wanted = limit if wanted is None else wanted
         self.paused: dict[str, Trial] = {}
         self._leaving: set[str] = set()
         self._count = 0
@@ -31,7 +33,7 @@ class Residents:
     @property
     def full(self) -> bool:
         """Whether the next one must leave."""
-        return self.limit is not None and self._count >= self.limit
+        return self._wanted is not None and self._count >= self._wanted
 
     @property
     def overfull(self) -> bool:

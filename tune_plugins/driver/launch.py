@@ -36,7 +36,9 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
     """
     scheduler = plan.scheduler
     scheduler.cluster_resources, scheduler.trial_resources = dict(place.cluster), dict(place.resources)
-    rules = rules_for(plan, place.residents(plan.tune.max_resident_trials), place.slots, directory)
+    asked = plan.tune.max_resident_trials
+    wanted = 0 if place.cold and asked is None else None
+    rules = rules_for(plan, place.residents(asked), place.slots, directory, wanted=wanted)
     thresholds, stopper = split_stop(plan.run.stop)
     stop = stop_rules(thresholds, rules)
     info = RunInfo(

@@ -107,8 +107,18 @@ def _searcher(tune: TuneConfig, mistakes: Mistakes) -> Searcher:
     return as_searcher(tune.search_alg)
 
 
-def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLike[str] = "") -> Rules:
-    """Set the scheduler, the searcher and the stoppers up for a run, and state its rules."""
+def rules_for(
+    plan: Plan, residents: int, slots: int, directory: str | os.PathLike[str] = "", *, wanted: int | None = None
+) -> Rules:
+    """Set the scheduler, the searcher and the stoppers up for a run, and state its rules.
+
+    Args:
+        plan: of the run.
+        residents: how many paused trials may wait in memory.
+        slots: trials at a time.
+        directory: of the experiment.
+        wanted: how many paused trials are to wait in memory, where they can be evicted; None: as many as may.
+    """
     tune, run, scheduler, searcher, seed = plan.tune, plan.run, plan.scheduler, plan.searcher, plan.seed
     metrics, modes = _objectives(tune, scheduler, searcher)
     metric, mode = (metrics or (None,))[0], (modes or (None,))[0]
@@ -156,6 +166,7 @@ def rules_for(plan: Plan, residents: int, slots: int, directory: str | os.PathLi
         score_attribute=keep.checkpoint_score_attribute,
         score_order=keep.checkpoint_score_order,
         max_resident_trials=residents,
+        wanted_residents=wanted,
         names=Names(
             plan.name,
             tuple(plan.space.parameters),

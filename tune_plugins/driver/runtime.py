@@ -110,12 +110,14 @@ class Place(ABC):
         slots: number of trials at a time.
         resources: what one trial takes, e.g. ``{"CPU": 1}``.
         cluster: what all nodes have together.
+        cold: another process costs an import: a paused trial had better give its own to the next one.
     """
 
     slots: int
     resources: Mapping[str, float]
     cluster: Mapping[str, float]
     virtual = False
+    cold = False
 
     @abstractmethod
     def residents(self, asked: int | None) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.core.names import ask
 from tune_plugins.driver.ray.cluster import find, job_has_runtime_env
+from tune_plugins.driver.ray.pool import pool_for
 from tune_plugins.driver.ray.runtime import RayRuntime
 from tune_plugins.driver.ray.shipment import Shipment, only_actors
 from tune_plugins.driver.ray.slots import needs_ray
@@ -62,6 +63,8 @@ class RayPlace(Place):
         mistakes.raise_if_any()
         self.resources = self._shape.total
         self.cluster = _sum(available)
+        kind = shipment.kind(self._shape, {})
+        self.cold = not kind.forked and pool_for(self._ray).count(kind) <= self.slots
 
     def residents(self, asked: int | None) -> int:
         """With GPUs none unless asked for: a process that waits would keep its GPU from others."""

@@ -54,6 +54,10 @@ class WorkerPool:
         slot = slot or Slot(self.cluster, kind.shape)
         return ForkedWorker(kind, slot, agent) if kind.forked else ActorWorker(kind, slot)
 
+    def count(self, kind: Kind) -> int:
+        """How many workers of a kind are idle, and warm."""
+        return len(self._idle.get(kind, ()))
+
     def give_back(self, worker: PooledWorker) -> None:
         """Keep an idle worker for the next run; one of too many is disposed of."""
         idle = self._idle.setdefault(worker.kind, [])
