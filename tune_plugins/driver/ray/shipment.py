@@ -45,8 +45,8 @@ class Shipment:
                 self._pickled = pickled(trainable, reaches_ray=bool(ray))
             except ArgumentError as error:
                 mistakes.merge(error)
-        # An environment variable that the function sets may be meant for what it imports then.
-        inside = () if found.environ else tuple(found.imports)
+        # What the script has not imported may never be needed, or after an environment variable is set that it goes by.
+        inside = () if found.environ else tuple(name for name in found.imports if name in sys.modules)
         self._modules = _in_order(self._pickled.modules, inside)
         self._setting = Setting.here(snapshot(found.imports))
         self._version = version_of(self._setting.snapshot)
