@@ -148,3 +148,60 @@ def test_an_address_where_nobody_answers_is_told(driver: Callable[..., Any]) -> 
     code, _, err = driver(fit, {"RAY_ADDRESS": "ray://127.0.0.1:1"}).end()
     assert code == 1
     assert "Ray Client is not supported" in err
+
+
+_FORKED_ON_NODES = """
+import time
+import ray
+from ray.cluster_utils import Cluster
+
+def train(config, data):
+    parent = open(f"/proc/{os.getppid()}/cmdline").read()
+    checkpoint = tune.get_checkpoint()
+    first = 0 if checkpoint is None else int(open(os.path.join(checkpoint.path, "step")).read())
+    folder = os.path.join(tune.get_context().get_trial_dir(), "scratch")
+    os.makedirs(folder, exist_ok=True)
+    for step in range(first + 1, 21):
+        with open(os.path.join(folder, "step"), "w") as file:
+            file.write(str(step))
+        tune.report(
+            step=step, total=float(data.sum()) * step, forked="preloader" in parent, agent=os.getppid(),
+            checkpoint=tune.Checkpoint.from_directory(folder),
+        )
+        while step == 10 and not os.path.exists(config["gone"]):
+            time.sleep(0.01)
+
+class Removes(tune.Callback):
+    "Takes the other node away when trials are half way on both."
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        HALF.add(trial.id) if result["step"] == 10 else None
+        AGENTS.add(result["agent"])
+        if len(HALF) == 2 and not os.path.exists(GONE):
+            cluster.remove_node(other)
+            open(GONE, "w").close()
+
+HALF, AGENTS, GONE = set(), set(), os.path.abspath("gone")
+if __name__ == "__main__":
+    import numpy as np
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    other = cluster.add_node(num_cpus=1)
+    os.environ["RAY_ADDRESS"] = cluster.address
+    grid = tune.Tuner(
+        tune.with_parameters(train, data=np.ones(100)), param_space={"gone": GONE},
+        tune_config=tune.TuneConfig(num_samples=3),
+        run_config=tune.RunConfig(verbose=0, callbacks=[Removes()]),
+    ).fit()
+    print("errors", [str(error)[:300] for error in grid.errors])
+    print("steps", {result.metrics["step"] for result in grid}, {result.metrics["total"] for result in grid})
+    print("forked", {result.metrics["forked"] for result in grid}, len(AGENTS))
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def test_forked_trials_run_on_all_nodes_and_survive_the_loss_of_one(driver: Callable[..., Any]) -> None:
+    """Without retries: the loss of a node uses none up."""
+    code, out, err = driver(_FORKED_ON_NODES).end()
+    assert code == 0, err
+    for line in ("errors []", "steps {20} {2000.0}", "forked {True} 2"):
+        assert line in out.splitlines(), f"{out}\n{err}"

@@ -82,6 +82,7 @@ class Agent:
     Attributes:
         runs: how many use it now.
         connection: on which it can be heard.
+        node: id of the other node where it is; None: here.
         culprit: name of the module that is to blame for `trouble`, if any.
         ready: everything is imported, and it may be forked.
         trouble: why it is of no use; empty: it is, or may be.
@@ -118,6 +119,7 @@ class Agent:
         modules: Iterable[str],
     ) -> None:
         self.label, self.runs = label, 0
+        self.node: str | None = None
         self.ready, self.trouble, self.culprit = False, "", ""
         self._has = frozenset(modules)
         self._processes: dict[str, ForkedProcess] = {}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,8 @@ def pickled(trainable: TrialFunction, *, reaches_ray: bool) -> Pickled:
                 from ray import cloudpickle as ray_pickle
 
                 return Pickled(ray_pickle.dumps(trainable.entry))
-            file = io.BytesIO()
-            pickler = _Pickler(file)
-            pickler.dump(trainable.entry)
-            return Pickled(file.getvalue(), tuple(pickler.modules))
+            modules: dict[str, None] = {}
+            return Pickled(_dumps(trainable.entry, modules), tuple(modules))
     except Exception as error:
         culprits = _culprits(trainable.function)
         what = "; ".join(culprits) if culprits else f"{type(error).__name__}: {error}"
@@ -63,12 +62,18 @@ def pickled(trainable: TrialFunction, *, reaches_ray: bool) -> Pickled:
         ) from error
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Notes from which modules things come."""
+def _dumps(value: Any, modules: dict[str, None], **options: Any) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, modules, **options).dump(value)
+    return file.getvalue()
 
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.modules: dict[str, None] = {}
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Notes in `modules` from which ones things come."""
+
+    def __init__(self, file: io.BytesIO, modules: dict[str, None], **options: Any) -> None:
+        super().__init__(file, **options)
+        self.modules = modules
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, ModuleType):
@@ -102,13 +107,15 @@ def _by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def packed_parameters(trainable: TrialFunction) -> dict[str, Packed]:
-    """The large arguments for a `Cargo`.
+def packed_parameters(trainable: TrialFunction) -> tuple[dict[str, Packed], tuple[str, ...]]:
+    """The large arguments for a `Cargo`, and the modules that must be imported before they can be loaded.
 
     Raises:
         ArgumentError: names those that cannot be pickled.
     """
-    return _each_parameter(trainable, lambda value: packed(value, cloudpickle.dumps))
+    modules: dict[str, None] = {}
+    dumps = partial(_dumps, modules=modules)
+    return _each_parameter(trainable, lambda value: packed(value, dumps)), tuple(modules)
 
 
 def in_object_store(trainable: TrialFunction) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class WorkerPool:
     def take(
         self,
         kind: Kind,
-        agent: Callable[[], Agent | None],
+        agent: Callable[[str], Agent | None],
         *,
         fresh: bool = False,
         beside: PooledWorker | None = None,
@@ -36,7 +36,7 @@ class WorkerPool:
 
         Args:
             kind: what is needed.
-            agent: of the preloading process from which a new one is forked; None as long as that is not ready.
+            agent: of the preloading process of a node, from which a new one is forked; None: it is not ready.
             fresh: not a warm one.
             beside: one that shares the slot of that worker.
         """

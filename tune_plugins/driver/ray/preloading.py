@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 
 from tune_plugins.worker.agent import CAN_FORK, Agent
@@ -56,6 +56,7 @@ class Preloading:
         self._tried = 0
         self._behind = False
         self._users: list[Agent] = []
+        self._known = self._all()
         self.trouble = "" if CAN_FORK else f"processes cannot be forked safely on {sys.platform}"
         self._agent: Agent | None = None
         if not self.trouble:
@@ -113,7 +114,7 @@ class Preloading:
     def _take_one(self) -> None:
         wanted = [name for name in self._modules if name not in self._without]
         with _lock:
-            alike = [agent for agent in _agents if agent.label == self.label and not agent.trouble]
+            alike = [agent for agent in self._known if agent.label == self.label and not agent.trouble]
             whole = next((agent for agent in alike if all(map(agent.has, wanted))), None)
             if whole is None:
                 whole = self._start(wanted, next((agent for agent in reversed(alike) if agent.ready), None))
@@ -125,19 +126,26 @@ class Preloading:
                 self._users.append(whole)
             _close_idle(but=whole)
 
+    def _all(self) -> list[Agent]:
+        """Where to find one that is there already."""
+        return _agents
+
     def _start(self, wanted: list[str], like: Agent | None) -> Agent | None:
-        if like is not None:
+        if like is not None and like.node is None:
             started = like.successor([name for name in wanted if not like.has(name)])
         else:
-            assert self._setting.environ is not None
             preload = Preload(tuple(wanted), self._setting.search_path, self._setting.snapshot, tuple(sys.argv))
             try:
-                started = Agent(preload, self._setting.environ, self.label)
+                started = self._open(preload)
             except OSError as error:
                 self.trouble = f"no preloading process can be started: {error}"
                 return None
-        _agents.append(started)
+        self._known.append(started)
         return started
+
+    def _open(self, preload: Preload) -> Agent:
+        assert self._setting.environ is not None
+        return Agent(preload, self._setting.environ, self.label)
 
     def close(self) -> None:
         """The run is over; the last preloading process stays warm."""
@@ -146,6 +154,36 @@ class Preloading:
                 agent.runs -= 1
             self._users.clear()
             _close_idle(but=self._agent)
+
+
+class RemotePreloading(Preloading):
+    """Those on another node, for one run: they end with it, since others may want what they hold.
+
+    Args:
+        modules, version, setting: see `Preloading`.
+        open_there: starts one.
+    """
+
+    def __init__(
+        self, modules: Sequence[str], version: int, setting: Setting, open_there: Callable[[Preload, object], Agent]
+    ) -> None:
+        self._open_there = open_there
+        super().__init__(modules, version, setting)
+
+    def learn(self, modules: Iterable[str]) -> None:
+        """Nothing: another one would have to import everything again."""
+
+    def _all(self) -> list[Agent]:
+        return []
+
+    def _open(self, preload: Preload) -> Agent:
+        return self._open_there(preload, self.label)
+
+    def close(self) -> None:
+        """The run is over."""
+        for agent in self._known:
+            agent.close()
+        self._users.clear()
 
 
 def _close_idle(but: Agent | None) -> None:

@@ -32,10 +32,11 @@ from tune_plugins.driver.ray.guard import Guard
 from tune_plugins.driver.ray.pool import pool_for
 from tune_plugins.driver.ray.shipment import Shipment
 from tune_plugins.driver.ray.switchboard import Relay, Switchboard
-from tune_plugins.driver.ray.workers import ForkedWorker, Kind, Loss, PooledWorker, Service
+from tune_plugins.driver.ray.workers import ForkedWorker, Kind, Loss, PooledWorker, Service, is_dead
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Runtime
 from tune_plugins.errors import TuneError
+from tune_plugins.worker.agent import Agent
 from tune_plugins.worker.channel import pack, unpack
 from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, WantsRay
 
@@ -173,8 +174,15 @@ class RayRuntime(Runtime):
         """Go on with workers that wait for resources, or for everything to be imported."""
         for preloading in self._shipment.preloadings:
             preloading.listen()
+        for preloading in self._shipment.here:
             if preloading.trouble:
                 self._use_actors(preloading.trouble)
+        for node, trouble in self._shipment.drop_troubled().items():
+            if not is_dead(node):
+                self._use_actors(trouble)
+            for seat in list(self._seats.values()):
+                if not seat.connected and seat.worker.kind.forked and seat.worker.slot.node == node:
+                    self._dispose(seat)
         for seat in list(self._seats.values()):
             if not seat.connected:
                 seat.worker.advance()
@@ -287,7 +295,8 @@ class RayRuntime(Runtime):
             self.output.append(item)
             return
         if isinstance(item, Imported):
-            self._shipment.preloading(seat.worker.kind.shape).learn(item.modules)
+            for preloading in self._shipment.preloadings:
+                preloading.learn(item.modules)
             return
         if isinstance(item, WantsRay):
             self._let_join(seat)
@@ -448,7 +457,12 @@ class RayRuntime(Runtime):
     def _open_seat(self, kind: Kind) -> None:
         # Idle workers that are of no use here would hold the resources that a new one needs.
         self._pool.release(keep=None if self._fresh else kind)
-        agent = self._shipment.preloading(kind.shape).agent if kind.forked else _none
+
+        def agent(node: str) -> Agent | None:
+            if node == self._cluster.home:
+                return self._shipment.preloading(kind.shape).agent()
+            return self._shipment.preloading_on(node, kind.shape, self._relay_for).agent()
+
         worker = self._pool.take(kind, agent, fresh=self._fresh, beside=self._parked_alone(kind))
         self._seats[worker.id] = _Seat(worker)
         worker.serve(
@@ -568,10 +582,6 @@ class RayRuntime(Runtime):
     def _dispose(self, seat: _Seat) -> None:
         del self._seats[seat.worker.id]
         seat.worker.dispose()
-
-
-def _none() -> None:
-    """An actor is forked from nothing."""
 
 
 def _pack(message: Any, trial_id: str, *, for_actor: bool = True) -> bytes:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.driver.code import holds_ray, reach, snapshot
+from tune_plugins.driver.ray.nodes import open_on
 from tune_plugins.driver.ray.pickling import Pickled, in_object_store, packed_parameters, pickled
-from tune_plugins.driver.ray.preloading import Preloading, version_of
+from tune_plugins.driver.ray.preloading import Preloading, RemotePreloading, version_of
 from tune_plugins.driver.ray.workers import Kind, threads_of
 from tune_plugins.driver.resources import Shape
 from tune_plugins.driver.trial_function import TrialFunction
 from tune_plugins.errors import ArgumentError
-from tune_plugins.worker.cargo import Cargo
+from tune_plugins.worker.agent import Agent
+from tune_plugins.worker.cargo import Cargo, Packed
+from tune_plugins.worker.preloader import Preload
 from tune_plugins.worker.setting import Setting
 
 logger = logging.getLogger(__name__)
@@ -47,13 +50,21 @@ class Shipment:
                 mistakes.merge(error)
         # What the script has not imported may never be needed, or after an environment variable is set that it goes by.
         inside = () if found.environ else tuple(name for name in found.imports if name in sys.modules)
-        self._modules = _in_order(self._pickled.modules, inside)
+        self._packed: dict[str, Packed] = {}
+        needed = self._pickled.modules
+        if not (ray or workers == "actors"):
+            try:
+                self._packed, more = packed_parameters(trainable)
+                needed += more
+            except ArgumentError as error:
+                mistakes.merge(error)
+        self._modules = _in_order(needed, inside)
         self._setting = Setting.here(snapshot(found.imports))
         self._version = version_of(self._setting.snapshot)
         self._preloadings: dict[int, Preloading] = {}
+        self._remote: dict[tuple[str, int], Preloading] = {}
         self._cargo: Cargo | None = None
         self._references: dict[str, Any] | None = None
-        self._mistaken = bool(mistakes.found)
         self.actors = ""
         if workers == "actors":
             self.use_actors("RunConfig(workers='actors')")
@@ -74,20 +85,44 @@ class Shipment:
     # --------------------------------------------------------------------------------- forked processes
 
     def preloading(self, shape: Shape) -> Preloading:
-        """That for workers of a shape, which begins to import when it is first asked for."""
+        """That for workers of a shape on this node, which begins to import when it is first asked for."""
         threads = threads_of(shape)
         if threads not in self._preloadings:
             setting = replace(self._setting, environ=_environment(threads))
             self._preloadings[threads] = Preloading(self._modules, self._version, setting)
         return self._preloadings[threads]
 
+    def preloading_on(self, node: str, shape: Shape, relay: Callable[[], Any]) -> Preloading:
+        """That for workers of a shape on another node; `relay`: gives the handle of the `Relay`."""
+        threads = threads_of(shape)
+        if (node, threads) not in self._remote:
+            environ = {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+
+            def open_there(preload: Preload, label: object) -> Agent:
+                return open_on(node, preload, environ, self.for_actors(), relay(), label)
+
+            self._remote[node, threads] = RemotePreloading(self._modules, self._version, self._setting, open_there)
+        return self._remote[node, threads]
+
+    @property
+    def here(self) -> list[Preloading]:
+        """Those on this node so far."""
+        return list(self._preloadings.values())
+
     @property
     def preloadings(self) -> list[Preloading]:
         """All of them so far."""
-        return list(self._preloadings.values())
+        return [*self._preloadings.values(), *self._remote.values()]
+
+    def drop_troubled(self) -> dict[str, str]:
+        """Forget preloading processes on other nodes that are of no use; returns {id of the node: why}."""
+        troubled = {key: each.trouble for key, each in self._remote.items() if each.trouble}
+        for key in troubled:
+            self._remote.pop(key).close()
+        return {node: trouble for (node, _), trouble in troubled.items()}
 
     def load(self) -> None:
-        """Pack the large arguments, for the kind of workers that is known by now.
+        """Put the large arguments where workers find them, those of the kind that is known by now.
 
         Raises:
             ArgumentError: names those that cannot be pickled.
@@ -95,7 +130,8 @@ class Shipment:
         if self.actors:
             self.for_actors()
         else:
-            self._cargo = Cargo(self._pickled.data, packed_parameters(self._trainable), self._setting)
+            self._cargo = Cargo(self._pickled.data, self._packed, self._setting)
+        self._packed = {}
 
     @property
     def cargo(self) -> str:
@@ -116,7 +152,7 @@ class Shipment:
 
     def close(self) -> None:
         """The run is over."""
-        for preloading in self._preloadings.values():
+        for preloading in self.preloadings:
             preloading.close()
         if self._cargo is not None:
             self._cargo.close()

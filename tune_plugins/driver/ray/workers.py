@@ -135,9 +135,9 @@ class PooledWorker(ABC):
 
 
 class ForkedWorker(PooledWorker):
-    """A process forked from the one that `agent` talks to."""
+    """A process forked from a preloading one; `agent` gives that of a node, as soon as it is ready."""
 
-    def __init__(self, kind: Kind, slot: Slot, agent: Callable[[], Agent | None]) -> None:
+    def __init__(self, kind: Kind, slot: Slot, agent: Callable[[str], Agent | None]) -> None:
         super().__init__(kind, slot)
         self._agent = agent
         self._source: Agent | None = None
@@ -156,7 +156,7 @@ class ForkedWorker(PooledWorker):
         if self._service is None or self._ended:
             return
         if self._process is None:
-            if self.slot.node is None or (agent := self._agent()) is None:
+            if (node := self.slot.node) is None or (agent := self._agent(node)) is None:
                 return
             self._source, self._process = agent, agent.fork(self.id)
         service, self._service = self._service, None
@@ -176,8 +176,10 @@ class ForkedWorker(PooledWorker):
 
     @property
     def pid(self) -> int | None:
-        """Of the process, once it is there and as long as it lives."""
-        return None if self._process is None or self._process.code is not None else self._process.pid
+        """Of the process, once it is there, as long as it lives, and if it is on this node."""
+        if self._process is None or self._source is None or self._source.node is not None:
+            return None
+        return None if self._process.code is not None else self._process.pid
 
     @property
     def stage(self) -> str:
@@ -207,6 +209,8 @@ class ForkedWorker(PooledWorker):
             raise TuneError(f"the trial function could not be loaded in a worker process:\n{process.error}")
         if self._fate is not None:
             return self._fate
+        if self._source.node is not None and process.code is not None and is_dead(self._source.node):
+            return _node_lost(self._source.node)
         if process.code == -signal.SIGKILL and self._source.killed_for_memory():
             text = "was ended by the operating system for want of memory (see dmesg)"
             return Loss(f"the process of the trial (pid {process.pid}) {text}", EndCause.OUT_OF_MEMORY)
@@ -293,14 +297,25 @@ class ActorWorker(PooledWorker):
             text = " ".join(str(error).split())
             if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
                 return Loss(f"the process of the trial was ended for want of memory. {text}", EndCause.OUT_OF_MEMORY)
-            if node in {str(node["NodeID"]) for node in ray.nodes() if not node["Alive"]}:
-                return Loss(f"the node of the trial was lost (node {node})", EndCause.NODE_LOST, preempted=True)
+            if is_dead(node):
+                return _node_lost(node)
             if "connection error code" in text:
                 return Loss(f"the process of the trial (pid {pid}) {_SUDDEN.format(how='')}")
             return Loss(f"the process of the trial died. {text}")
         except RayError as error:
             return Loss(f"the process of the trial was lost. {error}")
         return Loss("the process of the trial left while the trial was running")
+
+
+def is_dead(node: str) -> bool:
+    """Whether a node of the cluster is lost."""
+    import ray
+
+    return node in {str(each["NodeID"]) for each in ray.nodes() if not each["Alive"]}
+
+
+def _node_lost(node: str) -> Loss:
+    return Loss(f"the node of the trial was lost (node {node})", EndCause.NODE_LOST, preempted=True)
 
 
 def threads_of(shape: Shape) -> int:
