@@ -83,7 +83,7 @@ class Agent:
         runs: how many use it now.
         connection: on which it can be heard.
         node: id of the other node where it is; None: here.
-        culprit: name of the module that is to blame for `trouble`, if any.
+        culprits: names of the modules that are to blame for `trouble`, if any.
         ready: everything is imported, and it may be forked.
         trouble: why it is of no use; empty: it is, or may be.
 
@@ -120,7 +120,8 @@ class Agent:
     ) -> None:
         self.label, self.runs = label, 0
         self.node: str | None = None
-        self.ready, self.trouble, self.culprit = False, "", ""
+        self.ready, self.trouble = False, ""
+        self.culprits: tuple[str, ...] = ()
         self._has = frozenset(modules)
         self._processes: dict[str, ForkedProcess] = {}
         self._lock = threading.RLock()
@@ -171,7 +172,8 @@ class Agent:
 
     def _hear(self, said: Any) -> None:
         if isinstance(said, Preloaded):
-            self.trouble, self.culprit, self.ready = said.hazard, said.culprit, not said.hazard
+            self.culprits, self.ready = tuple(said.hazards), not said.hazards
+            self.trouble = "; ".join(f"{why} when {name} is imported" for name, why in said.hazards.items())
             self._has |= said.modules
             return
         process = self._processes[said.worker]

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
@@ -105,13 +105,11 @@ class Preloaded:
 
     Attributes:
         modules: all that it has now.
-        hazard: why it must not be forked; empty if it may.
-        culprit: name of the module that is to blame.
+        hazards: why it must not be forked, by the name of the module that is to blame; empty if it may.
     """
 
     modules: frozenset[str]
-    hazard: str = ""
-    culprit: str = ""
+    hazards: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -154,6 +152,26 @@ def main(descriptor: int) -> None:
     _Preloader(Connection(descriptor)).run()
 
 
+_ONE_A_PROCESS = frozenset(
+    (
+        "_io.BufferedRandom",
+        "_io.BufferedReader",
+        "_io.BufferedWriter",
+        "_io.FileIO",
+        "_io.TextIOWrapper",
+        "numpy.random._generator.Generator",
+        "numpy.random.mtrand.RandomState",
+        "random.Random",
+        "socket.socket",
+        "sqlite3.Connection",
+        "uuid.UUID",
+    )
+)
+"""Types of module variables: shared files and connections, and what is meant to be different in each process."""
+
+_STREAMS = (sys.stdin, sys.stdout, sys.stderr)
+
+
 @dataclass(eq=False)
 class _Child:
     pid: int
@@ -165,6 +183,8 @@ class _Preloader:
     def __init__(self, control: Connection) -> None:
         self._control = control
         self._children: dict[str, _Child] = {}
+        self._snapshot = Snapshot()
+        self._looked_at: set[str] = set()
 
     def run(self) -> None:
         with suppress(EOFError, OSError), _ends_with_driver(self._control):
@@ -172,6 +192,7 @@ class _Preloader:
             sys.path[:] = wanted.search_path
             sys.argv[:] = wanted.argv
             wanted.snapshot.install()
+            self._snapshot = wanted.snapshot
             self._load(wanted.modules)
         self._serve_driver()
 
@@ -192,18 +213,34 @@ class _Preloader:
                     importlib.import_module(name)
             threads = _count_threads()
         gc.disable()  # nearly all that an import makes stays
-        hazard = culprit = ""
+        hazards: dict[str, str] = {}
         for name in modules:
             # What cannot be imported is left to the trials: they may never need it, and tell the error if they do.
             with suppress(BaseException):
                 importlib.import_module(name)
-            if hazard := _hazard(threads):
-                hazard, culprit = f"{hazard} when {name} is imported", name
+            if found := self._hazard_of_own():
+                hazards[name] = found
+            if found := _hazard(threads):
+                hazards[name] = found
                 break
         # What is there now lives to the end: a collection in a child would write to its pages, and so copy them.
         gc.freeze()
         gc.enable()
-        self._control.send(Preloaded(frozenset(sys.modules), hazard, culprit))
+        self._control.send(Preloaded(frozenset(sys.modules), hazards))
+
+    def _hazard_of_own(self) -> str:
+        """What a module of the user's has made that processes must not share, as each would have its own otherwise."""
+        for name in self._snapshot.sources:
+            module = sys.modules.get(name)
+            if module is None or name in self._looked_at:
+                continue
+            self._looked_at.add(name)
+            for variable, value in list(vars(module).items()):
+                kind = type(value)
+                shared = f"{kind.__module__}.{kind.__qualname__}" in _ONE_A_PROCESS
+                if shared and not any(value is stream for stream in _STREAMS):
+                    return f"{name}.{variable} (a {kind.__qualname__}) would be one for all"
+        return ""
 
     def _turn(self) -> None:
         lines = {child.line: name for name, child in self._children.items() if child.line is not None}

@@ -98,17 +98,16 @@ class Preloading:
             self._behind = True
 
     def _another(self) -> None:
-        """The one there is of no use: try without the module that is to blame."""
+        """The one there is of no use: try without the modules that are to blame."""
         assert self._agent is not None
-        trouble, culprit = self._agent.trouble, self._agent.culprit
+        trouble, culprits = self._agent.trouble, self._agent.culprits
         self._tried += 1
         if self._tried >= _MOST_TRIED:
             logger.debug("trials run in Ray actors, since processes cannot be forked: %s", trouble)
             self._agent, self.trouble = None, trouble
             return
-        logger.debug("the preloading process is of no use: %s; trying without it", trouble)
-        if culprit:
-            self._without.add(culprit)
+        logger.debug("the preloading process is of no use: %s; another one without", trouble)
+        self._without.update(culprits)
         self._take_one()
 
     def _take_one(self) -> None:
