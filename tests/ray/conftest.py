@@ -35,6 +35,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=ends_ray)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `both_kinds` runs on forked processes and on Ray actors."""
+    if metafunc.definition.get_closest_marker("both_kinds") is not None:
+        metafunc.fixturenames.append("kind_of_workers")
+        metafunc.parametrize("kind_of_workers", ["auto", "actors"], indirect=True)
+
+
+@pytest.fixture
+def kind_of_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `RunConfig.workers` is, also in drivers that a test starts."""
+    kind: str = request.param
+    monkeypatch.setenv("TUNE_WORKERS", kind)
+    return kind
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _two_cpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

@@ -13,6 +13,8 @@ import pytest
 
 import tune_plugins as tune
 
+pytestmark = pytest.mark.both_kinds
+
 EPOCH = 3600  # seconds; what does not wait for it is far below, on a busy machine too
 _LONG_EPOCH = """
 import threading
@@ -173,6 +175,7 @@ def test_what_was_acknowledged_survives_a_sigkill_of_the_driver(
 
 _LEFT_OPEN = """
 from pathlib import Path
+
 
 def descendants(pid):
     parents = {}

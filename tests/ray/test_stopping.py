@@ -13,6 +13,8 @@ import pytest
 import tune_plugins as tune
 from tune_plugins.schedulers import ASHAScheduler, TrialScheduler
 
+pytestmark = pytest.mark.both_kinds
+
 
 def _count(config: dict[str, Any]) -> None:
     for step in range(1, 1001):

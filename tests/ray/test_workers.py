@@ -19,6 +19,8 @@ import pytest
 import tune_plugins as tune
 from tune_plugins.schedulers import PopulationBasedTraining
 
+pytestmark = pytest.mark.both_kinds
+
 
 def _pids(grid: Any) -> set[int]:
     return {result.metrics["pid"] for result in grid}
@@ -340,15 +342,14 @@ def test_many_runs_leave_nothing_behind(fit: Any, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.ends_ray
-@pytest.mark.parametrize("workers", ["auto", "actors"])
-def test_a_worker_loads_only_what_a_trial_needs(fit: Any, workers: str) -> None:
+def test_a_worker_loads_only_what_a_trial_needs(fit: Any) -> None:
     def train(config: dict[str, Any]) -> dict[str, Any]:
         import sys
 
         return {"loss": 1, "loaded": " ".join(sys.modules)}
 
     tune.shutdown()
-    (result,) = fit(train, scheduler=tune.schedulers.ASHAScheduler(metric="loss", mode="min"), workers=workers)
+    (result,) = fit(train, scheduler=tune.schedulers.ASHAScheduler(metric="loss", mode="min"))
     loaded = set(result.metrics["loaded"].split())
     assert "tune_plugins.worker.process" in loaded
     unwanted = ("schedulers", "search", "stoppers", "core.experiment", "record.store", "space.domains", "driver.runner")

@@ -104,12 +104,10 @@ def _look_at_function(function: FunctionType, found: Reach) -> list[Any]:
             leads.append(cell.cell_contents)
         except ValueError:
             continue  # not assigned yet
-    space = function.__globals__
-    for name in names & space.keys():
-        value = space[name]
-        leads.append(value)
-        if isinstance(value, ModuleType) and is_users(value.__name__):
-            leads += [vars(value)[inner] for inner in names & vars(value).keys()]
+    leads += [function.__globals__[name] for name in names & function.__globals__.keys()]
+    for lead in list(leads):
+        if isinstance(lead, ModuleType) and is_users(lead.__name__):
+            leads += [vars(lead)[name] for name in names & vars(lead).keys()]
     return leads
 
 
