@@ -80,8 +80,11 @@ class Tuner:
         plan, place = self._check()
         for remark in plan.space.remarks():
             logger.warning("param_space: %s", remark)
-        directory = experiment_directory(plan.run, plan.name)
-        configs = carry_out(plan, place, directory, displays(plan.run))
+        try:
+            directory = experiment_directory(plan.run, plan.name)
+            configs = carry_out(plan, place, directory, displays(plan.run))
+        finally:
+            place.close()
         self._results = ResultGrid(directory, configs=configs)
         self._raise_first_error()
         return self._results

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +207,78 @@ def test_forked_trials_run_on_all_nodes_and_survive_the_loss_of_one(driver: Call
     assert code == 0, err
     for line in ("errors []", "steps {20} {2000.0}", "forked {True} 2"):
         assert line in out.splitlines(), f"{out}\n{err}"
+
+
+_OWN_RAY = """
+from pathlib import Path
+import tune_plugins.driver.ray.cluster as cluster
+import tune_plugins.driver.ray.lean as lean
+
+def descendants(pid):
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    found, new = set(), {pid}
+    while new:
+        found |= new
+        new = {child for child, parent in parents.items() if parent in new} - found
+    return found - {pid}
+
+def train(config):
+    import ray
+    return {"nodes": len(ray.nodes())}
+
+if HOW == "fails":
+    def fails():
+        raise OSError("no room")
+    cluster.lean = fails
+elif HOW == "unknown version":
+    lean.TESTED = ("1.0",)
+if __name__ == "__main__":
+    cluster.find(needs_ray=True)
+    print("processes", len(descendants(os.getpid())))
+    grid = tune.Tuner(train, run_config=tune.RunConfig(verbose=0)).fit()
+    print("nodes", grid[0].metrics["nodes"])
+"""
+
+
+@pytest.mark.parametrize("how", ["lean", "fails", "unknown version"])
+def test_our_own_ray_has_the_processes_that_it_needs(ok: Callable[..., str], how: str) -> None:
+    out = ok(f"HOW = {how!r}\n{_OWN_RAY}")
+    (count,) = (int(line.split()[1]) for line in out.splitlines() if line.startswith("processes"))
+    # The two daemons and their agents; a version of Ray that was not tested starts as it does by itself.
+    assert count <= 4 if how == "lean" else count > 4
+    assert "nodes 1" in out
+
+
+def test_a_population_of_cold_actors_takes_turns_in_few_processes(fit: Any) -> None:
+    """A paused trial with a checkpoint gives its process to the next one, rather than that another one imports."""
+
+    def train(config: dict[str, Any]) -> None:
+        import tempfile
+
+        checkpoint = tune.get_checkpoint()
+        first = 0 if checkpoint is None else int(Path(checkpoint.path, "step").read_text())
+        for step in range(first + 1, 7):
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "step").write_text(str(step))
+                tune.report(
+                    score=config["x"] * step, pid=os.getpid(), checkpoint=tune.Checkpoint.from_directory(folder)
+                )
+
+    def population(**options: Any) -> set[int]:
+        scheduler = tune.schedulers.PopulationBasedTraining(
+            "training_iteration", perturbation_interval=2, hyperparam_mutations={"x": tune.uniform(0, 1)}
+        )
+        space = {"x": tune.uniform(0, 1)}
+        options = {"metric": "score", "mode": "max", "scheduler": scheduler, "num_samples": 5, **options}
+        grid = fit(train, space, workers="actors", **options)
+        assert not grid.errors and len(grid) == 5
+        return {pid for result in grid for pid in result.metrics_dataframe["pid"]}
+
+    tune.shutdown()
+    assert len(population()) <= 2
+    assert len(population(max_resident_trials=8)) > 2, "as the user says"

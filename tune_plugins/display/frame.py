@@ -111,7 +111,7 @@ def counts_line(progress: Progress) -> Line:
     failed, paused = counts[TrialStatus.ERROR], counts[TrialStatus.PAUSED]
     return joined(
         [
-            line((f"{len(progress.active):,} running", "green")) if progress.active else [],
+            line((f"{progress.running:,} running", "green")) if progress.running else [],
             line((f"{paused:,} paused", "yellow")) if paused else [],
             *(line((f"{number:,} {stage}", "cyan")) for stage, number in progress.stages.items()),
             line(f"{progress.waiting:,} pending") if progress.waiting else [],
@@ -138,7 +138,7 @@ def resources_line(progress: Progress, memory: str) -> Line:
         there = run.cluster.get(name)
         if each and there:
             unit, scale = ("GB " + name, 1e9) if "memory" in name else (name, 1.0)
-            used = min(len(progress.active) * each, there)
+            used = min(progress.running * each, there)
             parts.append(f"{used / scale:.4g}/{there / scale:.4g} {clean(unit, 40)}")
     if memory:
         parts.append(memory)
@@ -162,7 +162,7 @@ def plain_line(progress: Progress, elapsed: float) -> str:
     """All of it in one line, for where there is no terminal."""
     total, best = progress.total, progress.best
     done = f"{progress.finished:,}/{total:,} trials done" if total else f"{count(progress.finished, 'trial')} done"
-    parts = [done, f"{len(progress.active):,} running"]
+    parts = [done, f"{progress.running:,} running"]
     parts += [f"{number:,} {stage}" for stage, number in progress.stages.items()]
     if progress.counts[TrialStatus.PAUSED]:
         parts.append(f"{progress.counts[TrialStatus.PAUSED]:,} paused")

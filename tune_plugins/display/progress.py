@@ -179,6 +179,11 @@ class Progress:
         return max(there - self.stages.total(), 0)
 
     @property
+    def running(self) -> int:
+        """Number of trials that hold a slot and have begun."""
+        return sum(trial.status is not TrialStatus.STARTING for trial in self.active.values())
+
+    @property
     def varying(self) -> list[str]:
         """Names of the hyper-parameters with more than one value so far: most values first, then shortest."""
         names = [name for name, seen in self._values.items() if len(seen) > 1]

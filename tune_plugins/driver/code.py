@@ -58,7 +58,7 @@ def reach(function: Any) -> Reach:
 def _look_at(thing: Any, found: Reach) -> list[Any]:
     """Note what one thing has to say; returns those it leads to."""
     if isinstance(thing, ModuleType):
-        if _is_ray(thing.__name__):
+        if is_rays(thing.__name__):
             found.ray = found.ray or f"it names the module {thing.__name__}"
         return []
     if isinstance(thing, partial):
@@ -70,7 +70,7 @@ def _look_at(thing: Any, found: Reach) -> list[Any]:
     if isinstance(thing, FunctionType):
         return _look_at_function(thing, found)
     owner = thing if isinstance(thing, type) else type(thing)
-    if _is_ray(owner.__module__):
+    if is_rays(owner.__module__):
         found.ray = found.ray or f"it holds a {owner.__module__}.{owner.__qualname__}"
         return []
     if not isinstance(thing, type):
@@ -85,7 +85,7 @@ _CODE = (FunctionType, MethodType, staticmethod, classmethod, property, type, pa
 
 
 def _look_at_function(function: FunctionType, found: Reach) -> list[Any]:
-    if _is_ray(function.__module__):
+    if is_rays(function.__module__):
         found.ray = found.ray or f"it names {function.__module__}.{function.__qualname__}"
         return []
     if not is_users(function.__module__):
@@ -95,7 +95,7 @@ def _look_at_function(function: FunctionType, found: Reach) -> list[Any]:
         names |= {*code.co_names}
         for name in _imports(code):
             found.imports[name] = None
-            if _is_ray(name):
+            if is_rays(name):
                 found.ray = found.ray or f"it imports {name}"
     found.environ = found.environ or bool(names & {"environ", "putenv", "setenv"})
     leads: list[Any] = list(function.__defaults__ or ()) + list((function.__kwdefaults__ or {}).values())
@@ -124,7 +124,8 @@ def _imports(code: CodeType) -> Iterator[str]:
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME" and before[-2] == 0:  # pushed before it: the level, and the names
             yield instruction.argval
-        before.append(instruction.argval)
+        if instruction.opname != "EXTENDED_ARG":
+            before.append(instruction.argval)
 
 
 def holds_ray(value: Any, depth: int = _MOST_DEEP) -> bool:
@@ -133,11 +134,12 @@ def holds_ray(value: Any, depth: int = _MOST_DEEP) -> bool:
         return depth > 0 and any(holds_ray(inner, depth - 1) for inner in value.values())
     if isinstance(value, (list, tuple, set)):
         return depth > 0 and any(holds_ray(inner, depth - 1) for inner in value)
-    return _is_ray(type(value).__module__)
+    return is_rays(type(value).__module__)
 
 
-def _is_ray(module: str | None) -> bool:
-    name = module or ""
+def is_rays(module: Any) -> bool:
+    """Whether a module is one of Ray."""
+    name = module if isinstance(module, str) else ""
     return (name == "ray" or name.startswith("ray.")) and not name.startswith("ray.cloudpickle")
 
 
@@ -192,6 +194,12 @@ def snapshot(imports: Iterable[str] = ()) -> Snapshot:
     return Snapshot(sources)
 
 
+def sources_of(modules: Iterable[str]) -> dict[str, Source]:
+    """The sources of those modules, and of the packages they are in, that are the user's."""
+    tops = dict.fromkeys(name.partition(".")[0] for name in modules)
+    return {name: source for top in tops if top not in sys.stdlib_module_names for name, source in _sources_of(top)}
+
+
 def _sources_of(top: str) -> Iterator[tuple[str, Source]]:
     """The modules of a top-level module or package, if it is the user's."""
     loaded = sys.modules.get(top)
@@ -235,9 +243,23 @@ def _files_in(package: Path) -> Iterator[Path]:
 
 def _read(name: str, path: Path) -> Iterator[tuple[str, Source]]:
     try:
-        yield name, Source(str(path), path.read_bytes(), path.name == "__init__.py")
+        yield name, Source(str(path), path.read_bytes(), path.name == "__init__.py", _loads(name))
     except OSError:
         return
+
+
+_specs: dict[str, tuple[int, Any]] = {}
+
+
+def _loads(name: str) -> int:
+    """How often a module was loaded here, as far as was seen: `importlib.reload` makes another spec; 0: never."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    if spec is None:
+        return 0
+    count, known = _specs.get(name, (0, None))
+    if spec is not known:
+        _specs[name] = (count + 1, spec)
+    return _specs[name][0]
 
 
 def _imported(source: Source) -> list[str]:

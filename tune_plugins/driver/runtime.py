@@ -126,3 +126,7 @@ class Place(ABC):
     @abstractmethod
     def open(self, task: Task) -> Runtime:
         """The runtime of one run."""
+
+    def close(self) -> None:
+        """Give back what the place holds; called when the run is over, or was never opened."""
+        return

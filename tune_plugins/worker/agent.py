@@ -19,12 +19,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, BinaryIO
 
-from tune_plugins.worker.preloader import Ended, Fork, Forked, Kill, Left, Preload, Preloaded, Serve, Succeed
+from tune_plugins.worker.preloader import Ended, Fork, Forked, Kill, Left, NotForked, Preload, Preloaded, Serve, Succeed
 from tune_plugins.worker.watch import oom_kills
 
 CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")
 """Whether there can be a preloading process on this system."""
 
+NO_CODE = 255
+"""Stands for the exit status of a process that never was."""
+
+_LEAVE_S = 2.0  # how long the preloading process may take to end all that it has forked
 _OUTPUT_SHOWN = 2000  # bytes of what modules printed when they were imported, for an error
 
 
@@ -36,6 +40,7 @@ class ForkedProcess:
         code: how it has ended: exit status, or the negative number of the signal; None: it lives.
         turn, left: numbers of the last run that it was told to serve, and of the last one that it has left.
         error: why the training function could not be loaded.
+        fate: why it has ended, where that is known better than by `code`.
     """
 
     def __init__(self, worker: str, agent: Agent) -> None:
@@ -44,6 +49,7 @@ class ForkedProcess:
         self.code: int | None = None
         self.turn = self.left = 0
         self.error: str | None = None
+        self.fate = ""
 
     def serve(self, address: Any, key: bytes, cargo: str, node: str) -> None:
         """Have it run the trials of one experiment."""
@@ -64,6 +70,8 @@ class ForkedProcess:
     def how(self) -> str:
         """How it has ended, in words."""
         assert self.code is not None
+        if self.fate:
+            return self.fate
         if self.code < 0:
             with suppress(ValueError):
                 return f"it was ended by {signal.Signals(-self.code).name}"
@@ -81,6 +89,7 @@ class Agent:
 
     Attributes:
         runs: how many use it now.
+        spare: there is another one like it, with fewer modules.
         connection: on which it can be heard.
         node: id of the other node where it is; None: here.
         culprits: names of the modules that are to blame for `trouble`, if any.
@@ -95,7 +104,9 @@ class Agent:
         # Children write to it as long as they live.
         output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115
         ours, its = socket.socketpair()
-        code = f"from tune_plugins.worker.preloader import main; main({its.fileno()})"
+        start = f"from tune_plugins.worker.preloader import main; main({its.fileno()})"
+        # Behind everything else: what is installed beside this package must not hide the standard library.
+        code = f"import sys; sys.path += {_search_path()!r}; {start}"
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         with its:
             process = subprocess.Popen(
@@ -104,7 +115,7 @@ class Agent:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**environ, "PYTHONPATH": os.pathsep.join(_search_path(environ))},
+                env=dict(environ),
                 start_new_session=True,  # Ctrl-C of the terminal is for the driver
             )
         self._set_up(ours, process, output, label, preload.modules)
@@ -118,7 +129,7 @@ class Agent:
         label: object,
         modules: Iterable[str],
     ) -> None:
-        self.label, self.runs = label, 0
+        self.label, self.runs, self.spare = label, 0, False
         self.node: str | None = None
         self.ready, self.trouble = False, ""
         self.culprits: tuple[str, ...] = ()
@@ -135,10 +146,16 @@ class Agent:
         agent = Agent.__new__(Agent)
         output = os.fdopen(os.dup(self._output.fileno()), "a+b")
         agent._set_up(ours, None, output, self.label, self._has | frozenset(modules))
+        agent.spare = True
         with its, self._lock, suppress(OSError):
             self.connection.send(Succeed(tuple(modules)))
             send_handle(self.connection, its.fileno(), 0)
         return agent
+
+    @property
+    def size(self) -> int:
+        """How many modules it has imported, or will."""
+        return len(self._has)
 
     def has(self, module: str) -> bool:
         """Whether it has imported a module, or will, or has tried."""
@@ -152,8 +169,13 @@ class Agent:
 
     def fork(self, worker: str) -> ForkedProcess:
         """A new process, which is there as soon as everything is imported."""
-        process = self._processes[worker] = ForkedProcess(worker, self)
-        self.tell(Fork(worker))
+        process = ForkedProcess(worker, self)
+        with self._lock:
+            if self.connection.closed:
+                process.code = -signal.SIGKILL
+                return process
+            self._processes[worker] = process
+            self.tell(Fork(worker))
         return process
 
     def tell(self, order: Any) -> None:
@@ -179,6 +201,9 @@ class Agent:
         process = self._processes[said.worker]
         if isinstance(said, Forked):
             process.pid = said.pid
+        elif isinstance(said, NotForked):
+            process.code, process.fate = NO_CODE, f"could not be started: {said.why}"
+            del self._processes[said.worker]
         elif isinstance(said, Left):
             process.left, process.error = said.turn, said.error
         elif isinstance(said, Ended):
@@ -190,12 +215,16 @@ class Agent:
         self.connection.close()
         how = ""
         if self._process is not None:
-            code = self._process.wait()
+            try:
+                code = self._process.wait(timeout=_LEAVE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                code = self._process.wait()
             how = f" (signal {-code})" if code < 0 else f" (exit status {code})"
         self.ready = False
         self.trouble = self.trouble or f"it has ended{how}. {self.output()}".strip()
         for process in self._processes.values():
-            process.code = -signal.SIGKILL
+            process.code, process.fate = -signal.SIGKILL, "the process that it was forked from has ended"
         self._processes.clear()
 
     def killed_for_memory(self) -> bool:
@@ -229,15 +258,10 @@ class Agent:
         with self._lock:
             if not self.connection.closed:
                 self.connection.close()
-            if self._process is not None:
-                self._process.kill()
-            self._gone()
+            self._gone()  # it ends what it has forked, and then itself
             self._output.close()
 
 
-def _search_path(environ: Mapping[str, str]) -> list[str]:
+def _search_path() -> list[str]:
     """So that this package itself is found, however the driver finds it."""
-    package = sys.modules["tune_plugins"].__path__
-    own = [os.path.dirname(os.path.abspath(path)) for path in package]
-    given = environ.get("PYTHONPATH", "")
-    return [*own, *(given.split(os.pathsep) if given else [])]
+    return [os.path.dirname(os.path.abspath(path)) for path in sys.modules["tune_plugins"].__path__]

@@ -16,6 +16,23 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
+_OF_A_NEW_ONE = frozenset(
+    (
+        "_system_config",
+        "_temp_dir",
+        "_memory",
+        "dashboard_host",
+        "dashboard_port",
+        "include_dashboard",
+        "labels",
+        "num_cpus",
+        "num_gpus",
+        "object_store_memory",
+        "resources",
+    )
+)
+"""Arguments of ``ray.init`` for a Ray that it starts; one that is joined refuses them."""
+
 
 def join_on_use(environ: Callable[[], Mapping[str, str]]) -> None:
     """Have this process join Ray when it uses it.
@@ -38,6 +55,7 @@ def _wrap(ray: Any, environ: Callable[[], Mapping[str, str]]) -> None:
     def joining(*args: Any, **options: Any) -> Any:
         given = args or options.get("address") is not None or os.environ.get("RAY_ADDRESS")
         if not (given or ray.is_initialized()):
+            options = {name: value for name, value in options.items() if name not in _OF_A_NEW_ONE}
             os.environ.update(environ())
             with suppress(Exception):  # Ray has looked at the environment when it was loaded, and does it again
                 ray._raylet.Config.initialize("")

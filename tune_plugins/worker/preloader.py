@@ -121,6 +121,14 @@ class Forked:
 
 
 @dataclass(frozen=True)
+class NotForked:
+    """From the preloading process: the system gives no process; `why` in its words."""
+
+    worker: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Left:
     """From a forked process: it serves no run now.
 
@@ -182,12 +190,15 @@ class _Child:
 class _Preloader:
     def __init__(self, control: Connection) -> None:
         self._control = control
+        # A child of the driver's may have inherited its end of the socket, which then stays open.
+        self._driver = os.pidfd_open(os.getppid())
         self._children: dict[str, _Child] = {}
         self._snapshot = Snapshot()
         self._looked_at: set[str] = set()
+        self._not_to_share: dict[str, str] = {}
 
     def run(self) -> None:
-        with suppress(EOFError, OSError), _ends_with_driver(self._control):
+        with suppress(EOFError, OSError), _ends_with_driver(self._control, self._driver):
             wanted: Preload = self._control.recv()
             sys.path[:] = wanted.search_path
             sys.argv[:] = wanted.argv
@@ -206,7 +217,7 @@ class _Preloader:
 
     def _load(self, modules: tuple[str, ...]) -> None:
         threads = _count_threads()
-        if int(os.environ.get("OMP_NUM_THREADS", "1")) > 1:
+        if any(os.environ.get(name, "1") != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")):
             # OpenBLAS opens its threads when it is loaded, and looks after them at a fork by itself.
             for name in ("numpy", "scipy.linalg"):
                 if importlib.util.find_spec(name.partition(".")[0]) is not None:
@@ -218,7 +229,7 @@ class _Preloader:
             # What cannot be imported is left to the trials: they may never need it, and tell the error if they do.
             with suppress(BaseException):
                 importlib.import_module(name)
-            if found := self._hazard_of_own():
+            if found := self._hazard_of_own(name):
                 hazards[name] = found
             if found := _hazard(threads):
                 hazards[name] = found
@@ -228,24 +239,28 @@ class _Preloader:
         gc.enable()
         self._control.send(Preloaded(frozenset(sys.modules), hazards))
 
-    def _hazard_of_own(self) -> str:
-        """What a module of the user's has made that processes must not share, as each would have its own otherwise."""
-        for name in self._snapshot.sources:
-            module = sys.modules.get(name)
-            if module is None or name in self._looked_at:
-                continue
-            self._looked_at.add(name)
-            for variable, value in list(vars(module).items()):
-                kind = type(value)
-                shared = f"{kind.__module__}.{kind.__qualname__}" in _ONE_A_PROCESS
-                if shared and not any(value is stream for stream in _STREAMS):
-                    return f"{name}.{variable} (a {kind.__qualname__}) would be one for all"
+    def _hazard_of_own(self, name: str) -> str:
+        """What a module of the user's has made that processes must not share, as each would have its own otherwise.
+
+        Also where `name` only imports that module.
+        """
+        for own in self._snapshot.sources:
+            if own in sys.modules and own not in self._looked_at:
+                self._looked_at.add(own)
+                if found := _one_a_process(own):
+                    self._not_to_share[own] = found
+        source = self._snapshot.sources.get(name)
+        for own, found in self._not_to_share.items():
+            if own == name or (source is not None and own.rpartition(".")[2].encode() in source.text):
+                return found
         return ""
 
     def _turn(self) -> None:
         lines = {child.line: name for name, child in self._children.items() if child.line is not None}
         ends = {child.pidfd: name for name, child in self._children.items()}
-        ready = wait([self._control, *lines, *ends])
+        ready = wait([self._control, self._driver, *lines, *ends])
+        if self._driver in ready:
+            raise EOFError
         for one in ready:
             if one in lines:
                 self._pass_on(lines[one])
@@ -294,12 +309,20 @@ class _Preloader:
         self._control.send(Ended(name, code))
 
     def _fork(self, worker: str) -> None:
-        ours, its = Pipe()
         parent = os.getpid()
-        if pid := _forked():
-            its.close()
-            self._children[worker] = _Child(pid, ours, os.pidfd_open(pid))
-            self._control.send(Forked(worker, pid))
+        pid = 0
+        try:
+            ours, its = Pipe()
+            if pid := _forked():
+                its.close()
+                self._children[worker] = _Child(pid, ours, os.pidfd_open(pid))
+                self._control.send(Forked(worker, pid))
+                return
+        except OSError as error:  # no memory, no process, no descriptor left: that of others go on
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            self._control.send(NotForked(worker, str(error)))
             return
         try:
             _end_with(parent)
@@ -325,7 +348,7 @@ class _Preloader:
         self._control = Connection(socket)
         gc.unfreeze()
         try:
-            with suppress(EOFError, OSError), _ends_with_driver(self._control):
+            with suppress(EOFError, OSError), _ends_with_driver(self._control, self._driver):
                 self._load(order.modules)
             self._serve_driver()
         finally:
@@ -345,6 +368,15 @@ def _forked() -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return os.fork()
+
+
+def _one_a_process(name: str) -> str:
+    for variable, value in list(vars(sys.modules[name]).items()):
+        kind = type(value)
+        shared = f"{kind.__module__}.{kind.__qualname__}" in _ONE_A_PROCESS
+        if shared and not any(value is stream for stream in _STREAMS):
+            return f"{name}.{variable} (a {kind.__qualname__}) would be one for all"
+    return ""
 
 
 def _hang_up(child: _Child) -> None:
@@ -367,10 +399,11 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _ends_with_driver(control: Connection) -> Iterator[None]:
+def _ends_with_driver(control: Connection, driver: int) -> Iterator[None]:
     """While modules are imported nobody reads from the driver; should it be gone, this process goes, too."""
     watched = select.poll()
     watched.register(control.fileno(), select.POLLRDHUP)
+    watched.register(driver, select.POLLIN)
     over, end = os.pipe()
     watched.register(over, select.POLLIN)
 
@@ -425,7 +458,7 @@ def _serve(order: Serve) -> str | None:
     """Run the trials of one experiment; returns why the training function cannot be loaded."""
     try:
         cargo = Unloaded(order.cargo)
-    except OSError:
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError):
         return None  # the run is over already
     setting: Setting = cargo.setting
     setting.enter()

@@ -63,8 +63,7 @@ class Worker:
         """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
         with children_may_report():
             self._surroundings = Surroundings(self._own)
-            if self._forked:
-                self._mail.imports = ImportsSeen()
+            self._mail.imports = ImportsSeen()
             self._run()
 
     def _run(self) -> None:
@@ -152,6 +151,9 @@ class Worker:
             # The log files cannot be written; or user code raised KeyboardInterrupt, since SIGINT is ignored here.
             self._mail.event(errored(job.trial_id, error))
         finally:
+            if self._mail.imports is not None:
+                for message in self._mail.imports.new():  # before the environment is put back
+                    self._mail.send(message)
             capture.end()
             self._mail.end()
 
@@ -170,10 +172,12 @@ class ImportsSeen:
 
     def new(self) -> list[Imported]:
         """A message about those since the last time; none where there are none."""
-        if len(sys.modules) == len(self._known) or os.environ != self._environ:
+        if len(sys.modules) == len(self._known):
             return []
         names = [name for name in list(sys.modules) if name not in self._known]
         self._known.update(names)
+        if os.environ != self._environ:
+            return []
         importable = [n for n in names if getattr(getattr(sys.modules.get(n), "__spec__", None), "name", None) == n]
         return [Imported(tuple(importable))] if importable else []
 

@@ -25,11 +25,18 @@ class Source:
         path: of its file.
         text: what was in it.
         package: it has submodules.
+        loads: how often the driver has loaded it; 0: never. What it read then may differ, with the same text.
     """
 
     path: str
     text: bytes
     package: bool = False
+    loads: int = 0
+
+    def same(self, later: Source) -> bool:
+        """Whether it is the same in a later snapshot."""
+        reloaded = self.loads and later.loads and later.loads != self.loads
+        return (self.path, self.text) == (later.path, later.text) and not reloaded
 
     @property
     def on_disk(self) -> bool:
@@ -49,7 +56,7 @@ class Snapshot:
     def still_holds(self, later: Snapshot) -> bool:
         """Whether all modules in here are the same in a later one, or on disk."""
         return all(
-            later.sources[name] == source if name in later.sources else source.on_disk
+            source.same(later.sources[name]) if name in later.sources else source.on_disk
             for name, source in self.sources.items()
         )
 

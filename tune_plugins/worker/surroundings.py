@@ -1,8 +1,8 @@
 """What a trial may change in its process, put back for the next one.
 
-Directory, environment, search path, warning filters, logging, figures of matplotlib; threads and default types of
-PyTorch. What else a process remembers (caches, options of other libraries, modules that were patched) the next trial
-finds; with ``reuse_actors=False`` it has a process of its own.
+Directory, environment, search path, warning filters, logging, figures of matplotlib; threads, default type and
+gradients of PyTorch. What else a process remembers (caches, options of other libraries, modules that were patched) the
+next trial finds; with ``reuse_actors=False`` it has a process of its own.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ def _state(logger: logging.Logger) -> _Logger:
 def _restore_torch(torch: Any, threads: int, dtype: Any) -> None:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    if not torch.is_grad_enabled():
+        torch.set_grad_enabled(True)
     wanted = torch.float32 if dtype is None else dtype
     if torch.get_default_dtype() != wanted:
         torch.set_default_dtype(wanted)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _GIB = 2**30
-_OWN_THREADS = 6  # of a process that runs a trial: the main one, those for mail, output and children, the checkpoints'
 
 
 def memory_limit() -> float:
@@ -37,8 +36,16 @@ def memory() -> tuple[int, int]:
         limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
         if limit < total:
             statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-            held = int((_CGROUP / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
-            return held, limit
+            # As Ray counts: pages of files can be had back.
+            files = int(statistics.get("inactive_file", 0)) + int(statistics.get("active_file", 0))
+            return int((_CGROUP / "memory.current").read_text()) - files, limit
+    with suppress(OSError, ValueError):  # the older kind of control groups
+        folder = _CGROUP / "memory"
+        limit = int((folder / "memory.limit_in_bytes").read_text())
+        if limit < total:
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            files = int(statistics["total_inactive_file"]) + int(statistics["total_active_file"])
+            return int((folder / "memory.usage_in_bytes").read_text()) - files, limit
     return used, total
 
 
@@ -75,6 +82,12 @@ def largest_in_shortage(pids: Iterable[int]) -> tuple[int, str] | None:
     )
 
 
+def _threads(pid: int) -> int:
+    with suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/task"))
+    return 0
+
+
 class Stillness:
     """For how long a process has done nothing but wait for a lock, in seconds, without children or threads of its own.
 
@@ -85,6 +98,7 @@ class Stillness:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._computed = -1
+        self._threads = _threads(pid)  # those that the process has before it runs anything of the user's
         self._since = time.monotonic()
 
     def seconds(self) -> float:
@@ -102,8 +116,10 @@ class Stillness:
 
     def _waits_for_lock(self) -> bool:
         with suppress(OSError):
-            threads = os.listdir(f"/proc/{self._pid}/task")
-            if len(threads) > _OWN_THREADS or Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().strip():
+            if (
+                _threads(self._pid) > self._threads
+                or Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().strip()
+            ):
                 return False
             return Path(f"/proc/{self._pid}/wchan").read_text().startswith("futex")
         return False

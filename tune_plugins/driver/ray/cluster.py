@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -55,7 +56,10 @@ class Cluster:
         """
         with _starting:
             if not self.up:
-                _connect(None)
+                if _connected() is None:
+                    _connect(None)
+                else:
+                    self.ours = False  # the user has called ray.init meanwhile
                 import ray
 
                 self.home, self.session, self._environ = own_node(), _session(ray), _rays_environment()
@@ -73,6 +77,9 @@ def _rays_environment() -> dict[str, str]:
     """What Ray reads, some of which it has set by itself: how to be let in."""
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
 
+
+CPUS_VARIABLE = "TUNE_CPUS"
+"""Environment variable of forked processes: how many CPUs a tuning inside a trial may use."""
 
 LOCAL = "local"
 """Stands for the id of this node while Ray is not up."""
@@ -139,6 +146,8 @@ def _connect(address: str | None) -> Any:
     # The banner and the notes on authentication are Ray's own affair; warnings and errors that matter still come.
     rays = logging.getLogger("ray")
     level = rays.level
+    here = threading.current_thread() is threading.main_thread()
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
     import ray
 
     rays.setLevel(logging.ERROR)
@@ -153,11 +162,16 @@ def _connect(address: str | None) -> Any:
         raise TuneError(f"cannot {what}: {error}") from error
     finally:
         rays.setLevel(level)
+        for number, handler in handlers if here else ():  # a run may have set its own, and Ray replaces them
+            if handler is not None:
+                signal.signal(number, handler)
     return ray
 
 
 def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that this process may use; in a trial, those of its slot."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, int(os.environ.get(CPUS_VARIABLE, there)))
 
 
 def _start(ray: Any) -> None:
@@ -167,7 +181,7 @@ def _start(ray: Any) -> None:
                 _init(ray, config)
         except Exception as error:
             logger.debug("Ray could not be started with as few processes as it needs: %s", error)
-            ray.shutdown()
+            ray.shutdown()  # what has come up of it: nobody was connected before
     if not ray.is_initialized():
         _init(ray, {})
     atexit.register(_stop, _session(ray))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from tune_plugins.arguments import Mistakes
+from tune_plugins.driver.code import is_rays
 from tune_plugins.errors import ArgumentError
 from tune_plugins.worker.cargo import Packed, packed
 
@@ -49,6 +50,8 @@ def pickled(trainable: TrialFunction, *, reaches_ray: bool) -> Pickled:
                 return Pickled(ray_pickle.dumps(trainable.entry))
             modules: dict[str, None] = {}
             return Pickled(_dumps(trainable.entry, modules), tuple(modules))
+    except HoldsRay:
+        raise
     except Exception as error:
         culprits = _culprits(trainable.function)
         what = "; ".join(culprits) if culprits else f"{type(error).__name__}: {error}"
@@ -60,6 +63,19 @@ def pickled(trainable: TrialFunction, *, reaches_ray: bool) -> Pickled:
                 "tune.with_parameters."
             ],
         ) from error
+
+
+class HoldsRay(Exception):
+    """Something of Ray's is in what is to be pickled, which only Ray can send."""
+
+
+def dumps(value: Any) -> bytes:
+    """Pickled for a process that does not belong to Ray.
+
+    Raises:
+        HoldsRay: that would be of no use to it.
+    """
+    return _dumps(value, {})
 
 
 def _dumps(value: Any, modules: dict[str, None], **options: Any) -> bytes:
@@ -76,6 +92,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.modules = modules
 
     def reducer_override(self, obj: Any) -> Any:
+        if is_rays(type(obj).__module__) or is_rays(getattr(obj, "__module__", None)):
+            raise HoldsRay(f"it holds something of Ray's, a {type(obj).__qualname__}")
         if isinstance(obj, ModuleType):
             self._note(obj.__name__)
         elif isinstance(obj, (type, FunctionType, BuiltinFunctionType)) and obj.__module__ is not None:
@@ -135,6 +153,8 @@ def _each_parameter(trainable: TrialFunction, send: Callable[[Any], Any]) -> dic
     for name, value in trainable.parameters.items():
         try:
             sent[name] = send(value)
+        except HoldsRay:
+            raise
         except Exception as error:
             mistakes.add(
                 f"with_parameters: expected objects that can be sent to another process, but {name!r} of type "

@@ -54,7 +54,9 @@ class RayPlace(Place):
         if asked is not None and (why := only_actors(asked)):
             shipment.use_actors(why)
         if asked is not None and not (shipment.actors or mistakes.found):
-            shipment.preloading(asked)  # it imports while Ray starts
+            preloading = shipment.preloading(asked)  # it imports while Ray starts
+            if preloading.trouble:
+                shipment.use_actors(preloading.trouble)
         self._ray = find(needs_ray=bool(shipment.actors or ask_ray))
         if self._ray.up and not self._ray.ours and job_has_runtime_env():
             shipment.use_actors("ray.init was given a runtime_env")
@@ -83,6 +85,10 @@ class RayPlace(Place):
             send_ahead=not task.results_matter,
             make_job=task.make_job,
         )
+
+    def close(self) -> None:
+        """See `Place.close`."""
+        self._shipment.close()
 
     def _shape_function(self) -> Callable[[dict[str, Any]], Shape]:
         resources = self._trainable.resources

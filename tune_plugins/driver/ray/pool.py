@@ -51,8 +51,13 @@ class WorkerPool:
                 worker.idle = False
                 worker.slot.serving += 1
                 return worker
-        slot = slot or Slot(self.cluster, kind.shape)
-        return ForkedWorker(kind, slot, agent) if kind.forked else ActorWorker(kind, slot)
+        held = slot or Slot(self.cluster, kind.shape)
+        try:
+            return ForkedWorker(kind, held, agent) if kind.forked else ActorWorker(kind, held)
+        except BaseException:
+            if slot is None:
+                held.release()
+            raise
 
     def count(self, kind: Kind) -> int:
         """How many workers of a kind are idle, and warm."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 
+from tune_plugins.driver.code import sources_of
 from tune_plugins.worker.agent import CAN_FORK, Agent
 from tune_plugins.worker.preloader import Preload
 from tune_plugins.worker.setting import Setting
@@ -20,18 +21,31 @@ _MOST_TRIED = 3
 _VOLATILE = frozenset(("COLUMNS", "LINES", "PWD", "OLDPWD", "PYTEST_CURRENT_TEST", "PYTHONBREAKPOINT", "_"))
 
 _lock = threading.RLock()
-_versions: list[Snapshot] = []
+_seen = Snapshot()
+_version = 0
+_learned: dict[object, tuple[str, ...]] = {}
 _agents: list[Agent] = []
 
 
 def version_of(snapshot: Snapshot) -> int:
     """Number of the version of the user's code: the same as before while nothing that was seen has changed."""
+    global _seen, _version
     with _lock:
-        if _versions and _versions[-1].still_holds(snapshot):
-            _versions[-1] = Snapshot({**_versions[-1].sources, **snapshot.sources})
+        if _seen.still_holds(snapshot):
+            _seen = Snapshot({**_seen.sources, **snapshot.sources})
         else:
-            _versions.append(snapshot)
-        return len(_versions)
+            _seen, _version = snapshot, _version + 1
+            _learned.clear()
+        return _version
+
+
+def note_imported(modules: Iterable[str]) -> None:
+    """Trials have imported these; those of the user's that nobody could foresee belong to the version, too."""
+    global _seen
+    with _lock:
+        more = {name: source for name, source in sources_of(modules).items() if name not in _seen.sources}
+        if more:
+            _seen = Snapshot({**_seen.sources, **more})
 
 
 class Preloading:
@@ -52,6 +66,7 @@ class Preloading:
         environ = setting.environ or {}
         kept = sorted(item for item in environ.items() if item[0] not in _VOLATILE and not item[0].startswith("RAY_"))
         self.label = (version, tuple(kept), setting.search_path)
+        self._modules = tuple(dict.fromkeys((*self._modules, *_learned.get(self.label, ()))))
         self._without: set[str] = set()
         self._tried = 0
         self._behind = False
@@ -96,12 +111,13 @@ class Preloading:
             )
             self._modules = (*self._modules, *new)
             self._behind = True
+            _learned[self.label] = (*_learned.get(self.label, ()), *new)
 
     def _another(self) -> None:
         """The one there is of no use: try without the modules that are to blame."""
         assert self._agent is not None
         trouble, culprits = self._agent.trouble, self._agent.culprits
-        self._tried += 1
+        self._tried += not (self._agent.spare and culprits)
         if self._tried >= _MOST_TRIED:
             logger.debug("trials run in Ray actors, since processes cannot be forked: %s", trouble)
             self._agent, self.trouble = None, trouble
@@ -114,7 +130,7 @@ class Preloading:
         wanted = [name for name in self._modules if name not in self._without]
         with _lock:
             alike = [agent for agent in self._known if agent.label == self.label and not agent.trouble]
-            whole = next((agent for agent in alike if all(map(agent.has, wanted))), None)
+            whole = max((a for a in alike if all(map(a.has, wanted))), key=lambda agent: agent.size, default=None)
             if whole is None:
                 whole = self._start(wanted, next((agent for agent in reversed(alike) if agent.ready), None))
             self._agent = whole
@@ -123,6 +139,9 @@ class Preloading:
             if whole not in self._users:
                 whole.runs += 1
                 self._users.append(whole)
+            for other in [agent for agent in self._users if agent is not whole and not agent.busy]:
+                other.runs -= 1
+                self._users.remove(other)
             _close_idle(but=whole)
 
     def _all(self) -> list[Agent]:

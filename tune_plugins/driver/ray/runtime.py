@@ -27,9 +27,12 @@ from tune_plugins.core.events import (
     TrialStarted,
     WorkerLost,
 )
+from tune_plugins.driver.ray import pickling as pickling_without_ray
 from tune_plugins.driver.ray.cluster import Cluster
 from tune_plugins.driver.ray.guard import Guard
+from tune_plugins.driver.ray.pickling import HoldsRay
 from tune_plugins.driver.ray.pool import pool_for
+from tune_plugins.driver.ray.preloading import note_imported
 from tune_plugins.driver.ray.shipment import Shipment
 from tune_plugins.driver.ray.switchboard import Relay, Switchboard
 from tune_plugins.driver.ray.workers import ForkedWorker, Kind, Loss, PooledWorker, Service, is_dead
@@ -206,7 +209,9 @@ class RayRuntime(Runtime):
         unproven = [w for w, s in seats.items() if not w.proven and s.trials and s.trials[0] in self._started]
         for worker in self._guard.hanging(unproven):
             trial_id = seats[worker].trials[0]
-            why = f"trial {trial_id} hung before its first report: something that it imports cannot be forked"
+            why = (
+                f"trial {trial_id} hung before its first report: it waits for a lock, as after a fork that is not safe"
+            )
             if not self._shipment.actors:
                 self.output.append(Output("", [f"{why}. It starts anew in a Ray actor, as do those to come"]))
             self._use_actors(why)
@@ -234,7 +239,12 @@ class RayRuntime(Runtime):
                 asked = command.resources
                 shape = self._shape(command.config) if asked is None else shape_of(asked)
                 kind = self._shipment.kind(shape, command.config)
-                data = _pack_job(self._make_job(command, shape), kind)
+                job = self._make_job(command, shape)
+                try:
+                    data = _pack_job(job, kind)
+                except HoldsRay:
+                    kind = self._shipment.kind(shape, {}, for_ray=True)
+                    data = _pack_job(job, kind)
                 self._jobs[command.trial_id] = _Packed(next(self._numbers), data, kind)
                 self._waiting.append(command.trial_id)
             elif isinstance(command, Instruction):
@@ -295,6 +305,7 @@ class RayRuntime(Runtime):
             self.output.append(item)
             return
         if isinstance(item, Imported):
+            note_imported(item.modules)
             for preloading in self._shipment.preloadings:
                 preloading.learn(item.modules)
             return
@@ -327,7 +338,7 @@ class RayRuntime(Runtime):
         elif isinstance(item, (TrialFinished, TrialErrored, TrialPaused)) and item.trial_id in self._seat_of:
             self._measure(item.time - self._started.pop(item.trial_id, item.time))
             self._leave_seat(item.trial_id)
-            if self._fresh and not seat.trials:
+            if (self._fresh or seat.worker.joined) and not seat.trials:
                 self._retire(seat)
 
     def _let_join(self, seat: _Seat) -> None:
@@ -335,6 +346,7 @@ class RayRuntime(Runtime):
         try:
             self._cluster.start()
             seat.worker.slot.leave_to_job()
+            seat.worker.joined = True
             answer = RayIsAt(self._cluster.environ)
         except TuneError as error:
             answer = RayIsAt({}, str(error))
@@ -587,9 +599,11 @@ class RayRuntime(Runtime):
 def _pack(message: Any, trial_id: str, *, for_actor: bool = True) -> bytes:
     # By value, because a config may hold functions and classes of the user's main module. Ray's own pickling knows
     # references to objects and handles of actors.
-    pickling = import_module("ray.cloudpickle" if for_actor else "cloudpickle")
+    pickling = import_module("ray.cloudpickle") if for_actor else pickling_without_ray
     try:
         data: bytes = pickling.dumps(message)
+    except HoldsRay:
+        raise
     except Exception as error:
         raise TuneError(
             f"the config of trial {trial_id} cannot be sent to another process: {error}. "

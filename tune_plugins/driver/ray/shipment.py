@@ -11,8 +11,9 @@ from typing import Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.driver.code import holds_ray, reach, snapshot
+from tune_plugins.driver.ray.cluster import CPUS_VARIABLE
 from tune_plugins.driver.ray.nodes import open_on
-from tune_plugins.driver.ray.pickling import Pickled, in_object_store, packed_parameters, pickled
+from tune_plugins.driver.ray.pickling import HoldsRay, Pickled, in_object_store, packed_parameters, pickled
 from tune_plugins.driver.ray.preloading import Preloading, RemotePreloading, version_of
 from tune_plugins.driver.ray.workers import Kind, threads_of
 from tune_plugins.driver.resources import Shape
@@ -46,6 +47,9 @@ class Shipment:
         if callable(trainable.function):
             try:
                 self._pickled = pickled(trainable, reaches_ray=bool(ray))
+            except HoldsRay as error:
+                ray = str(error)
+                self._pickled = pickled(trainable, reaches_ray=True)
             except ArgumentError as error:
                 mistakes.merge(error)
         # What the script has not imported may never be needed, or after an environment variable is set that it goes by.
@@ -56,6 +60,9 @@ class Shipment:
             try:
                 self._packed, more = packed_parameters(trainable)
                 needed += more
+            except HoldsRay as error:
+                ray = str(error)
+                self._pickled = pickled(trainable, reaches_ray=True)
             except ArgumentError as error:
                 mistakes.merge(error)
         self._modules = _in_order(needed, inside)
@@ -77,9 +84,9 @@ class Shipment:
             self.actors = why
             logger.debug("trials run in Ray actors: %s", why)
 
-    def kind(self, shape: Shape, config: Mapping[str, Any]) -> Kind:
-        """Of which kind the worker of a trial has to be."""
-        forked = not (self.actors or only_actors(shape) or holds_ray(config))
+    def kind(self, shape: Shape, config: Mapping[str, Any], *, for_ray: bool = False) -> Kind:
+        """Of which kind the worker of a trial has to be; `for_ray`: its config has to do with Ray."""
+        forked = not (self.actors or for_ray or only_actors(shape) or holds_ray(config))
         return Kind(shape, self.preloading(shape).label if forked else self._version, forked)
 
     # --------------------------------------------------------------------------------- forked processes
@@ -176,7 +183,7 @@ def _in_order(known: Collection[str], inside: tuple[str, ...]) -> tuple[str, ...
 def _environment(threads: int) -> dict[str, str]:
     """Environment variables of forked processes: the driver's, and those that Ray sets for its workers."""
     environ = dict(os.environ)
-    environ["OMP_NUM_THREADS"] = str(threads)
+    environ["OMP_NUM_THREADS"] = environ[CPUS_VARIABLE] = str(threads)
     if environ.get("PYTHONBREAKPOINT", "").startswith("ray."):  # Ray sets it where it is started
         del environ["PYTHONBREAKPOINT"]
     if environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") != "0":

@@ -71,7 +71,12 @@ class Switchboard:
             Pairs of worker id and frame; an empty frame: the worker has just connected; None: it is gone.
         """
         frames: list[tuple[str, bytes | None]] = []
-        for ready in wait([self._woken, *self._workers, *self.beside], timeout):
+        try:
+            found = wait([self._woken, *self._workers, *self.beside], timeout)
+        except (OSError, ValueError):  # another thread has closed one of those beside
+            self.beside = []
+            found = wait([self._woken, *self._workers], timeout)
+        for ready in found:
             assert isinstance(ready, Connection)
             if ready in self.beside:
                 continue

@@ -80,12 +80,13 @@ class PooledWorker(ABC):
         warm: has served a run before.
         idle: serves none now.
         proven: a trial has come to a report in it.
+        joined: a trial in it has joined Ray by itself, and so the process.
     """
 
     def __init__(self, kind: Kind, slot: Slot) -> None:
         self.id = f"{os.getpid()}-{next(_numbers)}"
         self.kind, self.slot = kind, slot
-        self.warm = self.idle = self.proven = False
+        self.warm = self.idle = self.proven = self.joined = False
         slot.workers += 1
         slot.serving += 1
 
@@ -217,13 +218,14 @@ class ForkedWorker(PooledWorker):
         if process.code is None:
             left = "left while the trial was running" if process.over else "closed its connection"
             return Loss(f"the process of the trial {left}")
-        return Loss(f"the process of the trial (pid {process.pid}) {_SUDDEN.format(how=f': {process.how()}')}")
+        return Loss(f"the process of the trial (pid {process.pid}) died suddenly: {_end_of(process)}")
 
 
 class ActorWorker(PooledWorker):
     """A Ray actor in a placement group."""
 
     def __init__(self, kind: Kind, slot: Slot) -> None:
+        group = slot.group  # starts Ray, which may fail
         super().__init__(kind, slot)
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -233,7 +235,7 @@ class ActorWorker(PooledWorker):
         # must be asked for by the process, or Ray hides them from it; a trace of the slot's only one is enough.
         gpus = own.get("GPU", 0.0)
         in_slot = PlacementGroupSchedulingStrategy(
-            placement_group=slot.group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            placement_group=group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
         )
         self._actor: Any = (
             ray.remote(WorkerActor)
@@ -305,6 +307,17 @@ class ActorWorker(PooledWorker):
         except RayError as error:
             return Loss(f"the process of the trial was lost. {error}")
         return Loss("the process of the trial left while the trial was running")
+
+
+def _end_of(process: ForkedProcess) -> str:
+    how = process.how()
+    if process.fate or process.code is None:
+        return how
+    if process.code == -signal.SIGKILL:
+        return f"{how}, by somebody or by the operating system for want of memory (see dmesg)"
+    if process.code < 0:
+        return f"{how}, as where it crashes in native code"
+    return f"{how}, as where the training function calls os._exit"
 
 
 def is_dead(node: str) -> bool:
