@@ -282,3 +282,30 @@ def test_a_population_of_cold_actors_takes_turns_in_few_processes(fit: Any) -> N
     tune.shutdown()
     assert len(population()) <= 2
     assert len(population(max_resident_trials=8)) > 2, "as the user says"
+
+
+def test_a_ray_that_the_user_starts_after_us_is_joined(ok: Callable[..., str]) -> None:
+    out = ok(
+        """
+        import ray
+
+        def hidden(config):
+            ray = __import__("r" + "ay")
+            return {"seen": ray.get(ray.remote(lambda: 7).remote())}
+
+        class Starts(tune.Callback):
+            def on_trial_start(self, iteration, trials, trial, **info):
+                if not ray.is_initialized():
+                    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                    ADDRESS.append(ray.get_runtime_context().gcs_address)
+
+        ADDRESS = []
+        if __name__ == "__main__":
+            config = tune.RunConfig(verbose=0, callbacks=[Starts()])
+            grid = tune.Tuner(hidden, tune_config=tune.TuneConfig(num_samples=3), run_config=config).fit()
+            print("seen", [result.metrics.get("seen") for result in grid])
+            tune.shutdown()
+            print("same", [ray.get_runtime_context().gcs_address] == ADDRESS)
+        """
+    )
+    assert "seen [7, 7, 7]" in out and "same True" in out

@@ -83,7 +83,7 @@ def _job() -> Any:
 
 def test_trials_are_forked_unless_they_have_to_do_with_ray(fit: Any, said: Any) -> None:
     assert fit(_facts)[0].metrics["forked"]
-    assert "actors" not in said()
+    assert "forked from one which has imported" in said() and "actors" not in said()
     result = fit(_names_ray)[0]
     assert not result.metrics["forked"]
     assert result.metrics["seen"] == 7 and result.metrics["job"] == str(_job())
@@ -106,6 +106,29 @@ def test_an_object_of_ray_in_a_config_or_an_argument_is_enough(fit: Any) -> None
     assert [(r.metrics["kinds"], r.metrics["forked"]) for r in grid] == [("ObjectRef", False), ("int", True)]
     (result,) = fit(tune.with_parameters(with_argument, given=[reference]))
     assert (result.metrics["kinds"], result.metrics["forked"]) == ("ObjectRef", False)
+
+
+def test_objects_of_ray_that_are_hidden_in_others(fit: Any) -> None:
+    import ray
+
+    fit(_names_ray)  # has Ray up
+    held = {"deep": [{"er": (ray.put(5),)}]}
+    holder = type("Holder", (), {})()
+    holder.reference = ray.put(6)
+
+    def by_closure(config: dict[str, Any]) -> dict[str, Any]:
+        return {**_facts(config), "kind": type(held["deep"][0]["er"][0]).__name__}
+
+    def by_parameter(config: dict[str, Any], given: Any) -> dict[str, Any]:
+        return {**_facts(config), "kind": type(given.reference).__name__}
+
+    def by_config(config: dict[str, Any]) -> dict[str, Any]:
+        return {**_facts(config), "kind": type(config["x"].reference).__name__}
+
+    trials = [(by_closure, None), (tune.with_parameters(by_parameter, given=holder), None), (by_config, {"x": holder})]
+    for trainable, space in trials:
+        (result,) = fit(trainable, space)
+        assert (result.metrics["kind"], result.metrics["forked"]) == ("ObjectRef", False)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +201,32 @@ def test_all_trials_of_a_run_have_the_version_of_its_start(fit: Any, module: Any
     assert again[0].metrics["version"] == "new"
 
 
+def test_a_module_that_only_a_trial_could_name_belongs_to_the_version(fit: Any, module: Any, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        import importlib
+
+        return {"answer": importlib.import_module(config["name"]).ANSWER}
+
+    for expected in (1, 2, 3):
+        (tmp_path / "named_in_config.py").write_text(f"ANSWER = {expected}\n")
+        module("beside_it", "")
+        grid = fit(train, {"name": "named_in_config"}, num_samples=3)
+        assert [result.metrics["answer"] for result in grid] == [expected] * 3
+
+
+def test_a_module_that_was_reloaded_is_loaded_anew(fit: Any, module: Any, tmp_path: Path) -> None:
+    """With the same source: it may read something else."""
+    import importlib
+
+    (tmp_path / "data.txt").write_text("1")
+    helper = module("reads_data", f"X = int(open({str(tmp_path / 'data.txt')!r}).read())\n")
+    trainable: Any = lambda config: {"x": helper.X}  # noqa: E731
+    assert fit(trainable)[0].metrics["x"] == 1
+    (tmp_path / "data.txt").write_text("2")
+    importlib.reload(helper)
+    assert fit(trainable, num_samples=3)[0].metrics["x"] == 2
+
+
 def test_processes_stay_warm_while_nothing_has_changed(fit: Any, module: Any) -> None:
     module("warm_helper", "X = 1\n")
     import warm_helper  # type: ignore[import-not-found]
@@ -217,8 +266,8 @@ def test_what_a_trial_sets_before_it_imports_counts(fit: Any, module: Any) -> No
 
         return {"chosen": depends.CHOSEN}
 
-    for _ in range(2):
-        grid = fit(train, num_samples=4, reuse_actors=False)
+    for fresh in (False, True, True):
+        grid = fit(train, num_samples=4, reuse_actors=not fresh)
         assert {result.metrics["chosen"] for result in grid} == {"mine"}
 
 
@@ -267,6 +316,44 @@ def test_what_is_not_safe_to_fork_is_imported_by_each(fit: Any, module: Any, sai
     assert [(r.metrics["own"], r.metrics["forked"]) for r in grid] == [(True, True)] * 2
     pattern = f"of no use: {hazard}.* when not_safe is imported"
     assert re.search(pattern, said())
+
+
+def test_what_is_not_to_be_shared_is_left_out_with_all_that_import_it(fit: Any, module: Any) -> None:
+    module("has_generator", "import os, random\nBY, GENERATOR = os.getpid(), random.Random()\n")
+    users = [module(f"user_{n}", "import has_generator\nBY = has_generator.BY\n") for n in range(5)]
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        return {**_facts(config), "own": all(os.getpid() == user.BY for user in users)}
+
+    (result,) = fit(train)
+    assert result.metrics["forked"] and result.metrics["own"]
+
+
+def test_a_run_that_never_begins_leaves_nothing_behind(fit: Any) -> None:
+    class Raises(tune.schedulers.FIFOScheduler):
+        def setup(self, **options: Any) -> None:
+            raise ValueError("cannot be set up")
+
+    for _ in range(3):
+        with pytest.raises(Exception, match="cannot be set up"):
+            fit(_facts, scheduler=Raises())
+    assert all(not agent.runs for agent in preloading._agents)
+
+
+@pytest.mark.ends_ray
+def test_a_ray_that_cannot_be_started_holds_no_slots(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tune_plugins.driver.ray import cluster
+
+    def fails(ray: Any) -> None:
+        raise OSError("no room")
+
+    tune.shutdown()
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "_start", fails)
+        for _ in range(3):
+            with pytest.raises(tune.errors.TuneError, match="cannot start a local Ray: no room"):
+                fit(_names_ray)
+    assert fit(_facts, num_samples=4)[0].metrics["forked"]
 
 
 def test_a_preloading_process_that_dies_at_an_import_gives_way_to_actors(

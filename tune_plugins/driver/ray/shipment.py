@@ -137,6 +137,7 @@ class Shipment:
         if self.actors:
             self.for_actors()
         else:
+            logger.debug("trials run in processes that are forked from one which has imported what they need")
             self._cargo = Cargo(self._pickled.data, self._packed, self._setting)
         self._packed = {}
 
