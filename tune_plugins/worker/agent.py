@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, BinaryIO
 
-from tune_plugins.worker.preloader import Ended, Fork, Forked, Kill, Left, NotForked, Preload, Preloaded, Serve, Succeed
+from tune_plugins.worker.orders import Ended, Fork, Forked, Kill, Left, NotForked, Preload, Preloaded, Serve, Succeed
 from tune_plugins.worker.watch import oom_kills
 
 CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")

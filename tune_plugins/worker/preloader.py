@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
@@ -31,6 +31,19 @@ from typing import Any
 
 from tune_plugins.worker.cargo import Unloaded
 from tune_plugins.worker.channel import connect
+from tune_plugins.worker.hazards import count_threads, hazard, one_a_process
+from tune_plugins.worker.orders import (
+    Ended,
+    Fork,
+    Forked,
+    Kill,
+    Left,
+    NotForked,
+    Preload,
+    Preloaded,
+    Serve,
+    Succeed,
+)
 from tune_plugins.worker.process import Worker
 from tune_plugins.worker.setting import Setting, name_in_main
 from tune_plugins.worker.snapshot import Snapshot
@@ -38,146 +51,10 @@ from tune_plugins.worker.snapshot import Snapshot
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Preload:
-    """To the preloading process, once: import these.
-
-    Attributes:
-        modules: names, in order; one that cannot be imported is left to the trials.
-        search_path: ``sys.path``.
-        snapshot: of the user's modules.
-        argv: ``sys.argv`` of the driver.
-    """
-
-    modules: tuple[str, ...]
-    search_path: tuple[str, ...]
-    snapshot: Snapshot
-    argv: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Succeed:
-    """To the preloading process: fork another one like it that imports more; the socket of that follows.
-
-    Attributes:
-        modules: names, in order.
-    """
-
-    modules: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Fork:
-    """To the preloading process: fork a process that runs trials."""
-
-    worker: str
-
-
-@dataclass(frozen=True)
-class Serve:
-    """To a forked process: run trials of one experiment until the driver says leave.
-
-    Attributes:
-        address, key: where it connects, and the secret.
-        cargo: path of the `Cargo`; its `setting` is a `Setting`.
-        node: id of this node.
-        turn: number of the run among those that this process has served.
-    """
-
-    worker: str
-    address: Any
-    key: bytes
-    cargo: str
-    node: str
-    turn: int
-
-
-@dataclass(frozen=True)
-class Kill:
-    """To the preloading process: end a forked process at once, with all that it has started."""
-
-    worker: str
-
-
-@dataclass(frozen=True)
-class Preloaded:
-    """From the preloading process: everything is imported.
-
-    Attributes:
-        modules: all that it has now.
-        hazards: why it must not be forked, by the name of the module that is to blame; empty if it may.
-    """
-
-    modules: frozenset[str]
-    hazards: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Forked:
-    """From the preloading process: a process is there."""
-
-    worker: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class NotForked:
-    """From the preloading process: the system gives no process; `why` in its words."""
-
-    worker: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Left:
-    """From a forked process: it serves no run now.
-
-    Attributes:
-        turn: number of the run that it has left.
-        error: the training function could not be loaded; a traceback.
-    """
-
-    worker: str
-    turn: int
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """From the preloading process: a forked process is gone.
-
-    Attributes:
-        code: exit status, or the negative number of the signal that has ended it.
-    """
-
-    worker: str
-    code: int
-
-
 def main(descriptor: int) -> None:
     """Serve the driver at the other end of an inherited socket until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the driver decides what it means
     _Preloader(Connection(descriptor)).run()
-
-
-_ONE_A_PROCESS = frozenset(
-    (
-        "_io.BufferedRandom",
-        "_io.BufferedReader",
-        "_io.BufferedWriter",
-        "_io.FileIO",
-        "_io.TextIOWrapper",
-        "numpy.random._generator.Generator",
-        "numpy.random.mtrand.RandomState",
-        "random.Random",
-        "socket.socket",
-        "sqlite3.Connection",
-        "uuid.UUID",
-    )
-)
-"""Types of module variables: shared files and connections, and what is meant to be different in each process."""
-
-_STREAMS = (sys.stdin, sys.stdout, sys.stderr)
 
 
 @dataclass(eq=False)
@@ -216,13 +93,13 @@ class _Preloader:
         os._exit(0)
 
     def _load(self, modules: tuple[str, ...]) -> None:
-        threads = _count_threads()
+        threads = count_threads()
         if any(os.environ.get(name, "1") != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")):
             # OpenBLAS opens its threads when it is loaded, and looks after them at a fork by itself.
             for name in ("numpy", "scipy.linalg"):
                 if importlib.util.find_spec(name.partition(".")[0]) is not None:
                     importlib.import_module(name)
-            threads = _count_threads()
+            threads = count_threads()
         gc.disable()  # nearly all that an import makes stays
         hazards: dict[str, str] = {}
         for name in modules:
@@ -231,7 +108,7 @@ class _Preloader:
                 importlib.import_module(name)
             if found := self._hazard_of_own(name):
                 hazards[name] = found
-            if found := _hazard(threads):
+            if found := hazard(threads):
                 hazards[name] = found
                 break
         # What is there now lives to the end: a collection in a child would write to its pages, and so copy them.
@@ -247,7 +124,7 @@ class _Preloader:
         for own in self._snapshot.sources:
             if own in sys.modules and own not in self._looked_at:
                 self._looked_at.add(own)
-                if found := _one_a_process(own):
+                if found := one_a_process(own):
                     self._not_to_share[own] = found
         source = self._snapshot.sources.get(name)
         for own, found in self._not_to_share.items():
@@ -370,15 +247,6 @@ def _forked() -> int:
     return os.fork()
 
 
-def _one_a_process(name: str) -> str:
-    for variable, value in list(vars(sys.modules[name]).items()):
-        kind = type(value)
-        shared = f"{kind.__module__}.{kind.__qualname__}" in _ONE_A_PROCESS
-        if shared and not any(value is stream for stream in _STREAMS):
-            return f"{name}.{variable} (a {kind.__qualname__}) would be one for all"
-    return ""
-
-
 def _hang_up(child: _Child) -> None:
     if child.line is not None:
         child.line.close()
@@ -420,26 +288,6 @@ def _ends_with_driver(control: Connection, driver: int) -> Iterator[None]:
         thread.join()
         os.close(over)
         os.close(end)
-
-
-def _count_threads() -> int:
-    return len(os.listdir("/proc/self/task"))
-
-
-def _hazard(threads: int) -> str:
-    """Why a fork of this process would not be safe; `threads`: how many there are besides those of user code."""
-    if threading.active_count() > 2:  # this one, and the one that watches the driver
-        names = [thread.name for thread in threading.enumerate()]
-        return f"a thread runs ({names[-1]})"
-    if _count_threads() > threads:
-        return "a library has opened threads"
-    torch = sys.modules.get("torch")
-    if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
-        return "CUDA is initialised"
-    bridge = sys.modules.get("jax._src.xla_bridge")
-    if bridge is not None and bridge.backends_are_initialized():
-        return "a back end of jax is initialised"
-    return ""
 
 
 # ------------------------------------------------------------------------------------- in the forked process

@@ -24,7 +24,7 @@ from typing import Any
 from tune_plugins.worker.agent import Agent
 from tune_plugins.worker.cargo import Cargo, packed
 from tune_plugins.worker.channel import RelayedWire, Wire
-from tune_plugins.worker.preloader import Preload, Serve
+from tune_plugins.worker.orders import Preload, Serve
 from tune_plugins.worker.setting import Setting
 
 _NEWS_S = 5.0  # how long a call waits for news before it is made again

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from tune_plugins.driver.code import sources_of
 from tune_plugins.worker.agent import CAN_FORK, Agent
-from tune_plugins.worker.preloader import Preload
+from tune_plugins.worker.orders import Preload
 from tune_plugins.worker.setting import Setting
 from tune_plugins.worker.snapshot import Snapshot
 

@@ -21,7 +21,7 @@ from tune_plugins.driver.trial_function import TrialFunction
 from tune_plugins.errors import ArgumentError
 from tune_plugins.worker.agent import Agent
 from tune_plugins.worker.cargo import Cargo, Packed
-from tune_plugins.worker.preloader import Preload
+from tune_plugins.worker.orders import Preload
 from tune_plugins.worker.setting import Setting
 
 logger = logging.getLogger(__name__)
