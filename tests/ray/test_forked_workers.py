@@ -602,3 +602,29 @@ def test_agents_are_closed_when_their_version_is_old(fit: Any, module: Any) -> N
         helper = module("ages", f"X = {number}\n")
         fit(lambda config, helper=helper: {"x": helper.X})
     assert len({agent.label for agent in preloading._agents}) == 1, "only those of the last version wait"
+
+
+def test_a_fork_that_fails_costs_nobody_else_anything(fit: Any, module: Any, said: Any) -> None:
+    """No process, memory or descriptor left: the trials that run go on."""
+    module(
+        "few_processes",
+        """
+        import os, sys
+        if "tune_plugins.worker.preloader" in sys.modules and "ray" not in sys.modules:
+            fork, forked = os.fork, []
+            def few():
+                forked.append(1)
+                if len(forked) == 2:
+                    raise OSError(11, "Resource temporarily unavailable")
+                return fork()
+            os.fork = few
+        """,
+    )
+    import few_processes  # type: ignore[import-not-found]
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.3)
+        return {"name": few_processes.__name__, **_facts(config)}
+
+    grid = fit(train, num_samples=4, reuse_actors=False)
+    assert not grid.errors and len({result.metrics["pid"] for result in grid}) == 4
