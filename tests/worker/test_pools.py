@@ -14,12 +14,19 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 import tune_plugins as tune
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import PopulationBasedTraining
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _own_processes_of_joblib() -> None:
+    """Not those that another test of this process has left, outside a trial: they know of none."""
+    get_reusable_executor().shutdown(wait=True)
 
 
 def _joblib(task: Callable[[Any], Any], given: Iterable[Any], **options: Any) -> list[Any]:
