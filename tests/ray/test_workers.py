@@ -354,4 +354,5 @@ def test_a_worker_loads_only_what_a_trial_needs(fit: Any) -> None:
     assert "tune_plugins.worker.process" in loaded
     unwanted = ("schedulers", "search", "stoppers", "core.experiment", "record.store", "space.domains", "driver.runner")
     assert not loaded & {f"tune_plugins.{name}" for name in unwanted}
-    assert not loaded & {"sortedcontainers", "pandas", "rich", "fsspec", "sqlite3"}
+    found = loaded & {"sortedcontainers", "pandas", "rich", "fsspec", "sqlite3"}
+    assert not found, sorted(loaded)

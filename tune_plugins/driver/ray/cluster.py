@@ -99,6 +99,7 @@ class LocalSlot(Protocol):
 
 
 _current: Cluster | None = None
+_started: str | None = None  # the session of the Ray that was started here last
 _starting = threading.Lock()
 
 
@@ -116,7 +117,7 @@ def find(*, needs_ray: bool) -> Cluster:
         session = _session(ray)
         if _current is None or _current.session != session:
             _leave(_current)
-            _current = Cluster(ours=False, session=session)
+            _current = Cluster(ours=session == _started, session=session)
         return _current
     if address := os.environ.get("RAY_ADDRESS"):
         _leave(_current)
@@ -184,7 +185,9 @@ def _start(ray: Any) -> None:
             ray.shutdown()  # what has come up of it: nobody was connected before
     if not ray.is_initialized():
         _init(ray, {})
-    atexit.register(_stop, _session(ray))
+    global _started
+    _started = _session(ray)
+    atexit.register(_stop, _started)
 
 
 def _init(ray: Any, config: dict[str, Any]) -> None:

@@ -216,4 +216,5 @@ def _close_idle(but: Agent | None) -> None:
 def shutdown() -> None:
     """End all preloading processes that serve no run."""
     with _lock:
+        _learned.clear()
         _close_idle(but=None)
