@@ -59,7 +59,8 @@ def tuned(tune, schedulers, callback, **run):
     )
     found = tuner.fit()
     # The best of all reports: what a trial has last is not its best where it was stopped.
-    return min(float(result.metrics_dataframe["eval-logloss"].min()) for result in found)
+    tables = [result.metrics_dataframe for result in found]
+    return min(float(table["eval-logloss"].min()) for table in tables if "eval-logloss" in table)
 
 
 def study(optuna):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
@@ -167,17 +168,16 @@ class ImportsSeen:
     """Modules that trials import, as long as they leave the environment as it is: it may decide what is imported."""
 
     def __init__(self) -> None:
-        self._known = set(sys.modules)
+        # Not their names: to look at each of some thousand would copy the pages that forked processes share.
+        self._known = len(sys.modules)
         self._environ = dict(os.environ)
 
     def new(self) -> list[Imported]:
         """A message about those since the last time; none where there are none."""
-        if len(sys.modules) == len(self._known):
+        count, self._known = len(sys.modules) - self._known, len(sys.modules)
+        if count <= 0 or os.environ != self._environ:
             return []
-        names = [name for name in list(sys.modules) if name not in self._known]
-        self._known.update(names)
-        if os.environ != self._environ:
-            return []
+        names = list(islice(reversed(sys.modules), count))[::-1]
         importable = [n for n in names if getattr(getattr(sys.modules.get(n), "__spec__", None), "name", None) == n]
         return [Imported(tuple(importable))] if importable else []
 
