@@ -58,9 +58,10 @@ def tuned(tune, schedulers, callback, **run):
         run_config=tune.RunConfig(storage_path=FOLDER, verbose=0, **run),
     )
     found = tuner.fit()
-    # The best of all reports: what a trial has last is not its best where it was stopped.
+    # The best of all reports: what a trial has last is not its best where it was stopped. Ray Tune keeps the last only.
     tables = [result.metrics_dataframe for result in found]
-    return min(float(table["eval-logloss"].min()) for table in tables if "eval-logloss" in table)
+    values = [float(table["eval-logloss"].min()) for table in tables if table is not None and "eval-logloss" in table]
+    return min(values or [float(result.metrics["eval-logloss"]) for result in found])
 
 
 def study(optuna):
