@@ -67,6 +67,14 @@ class Cluster:
                     slot.move_to_ray()
                 self.slots.clear()
 
+    def hold(self, slot: LocalSlot) -> None:
+        """Count a slot, here or in Ray; one that comes while Ray is started is held by that."""
+        with _starting:
+            if not self.up:
+                self.slots.append(slot)
+                return
+        slot.move_to_ray()
+
     @property
     def environ(self) -> dict[str, str]:
         """Environment variables with which another process joins this Ray, which is up."""

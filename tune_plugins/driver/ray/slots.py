@@ -23,10 +23,7 @@ class Slot:
         self._group: Any = None
         self._granted = False
         self._node: str | None = None
-        if cluster.up:
-            self.move_to_ray()
-        else:
-            cluster.slots.append(self)
+        cluster.hold(self)
 
     @property
     def group(self) -> Any:
