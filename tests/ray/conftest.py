@@ -97,6 +97,24 @@ def trained_by() -> Callable[[Sequence[RecordedExploit], int], str]:
     return find
 
 
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Any]]:
+    """Writes a module of the user's and imports it here: ``module("helper", "ANSWER = 42")``."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    made: list[str] = []
+
+    def make(name: str, text: str) -> Any:
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        made.append(name)
+        sys.modules.pop(name, None)
+        return __import__(name)
+
+    yield make
+    for name in made:
+        sys.modules.pop(name, None)
+
+
 class Driver:
     """A Python process of its own that tunes."""
 

@@ -8,10 +8,9 @@ import random
 import re
 import signal
 import sys
-import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,6 @@ from tune_plugins.driver.ray import guard, preloading
 from tune_plugins.schedulers import PopulationBasedTraining
 
 BOTH = pytest.mark.parametrize("workers", ["auto", "actors"])
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Any]]:
-    """Writes a module of the user's and imports it here: ``module("helper", "ANSWER = 42")``."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    made: list[str] = []
-
-    def make(name: str, text: str) -> Any:
-        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-        made.append(name)
-        sys.modules.pop(name, None)
-        return __import__(name)
-
-    yield make
-    for name in made:
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture

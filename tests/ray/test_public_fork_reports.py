@@ -7,9 +7,7 @@ import importlib
 import multiprocessing
 import os
 import signal
-import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +22,6 @@ from sklearn.datasets import load_iris
 import tune_plugins as tune
 
 BOTH = pytest.mark.parametrize("workers", ["auto", "actors"])
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Any]]:
-    """Writes a module of the user's and imports it here."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    made: list[str] = []
-
-    def make(name: str, text: str) -> Any:
-        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-        made.append(name)
-        return importlib.import_module(name)
-
-    yield make
-    for name in made:
-        sys.modules.pop(name, None)
 
 
 def _boosting(config: dict[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,8 @@ class Preloading:
             for other in [agent for agent in self._users if agent is not whole and not agent.busy]:
                 other.runs -= 1
                 self._users.remove(other)
-            _close_idle(but=whole)
+            if self._known is _agents:
+                _close_idle(but=whole)
 
     def _all(self) -> list[Agent]:
         """Where to find one that is there already."""
