@@ -210,22 +210,8 @@ def test_forked_trials_run_on_all_nodes_and_survive_the_loss_of_one(driver: Call
 
 
 _OWN_RAY = """
-from pathlib import Path
 import tune_plugins.driver.ray.cluster as cluster
 import tune_plugins.driver.ray.lean as lean
-
-def descendants(pid):
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    found, new = set(), {pid}
-    while new:
-        found |= new
-        new = {child for child, parent in parents.items() if parent in new} - found
-    return found - {pid}
 
 def train(config):
     import ray

@@ -174,22 +174,6 @@ def test_what_was_acknowledged_survives_a_sigkill_of_the_driver(
 
 
 _LEFT_OPEN = """
-from pathlib import Path
-
-
-def descendants(pid):
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    found, new = set(), {pid}
-    while new:
-        found |= new
-        new = {child for child, parent in parents.items() if parent in new} - found
-    return found - {pid}
-
 def train(config):
     tune.report(x=1)
 
