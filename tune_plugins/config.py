@@ -70,11 +70,15 @@ class FailureConfig:
         fail_fast: True: the first failed trial ends the experiment; "raise": and raises its error.
         retry: "all"; or "lost": only trials whose process or node was lost, since an error that the training itself
             has raised would come again.
+        report_timeout_s: seconds within which a running trial must report, counted from its start and from each report;
+            the process of one that is silent for longer is ended, and the trial has failed. None: no limit. Not
+            observed with ``runtime="inline"``, where nothing can end a trial but itself.
     """
 
     max_failures: int = 0
     fail_fast: bool | Literal["raise"] = False
     retry: Literal["all", "lost"] = "all"
+    report_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         Mistakes("FailureConfig", self.mistakes()).raise_if_any()
@@ -85,6 +89,14 @@ class FailureConfig:
         found.whole("max_failures", self.max_failures, least=-1, remedy="-1: without limit.")
         found.one_of("fail_fast", self.fail_fast, (True, False, "raise"))
         found.one_of("retry", self.retry, ("all", "lost"))
+        found.number(
+            "report_timeout_s",
+            self.report_timeout_s,
+            above=0,
+            none=True,
+            what="a number of seconds",
+            remedy="Leave it out for no limit.",
+        )
         return found.found
 
 

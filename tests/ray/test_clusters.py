@@ -209,6 +209,41 @@ def test_forked_trials_run_on_all_nodes_and_survive_the_loss_of_one(driver: Call
         assert line in out.splitlines(), f"{out}\n{err}"
 
 
+_SHORT_ON_NODES = """
+import time
+import ray
+from ray.cluster_utils import Cluster
+
+def train(config):
+    held = bytearray(200_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    while True:
+        time.sleep(0.02)
+        tune.report(held=len(held))
+
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    grid = tune.Tuner(
+        train, tune_config=tune.TuneConfig(num_samples=2, time_budget_s=300), run_config=tune.RunConfig(verbose=0)
+    ).fit()
+    print("causes", [str(result.cause) for result in grid])
+    # In our words: Ray's monitor is off.
+    print("told", all("of the trials it held most" in str(result.error) for result in grid))
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def test_memory_is_watched_on_all_nodes(driver: Callable[..., Any]) -> None:
+    environ = {"RAY_memory_usage_threshold": "0.0001", "RAY_memory_monitor_refresh_ms": "0"}
+    code, out, err = driver(_SHORT_ON_NODES, environ).end()
+    assert code == 0, err
+    for line in ("causes ['OUT_OF_MEMORY', 'OUT_OF_MEMORY']", "told True"):
+        assert line in out.splitlines(), f"{out}\n{err}"
+
+
 _OWN_RAY = """
 import tune_plugins.driver.ray.cluster as cluster
 import tune_plugins.driver.ray.lean as lean

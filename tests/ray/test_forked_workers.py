@@ -13,12 +13,17 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import cloudpickle
 import pytest
 
 import tune_plugins as tune
-from tune_plugins.driver.ray import guard, preloading
+from tune_plugins.driver.ray import guard, nodes, preloading
 from tune_plugins.schedulers import PopulationBasedTraining
+from tune_plugins.worker.orders import Fork, Preload, Serve, Watched
+from tune_plugins.worker.setting import Setting
+from tune_plugins.worker.snapshot import Snapshot
 
 BOTH = pytest.mark.parametrize("workers", ["auto", "actors"])
 
@@ -356,7 +361,7 @@ def test_a_trial_that_hangs_after_the_fork_starts_anew_in_an_actor(
     fit: Any, module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a library was used when it was imported: here a lock that is held in the process of the import."""
-    monkeypatch.setattr(guard, "_STILL_S", 1.0)
+    monkeypatch.setattr(guard, "STILL_S", 1.0)
     helper = module("computes", "import os, threading\nBY, LOCK = os.getpid(), threading.Lock()\nLOCK.acquire()\n")
 
     def train(config: dict[str, Any]) -> dict[str, Any]:
@@ -373,7 +378,7 @@ def test_a_trial_that_hangs_after_the_fork_starts_anew_in_an_actor(
 
 
 def test_a_trial_that_only_sleeps_does_not_hang(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_STILL_S", 0.5)
+    monkeypatch.setattr(guard, "STILL_S", 0.5)
     lines = Lines()
 
     def train(config: dict[str, Any]) -> dict[str, Any]:
@@ -382,6 +387,30 @@ def test_a_trial_that_only_sleeps_does_not_hang(fit: Any, monkeypatch: pytest.Mo
 
     assert fit(train, callbacks=[lines])[0].metrics["forked"]
     assert not lines.lines
+
+
+class _HangsWhenLoaded:
+    def __reduce__(self) -> Any:
+        return eval, ("[lock.acquire() for lock in [__import__('threading').Lock()] * 2]",)
+
+
+def test_on_another_node_its_agent_says_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "STILL_S", 0.3)
+    setting = Setting.here(Snapshot())
+    preload = Preload((), tuple(sys.path), Snapshot(), ())
+    agent = nodes.NodeAgent(preload, {}, cloudpickle.dumps(_HangsWhenLoaded()), {}, setting, None, "elsewhere")
+    said: list[Any] = []
+    try:
+        agent.tell(Fork("one"))
+        agent.tell(Serve("one", "", b"", "", "", 1))
+        while not any(isinstance(each, Watched) and each.still for each in said):
+            said += agent.news() or []
+    finally:
+        agent.close()
+    worker = Mock(pid=None, still=True)
+    now = time.monotonic()
+    assert guard.Guard().hanging({worker: now - 1000}) == [worker]
+    assert not guard.Guard().hanging({worker: now})
 
 
 # ------------------------------------------------------------------------------------------- how they end

@@ -198,6 +198,39 @@ def test_without_retries_a_lost_worker_is_an_error_in_plain_words(fit: Any, tmp_
     assert Path(lost.path, "attempts").read_text() == "0\n"
 
 
+def test_a_silent_trial_is_ended_and_its_slot_is_used_again(fit: Any) -> None:
+    """One that reports now and then is not; what waits behind the silent one is not lost."""
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(12):
+            tune.report(step=step)
+            if config["silent"] and step == 1:
+                threading.Event().wait()
+            time.sleep(0.1)
+
+    space = {"silent": tune.grid_search([True, True, False, False])}
+    grid = fit(train, space, report_timeout_s=1.0)
+    assert [str(result.cause) for result in grid] == ["SILENT", "SILENT", "FINISHED", "FINISHED"]
+    assert [result.metrics["step"] for result in grid] == [1, 1, 11, 11]
+    text = str(grid[0].error)
+    assert (
+        "had not reported for" in text and "report_timeout_s=1" in text and grid[0].metrics["training_iteration"] == 2
+    )
+
+
+def test_a_silent_trial_is_tried_again_from_its_checkpoint(fit: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        checkpoint = tune.get_checkpoint()
+        for step in range(1 if checkpoint is None else 3, 5):
+            with tempfile.TemporaryDirectory() as folder:
+                tune.report(step=step, checkpoint=tune.Checkpoint.from_directory(folder))
+            if step == 2:
+                time.sleep(3600)
+
+    (result,) = fit(train, report_timeout_s=2.0, max_failures=1, retry="lost")
+    assert result.metrics["step"] == 4 and result.error is None
+
+
 def test_a_crash_harms_neither_the_trials_before_nor_those_in_line_behind(fit: Any) -> None:
     def train(config: dict[str, Any]) -> dict[str, Any]:
         if config["x"] == 50:

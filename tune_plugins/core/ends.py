@@ -28,6 +28,7 @@ class EndCause(StrEnum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # of the machine or of a device
     WORKER_LOST = "WORKER_LOST"  # its process died
     NODE_LOST = "NODE_LOST"  # the machine of its process is gone
+    SILENT = "SILENT"  # it did not report for longer than `FailureConfig.report_timeout_s`
     SAVE_FAILED = "SAVE_FAILED"  # it came to its end, and its last checkpoint could not be saved
 
     @property

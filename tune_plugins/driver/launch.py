@@ -72,6 +72,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
                 seed=plan.seed,
                 results_matter=plan.searcher.learns or scheduler.reads_results,
                 fresh=not plan.tune.reuse_actors,
+                report_timeout_s=plan.run.failure_config.report_timeout_s,
                 make_job=make_job,
             )
         )

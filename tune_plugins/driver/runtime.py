@@ -92,6 +92,7 @@ class Task:
         seed: of the run.
         results_matter: the searcher or the scheduler looks at results, so that the order in which trials end matters.
         fresh: a new process for each trial.
+        report_timeout_s: a trial that is silent for longer is ended, where a runtime can do that; None: none is.
         make_job: completes a `StartTrial` to what the process of the trial needs to know.
     """
 
@@ -100,6 +101,7 @@ class Task:
     seed: int
     results_matter: bool
     fresh: bool
+    report_timeout_s: float | None
     make_job: Callable[[StartTrial, Shape], Job]
 
 

@@ -19,7 +19,19 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, BinaryIO
 
-from tune_plugins.worker.orders import Ended, Fork, Forked, Kill, Left, NotForked, Preload, Preloaded, Serve, Succeed
+from tune_plugins.worker.orders import (
+    Ended,
+    Fork,
+    Forked,
+    Kill,
+    Left,
+    NotForked,
+    Preload,
+    Preloaded,
+    Serve,
+    Succeed,
+    Watched,
+)
 from tune_plugins.worker.watch import oom_kills
 
 CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")
@@ -41,6 +53,7 @@ class ForkedProcess:
         turn, left: numbers of the last run that it was told to serve, and of the last one that it has left.
         error: why the training function could not be loaded.
         fate: why it has ended, where that is known better than by `code`.
+        still, shortage: see `Watched`, of a process on another node.
     """
 
     def __init__(self, worker: str, agent: Agent) -> None:
@@ -50,6 +63,7 @@ class ForkedProcess:
         self.turn = self.left = 0
         self.error: str | None = None
         self.fate = ""
+        self.still, self.shortage = False, ""
 
     def serve(self, address: Any, key: bytes, cargo: str, node: str) -> None:
         """Have it run the trials of one experiment."""
@@ -204,6 +218,8 @@ class Agent:
         elif isinstance(said, NotForked):
             process.code, process.fate = NO_CODE, f"could not be started: {said.why}"
             del self._processes[said.worker]
+        elif isinstance(said, Watched):
+            process.still, process.shortage = said.still, said.shortage
         elif isinstance(said, Left):
             process.left, process.error = said.turn, said.error
         elif isinstance(said, Ended):

@@ -114,6 +114,20 @@ class Left:
 
 
 @dataclass(frozen=True)
+class Watched:
+    """From the agent of another node: what the kernel says there about a forked process.
+
+    Attributes:
+        still: it has done nothing but wait for a lock for `tune_plugins.worker.watch.STILL_S`.
+        shortage: it is ended for want of memory, and why, in words; empty: it is not.
+    """
+
+    worker: str
+    still: bool = False
+    shortage: str = ""
+
+
+@dataclass(frozen=True)
 class Ended:
     """From the preloading process: a forked process is gone.
 

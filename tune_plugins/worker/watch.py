@@ -11,6 +11,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+STILL_S = 60.0
+"""A first trial that waits for a lock so long, and does nothing else, hangs."""
+
+RELIEF_S = 2.0
+"""How long it may take until the memory of a process that was ended is free."""
+
 _CGROUP = Path("/sys/fs/cgroup")
 _GIB = 2**30
 

@@ -54,18 +54,32 @@ class Cluster:
         Raises:
             TuneError: it cannot be started; says why.
         """
+        _connect_if_none()
         with _starting:
             if not self.up:
-                if _connected() is None:
-                    _connect(None)
-                else:
-                    self.ours = False  # the user has called ray.init meanwhile
                 import ray
 
+                self.ours = _session(ray) == _started  # else the user has called ray.init meanwhile
                 self.home, self.session, self._environ = own_node(), _session(ray), _rays_environment()
                 for slot in self.slots:
                     slot.move_to_ray()
                 self.slots.clear()
+
+    def start_beside(self, then: Callable[[], None]) -> Future[None]:
+        """Have Ray come up in another thread, which calls `then`; `start` takes no time afterwards."""
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                _connect_if_none()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+            then()
+
+        threading.Thread(target=run, name="tune-join", daemon=True).start()
+        return done
 
     def hold(self, slot: LocalSlot) -> None:
         """Count a slot, here or in Ray; one that comes while Ray is started is held by that."""
@@ -109,6 +123,7 @@ class LocalSlot(Protocol):
 _current: Cluster | None = None
 _started: str | None = None  # the session of the Ray that was started here last
 _starting = threading.Lock()
+_connecting = threading.Lock()
 
 
 def find(*, needs_ray: bool) -> Cluster:
@@ -144,6 +159,12 @@ def _connected() -> Any:
     """The module `ray` where this process is connected to a cluster, else None; not loaded only to see that."""
     ray = sys.modules.get("ray")
     return ray if ray is not None and ray.is_initialized() else None
+
+
+def _connect_if_none() -> None:
+    with _connecting:
+        if _connected() is None:
+            _connect(None)
 
 
 def _leave(cluster: Cluster | None) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tune_plugins.core.ends import EndCause
 from tune_plugins.driver.ray.workers import ForkedWorker, Loss
-from tune_plugins.worker.watch import Stillness, largest_in_shortage
-
-_STILL_S = 60.0  # a first trial that waits for a lock so long, and does nothing else, hangs
-_RELIEF_S = 2.0  # how long it may take until the memory of a process is free
+from tune_plugins.worker.watch import RELIEF_S, STILL_S, Stillness, largest_in_shortage
 
 
 class Guard:
@@ -22,7 +19,7 @@ class Guard:
 
     def relieve(self, workers: Iterable[ForkedWorker]) -> None:
         """Where memory is short, end the process that holds most of it, before the kernel ends one that it chooses."""
-        if time.monotonic() - self._relieved < _RELIEF_S:
+        if time.monotonic() - self._relieved < RELIEF_S:
             return
         by_pid = {worker.pid: worker for worker in workers if worker.pid is not None}
         if (found := largest_in_shortage(by_pid)) is not None:
@@ -30,11 +27,14 @@ class Guard:
             by_pid[pid].end(Loss(f"the process of the trial {why}", EndCause.OUT_OF_MEMORY))
             self._relieved = time.monotonic()
 
-    def hanging(self, workers: Iterable[ForkedWorker]) -> list[ForkedWorker]:
-        """Those that hang, of workers which run a trial and have never come to a report."""
+    def hanging(self, workers: Mapping[ForkedWorker, float]) -> list[ForkedWorker]:
+        """Those that hang, of workers which have never come to a report, given since when each runs a trial."""
+        now = time.monotonic()
         watched = {}
         for worker in workers:
             if worker.pid is not None:
                 watched[worker] = self._watched.get(worker) or Stillness(worker.pid)
         self._watched = watched
-        return [worker for worker, stillness in watched.items() if stillness.seconds() >= _STILL_S]
+        here = [worker for worker, stillness in watched.items() if stillness.seconds() >= STILL_S]
+        # What was said of one on another node may be from before its trial.
+        return here + [worker for worker, began in workers.items() if worker.still and now - began >= STILL_S]

@@ -14,6 +14,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -24,10 +25,13 @@ from typing import Any
 from tune_plugins.worker.agent import Agent
 from tune_plugins.worker.cargo import Cargo, packed
 from tune_plugins.worker.channel import RelayedWire, Wire
-from tune_plugins.worker.orders import Preload, Serve
+from tune_plugins.worker.orders import Ended, Forked, Kill, Preload, Serve, Watched
 from tune_plugins.worker.setting import Setting
+from tune_plugins.worker.watch import RELIEF_S, STILL_S, Stillness, largest_in_shortage
 
 _NEWS_S = 5.0  # how long a call waits for news before it is made again
+_WATCH_S = 0.5
+_CLOSE_S = 5.0  # how long it may take to end what there is on another node
 
 
 class NodeAgent:
@@ -57,13 +61,14 @@ class NodeAgent:
         import ray
 
         self._relay, self._node = relay, node
-        values = dict(zip(parameters, ray.get(list(parameters.values())), strict=True))
+        values = {name: ray.get(reference) for name, reference in parameters.items()}
         self._cargo = Cargo(trainable, {n: packed(v, cloudpickle.dumps) for n, v in values.items()}, setting)
         self._directory = tempfile.mkdtemp(prefix="tune-")
         self._key = secrets.token_bytes(32)
         self._listener = Listener(str(Path(self._directory) / "s"), family="AF_UNIX", backlog=1024, authkey=self._key)
-        threading.Thread(target=self._accept, name="tune-accept", daemon=True).start()
         self._agent = _Noting(preload, {**os.environ, **environ})
+        threading.Thread(target=self._accept, name="tune-accept", daemon=True).start()
+        threading.Thread(target=self._watch, name="tune-watch", daemon=True).start()
 
     def tell(self, order: Any) -> None:
         """Pass an order on to the preloading process."""
@@ -84,7 +89,28 @@ class NodeAgent:
         """End the preloading process and all that it has forked."""
         self._agent.close()
         self._cargo.close()
+        self._listener.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _watch(self) -> None:
+        """Memory and hangs of the processes here, as `Guard` does on the driver's node."""
+        watched: dict[str, tuple[Stillness, bool]] = {}
+        while not self._agent.connection.closed:
+            pids = dict(self._agent.pids)
+            if (found := largest_in_shortage(pids.values())) is not None:
+                pid, why = found
+                worker = next(name for name in pids if pids[name] == pid)
+                self._agent.said.put(Watched(worker, shortage=why))
+                self._agent.tell(Kill(worker))
+                time.sleep(RELIEF_S)
+            for worker, pid in pids.items():
+                stillness, before = watched.get(worker) or (Stillness(pid), False)
+                still = stillness.seconds() >= STILL_S
+                if still is not before:
+                    self._agent.said.put(Watched(worker, still))
+                watched[worker] = stillness, still
+            watched = {worker: watched[worker] for worker in pids}
+            time.sleep(_WATCH_S)
 
     # ------------------------------------------------------------------------------ frames of processes
 
@@ -96,19 +122,26 @@ class NodeAgent:
                 connection = self._listener.accept()
                 wire = RelayedWire(self._relay, connection.recv_bytes().decode(), ray.get)
             except Exception:
+                if self._agent.connection.closed:
+                    return
                 continue  # a process that has died meanwhile; or the relay has, and so the run is over
             for carry in (_to_driver, _to_process):
                 threading.Thread(target=carry, args=(connection, wire), name="tune-carry", daemon=True).start()
 
 
 class _Noting(Agent):
-    """Notes what it hears, for the driver."""
+    """Notes what it hears, for the driver; `pids`: of the processes that live, by name."""
 
     def __init__(self, preload: Preload, environ: Mapping[str, str]) -> None:
         self.said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.pids: dict[str, int] = {}
         super().__init__(preload, environ)
 
     def _hear(self, said: Any) -> None:
+        if isinstance(said, Forked):
+            self.pids[said.worker] = said.pid
+        elif isinstance(said, Ended):
+            self.pids.pop(said.worker, None)
         self.said.put(said)
 
 
@@ -151,8 +184,16 @@ class RemoteAgent(Agent):
         self._set_up(ours, None, nothing, label, preload.modules)
         self.node, self._actor = node, actor
         far = Connection(its.detach())
-        for carry in (self._carry_orders, self._carry_news):
-            threading.Thread(target=carry, args=(far,), name="tune-node", daemon=True).start()
+        carriers = (self._carry_orders, self._carry_news)
+        self._threads = [threading.Thread(target=c, args=(far,), name="tune-node", daemon=True) for c in carriers]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """See `Agent.close`; a thread that used Ray after the user's `ray.shutdown` would end this process."""
+        super().close()
+        for thread in self._threads:
+            thread.join(timeout=_CLOSE_S)
 
     def _carry_orders(self, far: Connection) -> None:
         import ray
@@ -161,7 +202,7 @@ class RemoteAgent(Agent):
             while True:
                 ray.get(self._actor.tell.remote(far.recv()))
         with suppress(Exception):
-            ray.get(self._actor.close.remote(), timeout=5)
+            ray.get(self._actor.close.remote(), timeout=_CLOSE_S)
         with suppress(Exception):
             ray.kill(self._actor)
 

@@ -82,6 +82,7 @@ class RayPlace(Place):
             shape=self._shape_function(),
             slots=self.slots,
             fresh=task.fresh,
+            report_timeout_s=task.report_timeout_s,
             send_ahead=not task.results_matter,
             make_job=task.make_job,
         )

@@ -6,12 +6,13 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from tune_plugins.core.ends import ErrorInfo
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     Command,
     Event,
@@ -60,6 +61,7 @@ class _Seat:
     Attributes:
         trials: those it was sent, in order; the first one is running, or about to.
         parked: its trial is paused and waits in memory.
+        heard: when its trial has begun, come back from a pause, or reported last.
         recalled: it was told to hand back what waits in line behind the running trial.
         leaving: it was told to go, and makes its last checkpoints durable.
         ended: its process has ended, and what it sent before that may still be on its way.
@@ -71,6 +73,7 @@ class _Seat:
     trials: deque[str] = field(default_factory=deque)
     parked: bool = False
     began: float = 0.0
+    heard: float = 0.0
     recalled: bool = False
     leaving: bool = False
     ended: bool = False
@@ -100,6 +103,7 @@ class RayRuntime(Runtime):
         shape: what a trial takes, given its config.
         slots: trials at a time, at most.
         fresh: a new process for each trial.
+        report_timeout_s: a trial that is silent for longer is ended; None: none is.
         send_ahead: short trials may be chosen before a slot is free (not where results of others matter to them).
         make_job: completes a `StartTrial` to a `Job`.
     """
@@ -112,12 +116,14 @@ class RayRuntime(Runtime):
         shape: Callable[[dict[str, Any]], Shape],
         slots: int,
         fresh: bool,
+        report_timeout_s: float | None,
         send_ahead: bool,
         make_job: Callable[[StartTrial, Shape], Job],
     ) -> None:
         super().__init__()
         self._cluster, self._shipment, self._shape = cluster, shipment, shape
         self._slots, self._fresh, self._make_job = slots, fresh, make_job
+        self._report_timeout_s = report_timeout_s
         self._send_ahead = send_ahead and not fresh
         self._pool = pool_for(cluster)
         self._pool.runs += 1
@@ -139,6 +145,7 @@ class RayRuntime(Runtime):
         self._health_at = 0.0
         self._failed_starts = 0
         self._guard = Guard()
+        self._joining: list[tuple[_Seat, Future[None]]] = []
 
     # -------------------------------------------------------------------------------- the loop
 
@@ -189,6 +196,9 @@ class RayRuntime(Runtime):
         for seat in list(self._seats.values()):
             if not seat.connected:
                 seat.worker.advance()
+        for waiting in [each for each in self._joining if each[1].done()]:
+            self._joining.remove(waiting)
+            self._let_join(*waiting)
 
     def _use_actors(self, why: str) -> None:
         """Fork no more processes; those there are go on."""
@@ -206,7 +216,7 @@ class RayRuntime(Runtime):
         """Memory and hangs of forked processes."""
         seats = {s.worker: s for s in self._seats.values() if isinstance(s.worker, ForkedWorker)}
         self._guard.relieve(seats)
-        unproven = [w for w, s in seats.items() if not w.proven and s.trials and s.trials[0] in self._started]
+        unproven = {w: s.began for w, s in seats.items() if not w.proven and s.trials and s.trials[0] in self._started}
         for worker in self._guard.hanging(unproven):
             trial_id = seats[worker].trials[0]
             why = (
@@ -310,7 +320,7 @@ class RayRuntime(Runtime):
                 preloading.learn(item.modules)
             return
         if isinstance(item, WantsRay):
-            self._let_join(seat)
+            self._joining.append((seat, self._cluster.start_beside(self._board.wake)))
             return
         if isinstance(item, Recalled):
             for trial_id in item.trial_ids:
@@ -325,9 +335,11 @@ class RayRuntime(Runtime):
         if isinstance(item, TrialStarted):
             self._started[item.trial_id] = item.time
             seat.node, seat.pid = item.node, item.pid
-            seat.began, seat.recalled = time.monotonic(), False
+            seat.began = seat.heard = time.monotonic()
+            seat.recalled = False
         elif isinstance(item, ResultsReported):
             seat.worker.proven = True
+            seat.heard = time.monotonic()
             if item.trial_id in self._kill_at:
                 self._kill_at[item.trial_id] = time.monotonic() + _WRAP_UP_S
         elif isinstance(item, TrialPaused) and item.resident:
@@ -341,9 +353,10 @@ class RayRuntime(Runtime):
             if (self._fresh or seat.worker.joined) and not seat.trials:
                 self._retire(seat)
 
-    def _let_join(self, seat: _Seat) -> None:
+    def _let_join(self, seat: _Seat, started: Future[None]) -> None:
         """A trial in a forked process uses Ray: it is a job of its own there, with the resources of its slot."""
         try:
+            started.result()
             self._cluster.start()
             seat.worker.slot.leave_to_job()
             seat.worker.joined = True
@@ -414,6 +427,7 @@ class RayRuntime(Runtime):
         else:
             self._paused.discard(trial_id)
             seat.parked = False
+            seat.heard = time.monotonic()
         self._board.send(seat.worker.id, _pack(command, trial_id, for_actor=not seat.worker.kind.forked))
         if isinstance(command, StopTrial):
             self._stops[trial_id] = command
@@ -515,7 +529,7 @@ class RayRuntime(Runtime):
         """The process of a worker is gone: its running trial has failed, those in line go elsewhere."""
         events: list[Event] = []
         told = all(trial_id in self._stops for trial_id in seat.trials)
-        loss = Loss("ended on request") if told else seat.worker.loss(seat.node, seat.pid)
+        loss = Loss("ended on request") if told else seat.worker.fate or seat.worker.loss(seat.node, seat.pid)
         for number, trial_id in enumerate(list(seat.trials)):
             del self._seat_of[trial_id]
             if number == 0 or trial_id in self._stops:
@@ -537,6 +551,17 @@ class RayRuntime(Runtime):
                 self._kill_at[trial_id] = now + 60
                 seat.worker.kill()
 
+    def _end_silent(self, now: float) -> None:
+        """End processes whose trial has not reported in time."""
+        limit = self._report_timeout_s
+        if limit is None:
+            return
+        for seat in self._seats.values():
+            running = seat.trials and seat.trials[0] in self._started and not seat.parked
+            if running and seat.worker.fate is None and now - seat.heard > limit:
+                text = f"the trial was ended since it had not reported for {now - seat.heard:.1f} s"
+                seat.worker.end(Loss(f"{text} (FailureConfig(report_timeout_s={limit:g}))", EndCause.SILENT))
+
     def kill_all(self) -> None:
         """End all processes at once, without waiting for anything."""
         if self._closed:
@@ -550,6 +575,7 @@ class RayRuntime(Runtime):
     def _look_after_seats(self, now: float) -> list[Event]:
         events: list[Event] = []
         self._guard_forks()
+        self._end_silent(now)
         for seat in list(self._seats.values()):
             if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
                 self._measure(now - seat.began)

@@ -81,12 +81,14 @@ class PooledWorker(ABC):
         idle: serves none now.
         proven: a trial has come to a report in it.
         joined: a trial in it has joined Ray by itself, and so the process.
+        fate: why it was ended, where that was done here for a reason.
     """
 
     def __init__(self, kind: Kind, slot: Slot) -> None:
         self.id = f"{os.getpid()}-{next(_numbers)}"
         self.kind, self.slot = kind, slot
         self.warm = self.idle = self.proven = self.joined = False
+        self.fate: Loss | None = None
         slot.workers += 1
         slot.serving += 1
 
@@ -117,6 +119,11 @@ class PooledWorker(ABC):
     def kill(self) -> None:
         """End the process; the slot stays."""
 
+    def end(self, fate: Loss) -> None:
+        """End the process for a reason that is known here."""
+        self.fate = fate
+        self.kill()
+
     @abstractmethod
     def loss(self, node: str, pid: int) -> Loss:
         """Why it ended, once it is `over`; `node`, `pid`: where a trial ran in it, if any.
@@ -145,7 +152,6 @@ class ForkedWorker(PooledWorker):
         self._process: ForkedProcess | None = None
         self._service: Service | None = None
         self._ended = False
-        self._fate: Loss | None = None
 
     def serve(self, service: Service) -> None:
         """See `PooledWorker.serve`."""
@@ -183,6 +189,11 @@ class ForkedWorker(PooledWorker):
         return None if self._process.code is not None else self._process.pid
 
     @property
+    def still(self) -> bool:
+        """Whether it does nothing but wait for a lock, on another node (see `Watched`)."""
+        return self._process is not None and self._process.still
+
+    @property
     def stage(self) -> str:
         """See `PooledWorker.stage`."""
         if self._process is None:
@@ -195,11 +206,6 @@ class ForkedWorker(PooledWorker):
         if self._process is not None:
             self._process.kill()
 
-    def end(self, fate: Loss) -> None:
-        """End the process for a reason that is known here."""
-        self._fate = fate
-        self.kill()
-
     def loss(self, node: str, pid: int) -> Loss:
         """See `PooledWorker.loss`."""
         process = self._process
@@ -208,8 +214,8 @@ class ForkedWorker(PooledWorker):
         self._source.wait_until(lambda: process.over, _LOSS_S)
         if process.error is not None:
             raise TuneError(f"the trial function could not be loaded in a worker process:\n{process.error}")
-        if self._fate is not None:
-            return self._fate
+        if process.shortage:
+            return Loss(f"the process of the trial {process.shortage}", EndCause.OUT_OF_MEMORY)
         if self._source.node is not None and process.code is not None and is_dead(self._source.node):
             return _node_lost(self._source.node)
         if process.code == -signal.SIGKILL and self._source.killed_for_memory():
