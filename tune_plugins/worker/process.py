@@ -164,18 +164,41 @@ class Worker:
         seed_everything(job.seed)
 
 
+# Set by PyTorch, its libraries and Lightning when they are imported, seeded or begin to train; what is imported depends
+# on none of them.
+_SET_BY_LIBRARIES = frozenset(
+    (
+        "KMP_DUPLICATE_LIB_OK",
+        "KMP_INIT_AT_FORK",
+        "LOCAL_RANK",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "NODE_RANK",
+        "PL_GLOBAL_SEED",
+        "PL_SEED_WORKERS",
+        "PYTORCH_NVML_BASED_CUDA_CHECK",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "WORLD_SIZE",
+    )
+)
+
+
+def _environ() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _SET_BY_LIBRARIES}
+
+
 class ImportsSeen:
     """Modules that trials import, as long as they leave the environment as it is: it may decide what is imported."""
 
     def __init__(self) -> None:
         # Not their names: to look at each of some thousand would copy the pages that forked processes share.
         self._known = len(sys.modules)
-        self._environ = dict(os.environ)
+        self._environ = _environ()
 
     def new(self) -> list[Imported]:
         """A message about those since the last time; none where there are none."""
         count, self._known = len(sys.modules) - self._known, len(sys.modules)
-        if count <= 0 or os.environ != self._environ:
+        if count <= 0 or _environ() != self._environ:
             return []
         names = list(islice(reversed(sys.modules), count))[::-1]
         importable = [n for n in names if getattr(getattr(sys.modules.get(n), "__spec__", None), "name", None) == n]
