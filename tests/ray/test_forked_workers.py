@@ -262,6 +262,7 @@ def test_processes_to_come_have_what_a_trial_was_seen_to_import(fit: Any, module
     sys.modules.pop("seen_helper")
 
     def train(config: dict[str, Any]) -> dict[str, Any]:
+        os.environ["MASTER_PORT"] = str(os.getpid())  # as Lightning does
         helper = __import__("seen" + "_helper")
         return {"by": helper.BY, "pid": os.getpid()}
 
