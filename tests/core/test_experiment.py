@@ -145,7 +145,7 @@ def test_nothing_to_try_finishes_at_once(make: Any) -> None:
 
 
 def test_after_the_finish_there_is_none_again(make: Any) -> None:
-    experiment = Driver(make(1, time_budget_s=50.0), Workers(curve, 2)).run().experiment
+    experiment = Driver(make(1), Workers(curve, 2)).run().experiment
     events = [Tick(99.0), StopRequested(99.0, "late"), SlotsChanged(99.0, 5), saved(2)]
     assert experiment.replay(events) == []
     assert experiment.stop_reason == ""
@@ -461,22 +461,20 @@ def test_stop_drops_what_waits_for_a_slot(make: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("event", [Tick(130.0), ResultsReported.dummy(A, 3, time=130.0), SlotsChanged(130.0, 1)])
-def test_time_budget_acts_at_any_event(make: Any, event: Any) -> None:
-    experiment = make(2, time_budget_s=30.0)
+def test_a_stop_for_all_has_its_cause(make: Any) -> None:
+    experiment = make(2)
     experiment.replay([SlotsChanged(100.0, 1), TrialStarted(101.0, A)])
-    assert experiment.handle(Tick(129.9)) == []
     why = "the time budget of 30 s is used up"
-    assert experiment.handle(event)[-2:] == [
+    assert experiment.handle(StopRequested(130.0, why, EndCause.TIME_BUDGET))[-2:] == [
         RecordStatus(A, "STOPPING", why, 130.0),
         StopTrial(A, why, EndCause.TIME_BUDGET, now=True),
     ]
 
 
-def test_time_budget_without_any_slot(make: Any) -> None:
-    experiment = make(2, time_budget_s=30.0)
+def test_a_stop_without_any_slot(make: Any) -> None:
+    experiment = make(2)
     assert experiment.handle(SlotsChanged(0.0, 0)) == []
-    assert experiment.handle(Tick(30.0)) == [Finish("", "the time budget of 30 s is used up")]
+    assert experiment.handle(StopRequested(30.0, "late")) == [Finish("", "late")]
 
 
 def test_stopper_sees_each_report_and_says_why(make: Any) -> None:

@@ -94,7 +94,6 @@ def make(setting: dict[str, Any]) -> CheckedExperiment:
         num_to_keep=setting["num_to_keep"],
         # Where nothing can be saved, too many that wait end the run: a case of its own in test_experiment.
         max_resident_trials=setting["max_resident"] if setting["can_save"] else None,
-        time_budget_s=setting["budget"],
     )
     seed = setting["seed"]
     scheduler: TrialScheduler = {
@@ -117,7 +116,6 @@ SETTINGS = st.fixed_dictionaries(
         "fail_fast": st.booleans(),
         "num_to_keep": st.sampled_from([None, 1, 2]),
         "max_resident": st.sampled_from([None, 0, 1]),
-        "budget": st.sampled_from([None, None, 20.0]),
         "stopper": st.booleans(),
         "can_save": st.booleans(),
         "save_every": st.integers(0, 2),

@@ -123,6 +123,16 @@ def test_pausing_without_a_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
         fit(curve, tmp_path, num_samples=2, scheduler=RoundRobin())
 
 
+def test_an_error_of_the_run_says_where_the_results_are(tmp_path: Path) -> None:
+    with pytest.raises(tune.TuneError, match="no checkpoint of iteration 1") as caught:
+        fit(curve, tmp_path, num_samples=2, scheduler=RoundRobin())
+    (folder,) = tmp_path.iterdir()
+    assert caught.value.__notes__ == [
+        f'The results up to here are kept; look at them with tune_plugins.ResultGrid("{folder}")'
+    ]
+    assert len(tune.ResultGrid(folder)) == 2
+
+
 def test_time_budget_acts_between_trials_and_reports(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> None:
         while True:

@@ -105,16 +105,30 @@ def test_ctrl_c_twice_ends_at_once(driver: Callable[..., Any]) -> None:
     assert run.end()[0] == 0
 
 
-def test_sigterm_stops_cleanly_with_its_exit_code(driver: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_processes_stops_cleanly_with_its_exit_code(
+    driver: Callable[..., Any], tmp_path: Path, number: signal.Signals
+) -> None:
     run = driver(_LONG_EPOCH.replace("VERBOSE", "0"))
     run.wait_for("both are busy")
     began = time.monotonic()
-    run.process.send_signal(signal.SIGTERM)
-    assert run.end() == (143, "", "")
+    run.process.send_signal(number)
+    assert run.end() == (128 + number, "", "")
     assert time.monotonic() - began < EPOCH / 10
     grid = tune.ResultGrid(tmp_path / "results" / "mine")
     assert {r.status for r in grid} == {"TERMINATED"}
-    assert "interrupted by SIGTERM" in grid[0].reason
+    assert f"interrupted by {number.name}" in grid[0].reason
+
+
+def test_a_hang_up_that_is_ignored_ends_nothing(driver: Callable[..., Any]) -> None:
+    """As under nohup."""
+    code = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{_LONG_EPOCH.replace('VERBOSE', '0')}"
+    run = driver(code)
+    run.wait_for("both are busy")
+    run.process.send_signal(signal.SIGHUP)
+    run.process.send_signal(signal.SIGTERM)
+    code, _, err = run.end()
+    assert (code, err) == (143, "")
 
 
 _ACKNOWLEDGING = """

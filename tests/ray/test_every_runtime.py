@@ -9,6 +9,7 @@ import builtins
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -495,3 +496,34 @@ def test_a_training_that_swallows_the_drivers_error_does_not_hide_it(fit: Any) -
     with pytest.raises(tune.TuneError, match="ZeroDivisionError"):
         fit(stubborn, runtime="inline", scheduler=Broken(max_t=8), metric="loss", mode="min", num_samples=3)
     assert not entered, "it leaves the training, which is not to take it for an error of its own"
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["forward", "back"])
+@pytest.mark.parametrize("runtime", ["ray", "inline"])
+def test_limits_and_durations_do_not_follow_the_clock_that_can_be_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Any, jump: float
+) -> None:
+    """As when it is corrected, or daylight saving begins: of the driver's machine and of the worker's."""
+    real, moved = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + moved[0])
+
+    class Moves(Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+            moved[0] = jump
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+        before = time.time
+        time.time = lambda: before() + jump
+        try:
+            while True:
+                tune.report(loss=1.0)
+                time.sleep(0.01)
+        finally:
+            time.time = before
+
+    tuning = tune.TuneConfig(time_budget_s=2.0)
+    config = tune.RunConfig(verbose=0, storage_path=tmp_path, runtime=runtime, callbacks=[Moves()])
+    (result,) = tune.Tuner(train, tune_config=tuning, run_config=config).fit()
+    assert result.cause == EndCause.TIME_BUDGET
+    assert 1.0 < result.metrics["time_total_s"] < 1800.0

@@ -22,7 +22,7 @@ class EndCause(StrEnum):
     SCHEDULER = "SCHEDULER"  # the scheduler's verdict
     ABANDONED = "ABANDONED"  # it waited, and its scheduler never let it go on
     TIME_BUDGET = "TIME_BUDGET"
-    USER = "USER"  # Ctrl-C, SIGTERM
+    USER = "USER"  # Ctrl-C, SIGTERM, SIGHUP
     FAIL_FAST = "FAIL_FAST"  # another trial failed
     FAILED = "FAILED"  # the training raised an error
     OUT_OF_MEMORY = "OUT_OF_MEMORY"  # of the machine or of a device

@@ -95,6 +95,7 @@ class Rules:
         required: names that the first result must have, with the argument that each stands in.
         awaited: names that a trial which runs to its end must have reported by then, as well.
         retry: see `FailureConfig`.
+        time_budget_s: kept by whoever drives the core, by a clock that only goes forward; here it is only stated.
         num_to_keep, score_attribute, score_order: retention of checkpoints.
         max_resident_trials: how many paused trials may wait in memory; None: any number.
         wanted_residents: how many are to, where they have a checkpoint to go on from elsewhere; None: as many as may.
@@ -141,7 +142,6 @@ class Experiment:
 
     trials: dict[str, Trial] = field(default_factory=dict, init=False)
     slots: int = field(default=0, init=False)
-    started_at: float | None = field(default=None, init=False)
     finished: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -182,12 +182,6 @@ class Experiment:
         if take_in is None:
             raise IllegalEventError(f"{event!r} is not an event of an experiment; see tune_plugins.core.events")
         take_in(self, event, commands)
-        if self.started_at is None:
-            self.started_at = event.time
-        budget = self.rules.time_budget_s
-        if budget is not None and self._stop is None and event.time - self.started_at >= budget:
-            end = End(EndCause.TIME_BUDGET, f"the time budget of {budget:g} s is used up")
-            self._stop_all(end, event.time, commands)
         if not self._active or len(self._active) < self.slots:
             created = isinstance(event, SuggestionMade) and event.config is not None
             self._fill_slots(event.time, commands, created=created)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -15,7 +17,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from tune_plugins.callbacks import HOOKS, Callback, Hook, RunInfo, hooks_of
-from tune_plugins.core.ends import ErrorInfo
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
     Command,
@@ -47,7 +49,9 @@ _HOOK_OF_STATUS: dict[str, str] = {
     TrialStatus.PENDING: "on_trial_recover",  # pending again, since it failed
 }
 _AT_ONCE = ErrorInfo("WorkerLostError", "ended at once on request")
-_NAME_OF_SIGNAL: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_ENDING = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+"""Signals that end the process; SIGHUP comes when its terminal is closed, or the connection to it is lost."""
+_NAME_OF_SIGNAL: dict[int, str] = {signal.SIGINT: "Ctrl-C", **{number: number.name for number in _ENDING}}
 _STEP_S = 0.1
 _KEEP_STATES_S = 10.0
 _COMMIT_S = 0.1
@@ -132,6 +136,8 @@ class Runner:
         self._asked_in_vain = False
         self._trouble = "ended by an error"
         self._signals: list[int] = []
+        self._budget_s = experiment.rules.time_budget_s
+        self._began = math.inf
         self._closing = False
         self._last_step = self._last_commit = 0.0
         self._last_kept = time.monotonic()
@@ -149,7 +155,7 @@ class Runner:
         Raises:
             TuneError: the run cannot go on (an unknown metric, a user's scheduler or searcher that raised, a full
                 disk); everything acknowledged is in the record.
-            SystemExit: after SIGTERM, once everything has come to a clean stop.
+            SystemExit: after SIGTERM or SIGHUP, once everything has come to a clean stop.
         """
         self.runtime.attach(self.turn)
         info = self.info
@@ -159,6 +165,7 @@ class Runner:
         self.hooks.step("on_step_begin")
         before = self._catch_signals()
         reason = ""
+        self._began = self.runtime.clock()
         try:
             while not self.experiment.finished:
                 if len(self._signals) > 1:
@@ -180,8 +187,13 @@ class Runner:
             self._commit()
             signals = len(self._signals)
             self.suggestions.close(ended_early=bool(reason), interrupted=lambda: len(self._signals) > signals)
-        except BaseException:
+        except BaseException as error:
             reason = self._trouble
+            if self.info.path:
+                error.add_note(
+                    "The results up to here are kept; look at them with "
+                    f"tune_plugins.ResultGrid({json.dumps(self.info.path, ensure_ascii=False)})"
+                )
             # What was taken in before the trouble is kept, and trials that were running have ended with it. If the
             # trouble is the disk's, or the scheduler is in no state to be told, there is nothing to be done.
             with suppress(Exception):
@@ -198,8 +210,9 @@ class Runner:
             self._end_step()
             self._keep_states()
             self.hooks.end(reason)
-        if signal.SIGTERM in self._signals:
-            raise SystemExit(128 + signal.SIGTERM)
+        ending = [number for number in self._signals if number in _ENDING]
+        if ending:
+            raise SystemExit(128 + ending[0])
         return reason
 
     def turn(self, events: list[Event]) -> None:
@@ -209,6 +222,10 @@ class Runner:
             how = _NAME_OF_SIGNAL[self._signals[0]]
             events.append(StopRequested(now, f"interrupted by {how}"))
             self.hooks.output("", [f"{how}: trials stop at their next report, within seconds"])
+        budget = self._budget_s
+        if budget is not None and self.runtime.clock() - self._began >= budget and not self.experiment.stop_reason:
+            used_up = f"the time budget of {budget:g} s is used up"
+            events.insert(0, StopRequested(now, used_up, EndCause.TIME_BUDGET))  # nothing is begun any more
         if not events:
             events.append(Tick(now))
         self._carry_out(self._take_in(events))
@@ -353,7 +370,7 @@ class Runner:
     # --------------------------------------------------------------------------------- signals
 
     def _catch_signals(self) -> dict[int, Any]:
-        """Ctrl-C and SIGTERM ask for a clean stop; a second one ends at once."""
+        """Ctrl-C, SIGTERM and SIGHUP ask for a clean stop; a second one ends at once."""
         if threading.current_thread() is not threading.main_thread():
             return {}
 
@@ -363,7 +380,7 @@ class Runner:
         def note(number: int, frame: FrameType | None) -> None:
             if self.runtime.in_user_code:
                 self.runtime.interrupted_by = _NAME_OF_SIGNAL[number]
-                if number == signal.SIGTERM:
+                if number in _ENDING:
                     self._signals.append(number)  # for the exit code
                 raise KeyboardInterrupt  # a debugger, or the training itself, may want to catch it
             self._signals.append(number)
@@ -373,7 +390,9 @@ class Runner:
                 raise KeyboardInterrupt  # something holds the loop up, perhaps a callback
             self.runtime.wake()
 
-        before.update((number, signal.signal(number, note)) for number in (signal.SIGINT, signal.SIGTERM))
+        for number in _NAME_OF_SIGNAL:
+            if signal.getsignal(number) is not signal.SIG_IGN or number not in _ENDING:  # `nohup` has it ignored
+                before[number] = signal.signal(number, note)
         return before
 
     def _end_at_once(self, reason: str) -> None:

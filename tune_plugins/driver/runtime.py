@@ -28,7 +28,7 @@ class Runtime(ABC):
 
     Attributes:
         in_user_code: user code runs in the caller's thread now. Ctrl-C is raised there then;
-            else it asks for a clean stop. The same holds for SIGTERM.
+            else it asks for a clean stop. The same holds for SIGTERM and SIGHUP.
         interrupted_by: what was raised there last, in words.
         waits: things go on between two calls of `poll`; False: after nothing twice it never returns anything.
         virtual: no time goes by. What a verdict rests on need not be on disk before the verdict is given: a run that
@@ -47,6 +47,10 @@ class Runtime(ABC):
     def time(self) -> float:
         """The time now on the clock of this runtime's events, in seconds."""
         return time.time()
+
+    def clock(self) -> float:
+        """Seconds on a clock that only goes forward, for limits; unlike `time`, nobody can set it."""
+        return time.monotonic()
 
     def attach(self, turn: Callable[[list[Event]], None]) -> None:
         """`turn` shows events to the core and performs what follows; for a runtime that cannot wait for `poll`."""

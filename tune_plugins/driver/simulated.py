@@ -268,6 +268,10 @@ class SimulatedRuntime(Runtime):
         """The virtual time now, in seconds."""
         return self.now
 
+    def clock(self) -> float:
+        """The same: nobody sets it."""
+        return self.now
+
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """The next event, with the results that came before it; empty: nothing will ever happen again."""
         while self._heap:
