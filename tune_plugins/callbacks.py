@@ -146,8 +146,8 @@ class Callback:
     ) -> None:
         """Lines that a trial printed (only without `log_to_file`), or that the run has to say (None)."""
 
-    def on_experiment_end(self, trials: list[Trial], *, reason: str, **info: Any) -> None:
-        """Called once; `reason` is empty where all trials came to their end."""
+    def on_experiment_end(self, trials: list[Trial], *, reason: str, warnings: Sequence[str], **info: Any) -> None:
+        """Called once; `reason` is empty where all trials came to their end, `warnings` are those of the scheduler."""
 
     def get_state(self) -> dict[str, Any] | None:
         """What the callback needs to go on when the experiment is continued: plain values, kept in the record.

@@ -361,7 +361,7 @@ class Experiment:
         self._note(trial, "results")  # legal, and leaves the status as it is
         results = self._named.as_compared(trial, event.results)
         last = trial.last_result = results[-1]
-        trial.iteration = int(last["training_iteration"])
+        _go_to(trial, int(last["training_iteration"]))
         caught_up = trial.fell_at is not None and trial.iteration > trial.fell_at
         if caught_up:
             trial.fell_at = None
@@ -443,7 +443,7 @@ class Experiment:
     ) -> None:
         # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
         point = trial.resume_point()
-        trial.iteration = point.iteration if point else 0
+        _go_to(trial, point.iteration if point else 0)
         unseen = self._unseen.pop(trial.id, ())
         if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
             self._unseen[trial.id] = kept
@@ -464,7 +464,7 @@ class Experiment:
         else:
             self._undo_idle_exploit(trial, time, commands)
             if trial.last_result:  # it may have gone on from an earlier state, and reported nothing behind that
-                trial.iteration = int(trial.last_result["training_iteration"])
+                _go_to(trial, int(trial.last_result["training_iteration"]))
         for result in unseen:
             self._show(trial, result, commands)
             if self.stopper is not None:
@@ -749,7 +749,7 @@ class Experiment:
             raise TuneError(f"trial {trial.id} was evicted without a checkpoint and cannot be resumed")
         trial.entered_with = trial.results_count if trial.status is S.PAUSED else -1
         self._move(trial, "start", time, commands, record=False)
-        trial.iteration = checkpoint.iteration if checkpoint else 0
+        _go_to(trial, checkpoint.iteration if checkpoint else 0)
         trial.resources = self._resources.pop(trial.id, trial.resources)
         commands.append(
             StartTrial(
@@ -843,6 +843,12 @@ _VERDICTS: dict[Action, Callable[[Experiment, Trial, Decision, EndCause, float, 
     Action.PAUSE: Experiment._verdict_pause,
     Action.EXPLOIT: Experiment._verdict_exploit,
 }
+
+
+def _go_to(trial: Trial, iteration: int) -> None:
+    """The trial has trained up to there, or goes back to an earlier state of its own training."""
+    trial.trained += iteration - trial.iteration
+    trial.iteration = iteration
 
 
 def _abandoned(trial: Trial) -> End:

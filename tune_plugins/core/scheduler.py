@@ -230,6 +230,13 @@ class TrialScheduler(metaclass=_Checked):
         """Lines for the live display, e.g. the cut of each rung."""
         return []
 
+    def warnings(self) -> list[str]:
+        """Why trials could not be compared, or nothing followed from it: plain sentences, each with its remedy.
+
+        Asked when a run is over; shown below its summary and kept as `ResultGrid.warnings`.
+        """
+        return []
+
     # -------------------------------------------------------------------------------- helpers
 
     def score(self, result: dict[str, Any]) -> float:

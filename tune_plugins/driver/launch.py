@@ -87,7 +87,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:
     ends = [thresholds.get("training_iteration")]
-    if scheduler.time_attr == "training_iteration":
+    if scheduler.time_attr == "training_iteration" and getattr(scheduler, "stop_last_trials", True):
         ends.append(getattr(scheduler, "max_t", None))
     known = [end for end in ends if end is not None]
     return min(known) if known else None

@@ -145,6 +145,7 @@ class Runner:
         self._unwritten_records: list[RecordCommand] = []
         self._behind: list[int] = []  # for each of these, how many of the unwritten events had come
         self._untold: list[Event | Command] = []  # both of these, in order
+        self._warnings: list[str] = []
 
     def run(self) -> str:
         """Run to the end.
@@ -185,6 +186,7 @@ class Runner:
                 self.hooks.output("", [said])
             self._take_in(self.runtime.close())
             self._commit()
+            self._keep_warnings()
             signals = len(self._signals)
             self.suggestions.close(ended_early=bool(reason), interrupted=lambda: len(self._signals) > signals)
         except BaseException as error:
@@ -209,7 +211,7 @@ class Runner:
             self._pass_on_output()
             self._end_step()
             self._keep_states()
-            self.hooks.end(reason)
+            self.hooks.end(reason, self._warnings)
         ending = [number for number in self._signals if number in _ENDING]
         if ending:
             raise SystemExit(128 + ending[0])
@@ -250,6 +252,16 @@ class Runner:
             return scheduler.notes()
         except Exception as error:
             return [f"{type(scheduler).__name__}.notes raised {type(error).__name__}: {error}"]
+
+    def _keep_warnings(self) -> None:
+        """Ask the scheduler why it could not work; one that raises ends no run: that it did is the warning."""
+        scheduler = self.experiment.scheduler
+        try:
+            self._warnings = [str(warning) for warning in scheduler.warnings()]
+        except Exception as error:
+            self._warnings = [f"{type(scheduler).__name__}.warnings raised {type(error).__name__}: {error}"]
+        if self._warnings:
+            self.record.set_meta({"warnings": self._warnings})
 
     def _keep_states(self) -> None:
         if states := self.hooks.states():
@@ -482,9 +494,9 @@ class Hooks:
         trial = self._by_id.get(trial_id)
         self.call("on_trial_output", iteration=self.iteration, trials=self._all(), trial=trial, lines=lines)
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, warnings: Sequence[str]) -> None:
         """The run is over."""
-        self.call("on_experiment_end", trials=self._all(), reason=reason)
+        self.call("on_experiment_end", trials=self._all(), reason=reason, warnings=warnings)
 
     def _tell(self, name: str, trial_id: str, **more: Any) -> None:
         trials = self._all()

@@ -212,6 +212,10 @@ class ResourceChangingScheduler(TrialScheduler):
         """Those of the base scheduler."""
         return self.base.notes()
 
+    def warnings(self) -> list[str]:
+        """Those of the base scheduler."""
+        return self.base.warnings()
+
 
 def _shown(resources: Any) -> str:
     if isinstance(resources, Mapping):
