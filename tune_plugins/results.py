@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, did_you_mean
+from tune_plugins.config import default_storage_path
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
@@ -24,6 +25,7 @@ from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.errors import ArgumentError, TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, remove, reported_with, verify
 from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
+from tune_plugins.record.overview import Experiments, overview
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 from tune_plugins.space.domains import same
 from tune_plugins.space.nested import copy_of, flatten
@@ -218,6 +220,26 @@ class Result:
         return f"Result({self.trial_id} {self.status}: {metrics or 'no results'}; config: {config or '{}'}{error})"
 
 
+def experiments(path: str | os.PathLike[str] | None = None) -> Experiments:
+    """The experiments in a folder, newest first: a list that prints as a table.
+
+    Each has `name`, `path`, `time` (when it began, seconds since the epoch), `trials` and `failed` (numbers), `metric`,
+    `mode`, `best` (value), `running`, and `trouble` where its record cannot be read. ``ResultGrid(each.path)`` has all.
+
+    Args:
+        path: folder that holds experiments; default: the one that `RunConfig` puts them into by default. There may be
+            none yet.
+
+    Raises:
+        ArgumentError: `path` is no folder.
+    """
+    folder = Path(os.path.abspath(os.path.expanduser(path or default_storage_path())))
+    if path is not None and not folder.is_dir():
+        remedy = "Give the storage_path of the runs, or nothing for the default one."
+        raise ArgumentError("experiments", [f"path: expected a folder, got {os.fspath(path)!r}. {remedy}"])
+    return overview(folder)
+
+
 class ResultGrid:
     """The results of all trials of an experiment, read from its record when first asked for.
 
@@ -284,6 +306,11 @@ class ResultGrid:
         """How the experiment was run: name, scheduler, searcher, slots, seed, ... as recorded."""
         with ExperimentStore.open(self.experiment_path) as store:
             return store.meta()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why early stopping could not work, in the words of the scheduler; none where it could."""
+        return list(self.info().get("warnings", ()))
 
     def replay(self, scheduler: TrialScheduler, *, workers: int | None = None, seed: int = 0) -> ResultGrid:
         """What another scheduler would have done with the same trials: simulated on their recorded curves.

@@ -179,8 +179,8 @@ class Trial:
         last_result: newest result, a flat or nested dict with `training_iteration`,
             `time_total_s` (seconds) and `timestamp` (seconds since the epoch); empty before the first.
         results_count: number of results reported.
-        trained: iterations that it has trained itself. Those that it took over in an exploit are not among them, and what
-            was trained again after a failure counts once.
+        trained: iterations that it has trained itself. Those that it took over in an exploit are not among them, and
+            what was trained again after a failure counts once.
         checkpoints: those that exist, oldest first.
         failures: number of failed attempts so far.
         attempt: number of times the trial function was entered, minus one.

@@ -8,7 +8,9 @@ stopping form lets a trial train on unless it is outside the best 1/eta of those
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from random import Random
 from typing import Any, Literal, get_args
 
@@ -17,6 +19,7 @@ from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.searcher import Fidelity
 from tune_plugins.core.trial import Lease, Milestone, Trial
+from tune_plugins.schedulers import why_not
 from tune_plugins.schedulers.rungs import KEEPS, PromotionRung, Rung
 
 Variant = Literal["stopping", "promotion"]
@@ -82,6 +85,9 @@ class ASHAScheduler(TrialScheduler):
         self._bracket_of: dict[str, int] = {}
         self._judged: dict[str, float] = {}  # level of the last rung at which a trial was compared
         self._leases: dict[tuple[int, float], Lease] = {}  # by bracket and the level of the last rung
+        self._dealt: Counter[int] = Counter()  # trials by bracket
+        self._unmeasured_at: list[float] = []  # rungs at which trials came without the metric
+        self._longest: float | None = None  # how far a training went that came to its own end
         # Promotion only.
         self._from_the_top: list[PromotionRung] = []
         self._waiting: dict[str, tuple[PromotionRung, float]] = {}  # where a trial waits, and its score there
@@ -142,6 +148,7 @@ class ASHAScheduler(TrialScheduler):
             rng = Random(f"{self.seed}:bracket:{trial.index}")
             bracket = rng.choices(range(len(self._rungs)), self._weights)[0]
         self._bracket_of[trial.id] = bracket
+        self._dealt[bracket] += 1
 
     def next_milestone(self, trial: Trial) -> Lease:
         """The next rung of the trial's bracket; it stops by itself at `max_t`."""
@@ -177,6 +184,7 @@ class ASHAScheduler(TrialScheduler):
         """Compare the trial at a rung that it has just reached."""
         score = self.score(result)
         if self._not_measured(result):
+            self._unmeasured_at.append(rung.level)
             return Decision(
                 Action.CONTINUE, f"continued at rung {rung.level:g}: no {self.metric} has been reported yet"
             )
@@ -283,6 +291,7 @@ class ASHAScheduler(TrialScheduler):
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its results stay in the rungs."""
         self._trained_to_the_end |= not self._leave(trial) and self._judged.get(trial.id) != math.inf
+        self._longest = why_not.longer(self._longest, trial, result, self.time_attr)
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -312,6 +321,61 @@ class ASHAScheduler(TrialScheduler):
                     cut = self.shown(rung.cut(self.reduction_factor)) if len(rung.scores) >= self._least else "none yet"
                     lines.append(f"{prefix}rung {rung.level:g}: cut {cut} of {len(rung.scores)} results")
         return lines
+
+    def warnings(self) -> list[str]:
+        """Whether trials were compared at all, and whether the comparisons said anything."""
+        rungs = [rung for bracket in self._rungs for rung in bracket]
+        used = [rung for rung in rungs if rung.scores]
+        if not (used or self._unmeasured_at):
+            return [] if self._longest is None else [self._why_none_reached(rungs)]
+        if not used:
+            return [why_not.never_measured(self._compared_by, self.time_attr, min(self._unmeasured_at))]
+        most = max(rung.competed for rung in used)
+        if not most:
+            return [why_not.never_finite(self._compared_by, max(len(rung.scores) for rung in used))]
+        if most < self._least:
+            remedy = f"{self._one_bracket()}Run more trials, or lower min_results_per_rung or reduction_factor."
+            return [why_not.too_few(most, self._least, "trials with a finite value at a rung", remedy)]
+        return [warning for bracket in self._rungs if (warning := self._why_all_equal(bracket))]
+
+    @property
+    def _compared_by(self) -> str | None:
+        return self.metric
+
+    def _one_bracket(self) -> str:
+        """What is to be said where all trials are in the bracket that compares last."""
+        last = len(self._rungs) - 1
+        if not last or set(self._dealt) != {last}:
+            return ""
+        return f"All {self._dealt[last]} were dealt to the last of {last + 1} brackets; take brackets=1. "
+
+    def _why_none_reached(self, rungs: list[Rung]) -> str:
+        if not rungs:
+            return (
+                f"There is no rung, since grace_period={self.grace_period:g} is not less than max_t={self.max_t:g}: no "
+                "trial could be stopped early. Lower grace_period."
+            )
+        first = min(self._rungs[bracket][0].level for bracket in self._dealt)
+        remedy = f"{self._one_bracket()}Lower grace_period below what a trial trains, or train longer."
+        assert self._longest is not None
+        return why_not.never_reached("the first rung", self.time_attr, first, self._longest, remedy)
+
+    def _why_all_equal(self, bracket: list[Rung]) -> str:
+        """All trials were equal at the first rung, and perhaps at those behind it."""
+        equal = list(takewhile(lambda rung: rung.competed >= self._least and rung.all_equal, bracket))
+        if not equal:
+            return ""
+        level = equal[-1].level
+        return why_not.all_equal(
+            self._what_is_equal(equal[0]),
+            equal[0].competed,
+            self.time_attr,
+            level,
+            f"Set grace_period above {level:g}, to where trials differ, or take a metric that tells them apart.",
+        )
+
+    def _what_is_equal(self, rung: Rung) -> str:
+        return f"{self.metric}, {self.shown(rung.scores[0])}"
 
 
 AsyncHyperBandScheduler = ASHAScheduler

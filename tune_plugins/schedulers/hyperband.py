@@ -10,6 +10,7 @@ import math
 from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from tune_plugins.arguments import Mistakes
@@ -18,6 +19,7 @@ from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.searcher import Fidelity
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import TuneError
+from tune_plugins.schedulers import why_not
 from tune_plugins.schedulers.rungs import KEEPS, ceil, floor
 
 
@@ -148,6 +150,9 @@ class HyperBandScheduler(TrialScheduler):
         self._open: dict[int, Bracket] = {}
         self._discarded: list[tuple[Trial, str]] = []
         self._why: dict[str, str] = {}
+        self._compared: dict[float, list[float]] = {}  # by level: number of trials, best and worst score
+        self._diverged = 0
+        self._longest: float | None = None  # how far a training went that came to its own end
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
@@ -219,6 +224,8 @@ class HyperBandScheduler(TrialScheduler):
         assert level is not None
         bracket.stage += 1
         arrived, bracket.arrived = bracket.arrived, []
+        before, best, worst = self._compared.get(level, (0, math.inf, -math.inf))
+        self._compared[level] = [before + total, min(best, arrived[0][0]), max(worst, arrived[-1][0])]
         for rank, (score, _, trial) in enumerate(arrived, start=1):
             standing = f"at rung {level:g} of bracket {bracket.number}: {self.shown(score)} has rank {rank} of {total}"
             if rank <= places:
@@ -253,6 +260,7 @@ class HyperBandScheduler(TrialScheduler):
         where = f"at rung {level:g} of bracket {bracket.number}"
         if math.isinf(score):
             bracket.unmeasured += lookup(result, str(self.metric)) is None
+            self._diverged += 1
             self._compare_if_complete(bracket)
             return Decision(Action.STOP, f"stopped {where}: no finite {self.metric}")
         insort(bracket.arrived, (score, trial.index, trial), key=lambda entry: entry[:2])
@@ -299,6 +307,7 @@ class HyperBandScheduler(TrialScheduler):
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Its bracket waits for it no longer."""
+        self._longest = why_not.longer(self._longest, trial, result, self.time_attr)
         self._gone(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -327,6 +336,27 @@ class HyperBandScheduler(TrialScheduler):
                 f"{len(bracket.arrived)} there{filled}"
             )
         return lines
+
+    def warnings(self) -> list[str]:
+        """Whether trials were compared at all, and whether the comparisons said anything."""
+        if not self._compared:
+            if self._diverged:
+                return [why_not.never_finite(self.metric, self._diverged)]
+            first = self._table[0][0].level if self._table and len(self._table[0]) > 1 else None
+            if first is None or self._longest is None or self._longest >= first:
+                return []
+            remedy = "Set max_t to what a whole training takes, or train longer."
+            return [why_not.never_reached("the first rung", self.time_attr, first, self._longest, remedy)]
+        levels = sorted(self._compared.items())
+        equal = list(takewhile(lambda entry: entry[1][0] > 1 and entry[1][1] == entry[1][2], levels))
+        if not equal:
+            return []
+        level, (count, score, _) = equal[-1][0], equal[0][1]
+        remedy = (
+            f"Take ASHAScheduler with a grace_period above {level:g}, where trials differ, or a metric that tells them "
+            "apart."
+        )
+        return [why_not.all_equal(f"{self.metric}, {self.shown(score)}", int(count), self.time_attr, level, remedy)]
 
 
 class HyperBandForBOHB(HyperBandScheduler):

@@ -23,6 +23,7 @@ from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial, TrialStatus
 from tune_plugins.schedulers.trajectories import Trajectories
+from tune_plugins.schedulers.why_not import Compared
 
 _MISSING = object()
 
@@ -79,6 +80,7 @@ class MedianStoppingRule(TrialScheduler):
         self._waits: dict[str, tuple[float, int, str]] = {}
         self._nothing_new = False
         self._stopped = 0
+        self._compared = Compared()
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
@@ -129,6 +131,7 @@ class MedianStoppingRule(TrialScheduler):
         course.best = min(course.best, score)
         if time < self.grace_period:
             return Action.CONTINUE
+        self._compared.note(trial.id, time, score, len(self._averages.at(time)))
         # Compared before its own average is noted: the others.
         self._averages.advance(trial.id, time)
         decision = self._compare(trial, course, time, score)
@@ -187,6 +190,7 @@ class MedianStoppingRule(TrialScheduler):
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its averages stay."""
         self._stopped += trial.cause is EndCause.SCHEDULER
+        self._compared.ended(trial, result, self.time_attr)
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -209,3 +213,9 @@ class MedianStoppingRule(TrialScheduler):
         if self.hard_stop:
             return [f"median stopping: {self._stopped} trials stopped"]
         return [f"median stopping: {len(self._waiting)} trials paused"]
+
+    def warnings(self) -> list[str]:
+        """Whether trials were compared at all, and whether the comparisons said anything."""
+        return self._compared.warnings(
+            self, ("grace_period", self.grace_period), ("min_samples_required", self.min_samples_required)
+        )

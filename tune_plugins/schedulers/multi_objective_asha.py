@@ -31,6 +31,11 @@ class ParetoRung(Rung):
         super().__init__(level)
         self.fronts = Fronts()
 
+    @property
+    def all_equal(self) -> bool:
+        """Whether several have competed, and none was better than another in anything."""
+        return self.competed > 1 and len(self.fronts.sizes) == 1 and len({tuple(p) for p in self.fronts.front(0)}) == 1
+
 
 class MultiObjectiveASHA(ASHAScheduler):
     """ASHA for several metrics at once: at each rung a trial goes on if it is among the best 1/eta.
@@ -183,6 +188,13 @@ class MultiObjectiveASHA(ASHAScheduler):
                     best = rung.fronts.sizes[0] if len(rung.fronts) else 0
                     lines.append(f"{prefix}rung {rung.level:g}: {best} of {len(rung.scores)} are Pareto-optimal")
         return lines
+
+    @property
+    def _compared_by(self) -> str:
+        return " and ".join(self.metrics)
+
+    def _what_is_equal(self, rung: Rung) -> str:
+        return self._compared_by
 
 
 def _several(given: object) -> bool:

@@ -18,6 +18,7 @@ from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.errors import TuneError
+from tune_plugins.schedulers import why_not
 from tune_plugins.schedulers.explore import Explore, changes, complete, explore, mutation_mistakes
 from tune_plugins.space.nested import copy_of
 
@@ -100,6 +101,9 @@ class PopulationBasedTraining(TrialScheduler):
         self._plan: dict[str, Decision] = {}  # synchronous: what the trials that wait go on as
         self._planned = 0  # the round it was made for
         self._exploits = self._without_donor = 0
+        self._created = self._turns = self._ranked = 0
+        self._best = math.inf
+        self._longest: float | None = None  # how far a training went that came to its own end
 
     def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no population."""
@@ -157,9 +161,11 @@ class PopulationBasedTraining(TrialScheduler):
     def on_trial_add(self, trial: Trial) -> None:
         """A new member."""
         self._members[trial.id] = Member(trial)
+        self._created += 1
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """One member less."""
+        self._longest = why_not.longer(self._longest, trial, result, self.time_attr)
         self._remove(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -198,6 +204,9 @@ class PopulationBasedTraining(TrialScheduler):
         if self.time_attr != "training_iteration":
             member.marks = {i: time for i, time in member.marks.items() if i < at} | {at: float(reached)}
         self._note(member, result, float(reached))
+        if member.score is not None:
+            self._ranked, self._best = self._ranked + 1, min(self._best, member.score)
+        self._turns += 1
         self._plan.pop(trial.id, None)
         if self.synch:
             others = [m for m in self._members.values() if m is not member]
@@ -320,3 +329,24 @@ class PopulationBasedTraining(TrialScheduler):
                 "hand one to report() at each milestone"
             )
         return lines
+
+    def warnings(self) -> list[str]:
+        """Whether there was anybody to copy, and any milestone at which to do so."""
+        if not self._turns:
+            first = max(self.burn_in_period, self.perturbation_interval)
+            if self._longest is None:
+                return []
+            remedy = "Lower perturbation_interval, or burn_in_period, below what a trial trains, or train longer."
+            return [why_not.never_reached("the first perturbation", self.time_attr, first, self._longest, remedy)]
+        if self._created == 1:
+            return ["The population is a single trial, which has nobody to copy. Set num_samples to 4 or more."]
+        if not self._ranked:
+            return [why_not.never_measured(self.metric, self.time_attr, self.perturbation_interval)]
+        if self._best == math.inf:
+            return [why_not.never_finite(self.metric, self._created)]
+        if self._without_donor and not self._exploits:
+            return [
+                f"No trial could copy another one, {self._without_donor} times, since none of the best had a "
+                "checkpoint. Hand one to report() at each perturbation, or use an adapter that saves them."
+            ]
+        return []

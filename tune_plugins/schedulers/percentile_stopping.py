@@ -17,6 +17,7 @@ from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Milestone, Trial
 from tune_plugins.schedulers.trajectories import Trajectories
+from tune_plugins.schedulers.why_not import Compared
 
 _MISSING = object()
 
@@ -61,6 +62,7 @@ class PercentileStopping(TrialScheduler):
         self._time: dict[str, float] = {}
         self._behind: dict[str, int] = {}
         self._stopped = 0
+        self._compared = Compared()
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
@@ -108,6 +110,7 @@ class PercentileStopping(TrialScheduler):
         self._values.advance(trial.id, time)
         others = self._values.at(time)
         count, better = len(others), others.below(score)
+        self._compared.note(trial.id, time, score, count)
         self._values.note(trial.id, time, score)
         if count < self.n_startup_trials:
             self._behind[trial.id] = 0
@@ -129,6 +132,7 @@ class PercentileStopping(TrialScheduler):
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its values stay."""
         self._stopped += trial.cause is EndCause.SCHEDULER
+        self._compared.ended(trial, result, self.time_attr)
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -142,6 +146,12 @@ class PercentileStopping(TrialScheduler):
     def notes(self) -> list[str]:
         """How many were stopped."""
         return [f"percentile stopping: {self._stopped} trials stopped"]
+
+    def warnings(self) -> list[str]:
+        """Whether trials were compared at all, and whether the comparisons said anything."""
+        return self._compared.warnings(
+            self, ("n_warmup_steps", self.n_warmup_steps), ("n_startup_trials", self.n_startup_trials)
+        )
 
 
 _IN_A_ROW = {1: "a report", 2: "the 2nd report in a row", 3: "the 3rd report in a row"}

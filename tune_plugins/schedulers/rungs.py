@@ -25,6 +25,16 @@ class Rung:
         self.level = level
         self.scores: SortedList[float] = SortedList()
 
+    @property
+    def competed(self) -> int:
+        """Number of trials that came with a finite score."""
+        return int(self.scores.bisect_left(math.inf))
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether several have competed, and none was better than another."""
+        return self.competed > 1 and self.scores[0] == self.scores[self.competed - 1]
+
     def add(self, score: float) -> int:
         """Note a score and return its rank from 1; equal scores share the better rank."""
         self.scores.add(score)
@@ -42,7 +52,7 @@ class Rung:
         A trial without a finite score has not competed: if it counted, each one that diverges would let a worse one
         go on.
         """
-        return floor(self.scores.bisect_left(math.inf) / reduction_factor)
+        return floor(self.competed / reduction_factor)
 
 
 class PromotionRung(Rung):
