@@ -152,6 +152,63 @@ def test_an_address_where_nobody_answers_is_told(driver: Callable[..., Any]) -> 
     assert "Ray Client is not supported" in err
 
 
+_LOADED = """
+import tune_plugins.driver.ray.connecting as connecting
+
+init, failures = connecting._init, [None] * int(os.environ["FAILURES"])
+def times_out(ray, config):
+    if failures:
+        failures.pop()
+        raise RuntimeError("The current node timed out during startup.")
+    init(ray, config)
+
+connecting._init, connecting._PAUSES_S = times_out, (0.01, 0.02)
+if __name__ == "__main__":
+    grid = tune.Tuner(
+        tune.with_resources(lambda config: {"x": 1}, {"cpu": 1}), run_config=tune.RunConfig(verbose=0, workers="actors")
+    ).fit()
+    print("x", grid[0].metrics["x"])
+"""
+
+
+def test_a_ray_that_does_not_come_up_at_once_is_tried_again(driver: Callable[..., Any]) -> None:
+    # Each time first with as few processes as it needs, and then as it does by itself.
+    code, out, err = driver(_LOADED, {"FAILURES": "4"}).end()
+    assert (code, out) == (0, "x 1\n"), err
+    assert err.count("Ray did not start (The current node timed out during startup.); it is tried again") == 2
+    code, _, err = driver(_LOADED, {"FAILURES": "6"}).end()
+    assert code == 1
+    assert "TuneError: cannot start a local Ray: The current node timed out during startup. (tried 3 times in" in err
+    assert "RunConfig(runtime='inline')" in err
+
+
+_LOCKED = """
+import time
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 40)
+import subprocess
+from ray.cluster_utils import Cluster
+
+TUNES = '''
+import tune_plugins as tune
+tune.Tuner(lambda config: {"x": 1}, run_config=tune.RunConfig(verbose=0)).fit()
+'''
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_ADDRESS": cluster.address}
+    done = subprocess.run([sys.executable, "-c", TUNES], env=environ, capture_output=True, text=True)
+    print(done.returncode, done.stderr)
+    cluster.shutdown()
+"""
+
+
+def test_a_cluster_that_wants_a_token_is_told_as_such(driver: Callable[..., Any]) -> None:
+    _, out, err = driver(_LOCKED).end()
+    assert out.startswith("1 "), err
+    (told,) = (line for line in out.splitlines() if "TuneError: cannot join Ray at RAY_ADDRESS=" in line)
+    assert "InvalidAuthToken" in told and "set RAY_AUTH_MODE=token" in told
+    assert "gcs_client.cc" not in out
+
+
 _FORKED_ON_NODES = """
 import time
 import ray
@@ -246,6 +303,7 @@ def test_memory_is_watched_on_all_nodes(driver: Callable[..., Any]) -> None:
 
 _OWN_RAY = """
 import tune_plugins.driver.ray.cluster as cluster
+import tune_plugins.driver.ray.connecting as connecting
 import tune_plugins.driver.ray.lean as lean
 
 def train(config):
@@ -255,7 +313,7 @@ def train(config):
 if HOW == "fails":
     def fails():
         raise OSError("no room")
-    cluster.lean = fails
+    connecting.lean = fails
 elif HOW == "unknown version":
     lean.TESTED = ("1.0",)
 if __name__ == "__main__":

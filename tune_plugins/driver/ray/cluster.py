@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
 import os
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
-from tune_plugins.driver.ray.lean import can_be_lean, lean
+from tune_plugins.driver.ray.connecting import connected, cpus, is_ours, join, session_of, start_if_none, stop
 from tune_plugins.driver.resources import Shape
-from tune_plugins.errors import TuneError
-
-logger = logging.getLogger(__name__)
 
 
 class Cluster:
@@ -46,7 +39,7 @@ class Cluster:
     @property
     def nodes(self) -> list[dict[str, float]]:
         """Resources of each living node; while Ray is not up, the CPUs that it will have."""
-        return nodes() if self.up else [{"CPU": float(_cpus())}]
+        return nodes() if self.up else [{"CPU": float(cpus())}]
 
     def start(self) -> None:
         """Have Ray up.
@@ -54,13 +47,13 @@ class Cluster:
         Raises:
             TuneError: it cannot be started; says why.
         """
-        _connect_if_none()
+        start_if_none()
         with _starting:
             if not self.up:
                 import ray
 
-                self.ours = _session(ray) == _started  # else the user has called ray.init meanwhile
-                self.home, self.session, self._environ = own_node(), _session(ray), _rays_environment()
+                self.ours = is_ours(ray)  # else the user has called ray.init meanwhile
+                self.home, self.session, self._environ = own_node(), session_of(ray), _rays_environment()
                 for slot in self.slots:
                     slot.move_to_ray()
                 self.slots.clear()
@@ -71,7 +64,7 @@ class Cluster:
 
         def run() -> None:
             try:
-                _connect_if_none()
+                start_if_none()
             except BaseException as error:
                 done.set_exception(error)
             else:
@@ -100,9 +93,6 @@ def _rays_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
 
 
-CPUS_VARIABLE = "TUNE_CPUS"
-"""Environment variable of forked processes: how many CPUs a tuning inside a trial may use."""
-
 LOCAL = "local"
 """Stands for the id of this node while Ray is not up."""
 
@@ -121,9 +111,7 @@ class LocalSlot(Protocol):
 
 
 _current: Cluster | None = None
-_started: str | None = None  # the session of the Ray that was started here last
 _starting = threading.Lock()
-_connecting = threading.Lock()
 
 
 def find(*, needs_ray: bool) -> Cluster:
@@ -136,16 +124,16 @@ def find(*, needs_ray: bool) -> Cluster:
         TuneError: Ray cannot be reached or started; says why.
     """
     global _current
-    if (ray := _connected()) is not None:
-        session = _session(ray)
+    if (ray := connected()) is not None:
+        session = session_of(ray)
         if _current is None or _current.session != session:
             _leave(_current)
-            _current = Cluster(ours=session == _started, session=session)
+            _current = Cluster(ours=is_ours(ray), session=session)
         return _current
     if address := os.environ.get("RAY_ADDRESS"):
         _leave(_current)
-        ray = _connect(address)
-        _current = Cluster(ours=False, session=_session(ray))
+        ray = join(address)
+        _current = Cluster(ours=False, session=session_of(ray))
         return _current
     if _current is None or _current.up or not _current.ours:  # none, or one that was shut down
         _leave(_current)
@@ -155,129 +143,9 @@ def find(*, needs_ray: bool) -> Cluster:
     return _current
 
 
-def _connected() -> Any:
-    """The module `ray` where this process is connected to a cluster, else None; not loaded only to see that."""
-    ray = sys.modules.get("ray")
-    return ray if ray is not None and ray.is_initialized() else None
-
-
-def _connect_if_none() -> None:
-    with _connecting:
-        if _connected() is None:
-            _connect(None)
-
-
 def _leave(cluster: Cluster | None) -> None:
     if cluster is not None:
         cluster.release()
-
-
-def _connect(address: str | None) -> Any:
-    # The banner and the notes on authentication are Ray's own affair; warnings and errors that matter still come.
-    rays = logging.getLogger("ray")
-    level = rays.level
-    here = threading.current_thread() is threading.main_thread()
-    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-    import ray
-
-    rays.setLevel(logging.ERROR)
-    try:
-        if address:
-            _knock(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            _in_lasting_thread(lambda: _start(ray))
-    except Exception as error:
-        what = f"join Ray at RAY_ADDRESS={address!r}" if address else "start a local Ray"
-        raise TuneError(f"cannot {what}: {error}") from error
-    finally:
-        rays.setLevel(level)
-        for number, handler in handlers if here else ():  # a run may have set its own, and Ray replaces them
-            if handler is not None:
-                signal.signal(number, handler)
-    return ray
-
-
-def _cpus() -> int:
-    """Those that this process may use; in a trial, those of its slot."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(there, int(os.environ.get(CPUS_VARIABLE, there)))
-
-
-def _start(ray: Any) -> None:
-    if can_be_lean(ray.__version__):
-        try:
-            with lean() as config:
-                _init(ray, config)
-        except Exception as error:
-            logger.debug("Ray could not be started with as few processes as it needs: %s", error)
-            ray.shutdown()  # what has come up of it: nobody was connected before
-    if not ray.is_initialized():
-        _init(ray, {})
-    global _started
-    _started = _session(ray)
-    atexit.register(_stop, _started)
-
-
-def _init(ray: Any, config: dict[str, Any]) -> None:
-    ray.init(
-        address="local",
-        num_cpus=_cpus(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-        # Ray lowers the priority of its workers (niceness 15): beside anything else on the machine, trials would train
-        # slower than the same script run by hand.
-        _system_config={"worker_niceness": 0, **config},
-    )
-
-
-def _knock(address: str) -> None:
-    """See whether anybody answers: where nobody does, Ray would end the whole process.
-
-    Raises:
-        OSError, ValueError: nobody does, or the driver cannot be there.
-    """
-    if address.startswith("ray://"):
-        raise ValueError(
-            "Ray Client is not supported, since results would take a detour through it. Run this program on a node of "
-            "the cluster, e.g. by `ray job submit`, with RAY_ADDRESS=auto"
-        )
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def _in_lasting_thread(start: Callable[[], None]) -> None:
-    """Call `start` in a thread that lives as long as the process: Ray's processes end with the thread they come from.
-
-    Raises:
-        BaseException: whatever `start` raises.
-    """
-    if threading.current_thread() is threading.main_thread():
-        start()
-        return
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            start()
-        except BaseException as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-            threading.Event().wait()
-
-    threading.Thread(target=run, name="tune-ray", daemon=True).start()
-    done.result()
-
-
-def _stop(session: str) -> None:
-    import ray
-
-    if ray.is_initialized() and _session(ray) == session:
-        ray.shutdown()
 
 
 def shutdown() -> None:
@@ -290,15 +158,11 @@ def shutdown() -> None:
 
     global _current
     cluster, _current = _current, None
-    if cluster is not None and (_connected() is not None or not cluster.up):
+    if cluster is not None and (connected() is not None or not cluster.up):
         cluster.release()
         if cluster.ours and cluster.up:
-            _stop(cluster.session)
+            stop(cluster.session)
     preloading.shutdown()
-
-
-def _session(ray: Any) -> str:
-    return str(ray.get_runtime_context().get_job_id()) + str(ray.get_runtime_context().gcs_address)
 
 
 def nodes() -> list[dict[str, float]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.driver.code import holds_ray, reach, snapshot
-from tune_plugins.driver.ray.cluster import CPUS_VARIABLE
+from tune_plugins.driver.ray.connecting import CPUS_VARIABLE
 from tune_plugins.driver.ray.nodes import open_on
 from tune_plugins.driver.ray.pickling import HoldsRay, Pickled, in_object_store, packed_parameters, pickled
 from tune_plugins.driver.ray.preloading import Preloading, RemotePreloading, version_of
