@@ -62,7 +62,7 @@ ROOMS = (
         ("arguments", "_imports", "core"),
         ("sortedcontainers",),
     ),
-    Room("record", "the durable record and checkpoints", ("errors", "space", "core")),
+    Room("record", "the durable record and checkpoints", ("errors", "space", "core"), ("filelock",)),
     Room(
         "session",
         "what training code and adapters talk to inside a trial, and the half of it in child processes",
@@ -108,7 +108,7 @@ ROOMS = (
     Room(
         "results",
         "what came out of an experiment",
-        ("errors", "arguments", "_imports", "space", "core", "schedulers", "record", "driver"),
+        ("errors", "arguments", "_imports", "space", "core", "schedulers", "record", "config", "driver"),
         ("pandas",),
     ),
     Room(

@@ -118,7 +118,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert version and header["Version"] == version[1] == "0.1.0"
     assert header["Requires-Python"] == ">=3.11"
     base = {re.split(r"[^\w.-]", line)[0] for line in header.get_all("Requires-Dist", []) if "extra ==" not in line}
-    assert base == {"ray", "cloudpickle", "fsspec", "rich", "pandas", "sortedcontainers"}
+    assert base == {"ray", "cloudpickle", "filelock", "fsspec", "rich", "pandas", "sortedcontainers"}
 
 
 def test_extras_are_complete(project: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         TuneError as TuneError,
     )
     from tune_plugins.record.checkpoint import Checkpoint as Checkpoint
-    from tune_plugins.results import Result as Result, ResultGrid as ResultGrid
+    from tune_plugins.results import Result as Result, ResultGrid as ResultGrid, experiments as experiments
     from tune_plugins.session import get_checkpoint as get_checkpoint, get_context as get_context, report as report
     from tune_plugins.simulation import simulate as simulate
     from tune_plugins.space.constraints import constraint as constraint
@@ -66,7 +66,7 @@ else:
             "driver.trial_function": ("with_parameters", "with_resources"),
             "errors": ("ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"),
             "record.checkpoint": ("Checkpoint",),
-            "results": ("Result", "ResultGrid"),
+            "results": ("Result", "ResultGrid", "experiments"),
             "session": ("get_checkpoint", "get_context", "report"),
             "simulation": ("simulate",),
             "space.constraints": ("constraint",),

@@ -13,7 +13,7 @@ from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.core.searcher import Searcher
-from tune_plugins.record.names import check_name
+from tune_plugins.record.names import check_name, is_plain
 from tune_plugins.stoppers import StopCondition, stop_mistakes
 
 if TYPE_CHECKING:
@@ -212,7 +212,12 @@ class RunConfig:
     """Where results go, when a trial ends, what is shown.
 
     Args:
-        name: of the experiment and of its folder; default: made of the trainable and the time.
+        name: of the experiment, any line of text without slashes; default: made of the trainable and the
+            time. In the name of its folder, what does not fit becomes ``_``.
+        if_exists: what happens where there is an experiment of this name: "number": the new one is called ``name-2``,
+            ``name-3``, ..., unless the old one has no result and is removed; "replace": the old one is removed, unless
+            it runs, or its folder holds anything else than its record and its trials' folders; "error": the new one is
+            refused.
         storage_path: folder that holds experiments; default ``$TUNE_STORAGE_PATH`` or ``~/tune_results``.
         stop: ``{"metric": threshold, "training_iteration": n}``: a trial ends at the first report
             at which one of them is reached (at or past the value), and the very first report must have them;
@@ -242,6 +247,7 @@ class RunConfig:
     progress_reporter: Callback | None = None
     log_to_file: bool | str | tuple[str, str] = False
     runtime: Literal["ray", "inline"] = "ray"
+    if_exists: Literal["number", "replace", "error"] = "number"
     workers: Literal["auto", "actors"] = field(default_factory=lambda: os.environ.get("TUNE_WORKERS", "auto"))  # type: ignore[arg-type,return-value]
 
     def __post_init__(self) -> None:
@@ -261,10 +267,11 @@ class RunConfig:
         found.found += stop_mistakes(self.stop)
         found.whole("verbose", self.verbose, least=0, remedy="0: silent; 1: progress; 2: each trial as well.")
         found.one_of("runtime", self.runtime, ("ray", "inline"), remedy="Use 'inline' to debug.")
+        found.one_of("if_exists", self.if_exists, ("number", "replace", "error"), remedy="Leave it out for a number.")
         found.one_of("workers", self.workers, ("auto", "actors"), remedy="Leave it out.")
         logs = self.log_to_file
         names = logs if isinstance(logs, tuple) else (logs,)
-        right = isinstance(logs, bool) or (len(names) <= 2 and not any(check_name("", name) for name in names))
+        right = isinstance(logs, bool) or (len(names) <= 2 and all(is_plain(name) for name in names))
         found.check(right, "log_to_file", "True, False, a file name or a pair of them", logs)
         if not isinstance(self.callbacks, Sequence) or isinstance(self.callbacks, str):
             found.add(f"callbacks: expected a list of tune_plugins.Callback, got {self.callbacks!r}.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
-from tune_plugins.driver.plan import Plan, check_run, draw_seed, experiment_directory, storage_mistakes
+from tune_plugins.driver.plan import Plan, check_run, draw_seed, experiment_folder, storage_mistakes
 from tune_plugins.driver.simulated import (
     Curve,
     Curves,
@@ -93,11 +93,12 @@ def simulate(
     plan = Plan(_NAME, tune, run, space, scheduler, searcher, draw_seed(tune.seed))
     place = SimulatedPlace(training, cluster)
     if not temporary:
-        directory = experiment_directory(run, _NAME)
-        return ResultGrid(directory, configs=carry_out(plan, place, directory, displays(run)))
-    folder = TemporaryFolder(_NAME)
-    configs = carry_out(plan, place, folder.path, displays(run))
-    return ResultGrid(folder.path, configs=configs, keeper=folder)
+        with experiment_folder("simulate", run, _NAME) as folder:
+            configs = carry_out(plan, place, folder.path, displays(run), folder.name, folder.remarks)
+        return ResultGrid(folder.path, configs=configs)
+    temporary_folder = TemporaryFolder(_NAME)
+    configs = carry_out(plan, place, temporary_folder.path, displays(run))
+    return ResultGrid(temporary_folder.path, configs=configs, keeper=temporary_folder)
 
 
 def _as_curves(function: Callable[[dict[str, Any]], Curve | Iterable[Any]]) -> Callable[[int, dict[str, Any]], Curve]:

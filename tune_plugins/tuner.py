@@ -74,18 +74,18 @@ class Tuner:
         """
         from tune_plugins.display import displays
         from tune_plugins.driver.launch import carry_out
-        from tune_plugins.driver.plan import experiment_directory
+        from tune_plugins.driver.plan import experiment_folder
         from tune_plugins.results import ResultGrid
 
         plan, place = self._check()
         for remark in plan.space.remarks():
             logger.warning("param_space: %s", remark)
         try:
-            directory = experiment_directory(plan.run, plan.name)
-            configs = carry_out(plan, place, directory, displays(plan.run))
+            with experiment_folder("Tuner", plan.run, plan.name) as folder:
+                configs = carry_out(plan, place, folder.path, displays(plan.run), folder.name, folder.remarks)
         finally:
             place.close()
-        self._results = ResultGrid(directory, configs=configs)
+        self._results = ResultGrid(folder.path, configs=configs)
         self._raise_first_error()
         return self._results
 

@@ -371,7 +371,7 @@ def test_opening_what_is_no_experiment(tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
     assert f"There is no experiment in {tmp_path}" in says()
     ExperimentStore.create(tmp_path / "one", {}).close()
-    assert "Experiments below it: one." in says()
+    assert "Experiments below it, newest first: one." in says()
     file.write_bytes(b"")
     assert f"{file} is empty" in says()
     file.write_bytes(b"hello, this is a text file")

@@ -12,16 +12,20 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._=,+@-]+")
 _LONGEST = 100  # characters: Windows counts whole paths, and 260 are all of it
 
 
-def as_file_name(text: str) -> str:
-    """The text as the name of a file or folder, on every system: other characters become ``_``, the end is cut off.
+def as_file_name(text: str, end: str = "") -> str:
+    """The text as the name of a file or folder, on every system: other characters become ``_``, too long a one is cut.
+
+    Args:
+        text: any.
+        end: what the name ends with; of characters that fit.
 
     >>> as_file_name("lr=1e-3 / Adam")
     'lr=1e-3_Adam'
     >>> as_file_name("..")
     '_'
     """
-    name = _UNFIT.sub("_", text)[:_LONGEST]
-    return name if name.strip("._") else "_"
+    name = _UNFIT.sub("_", text)[: _LONGEST - len(end)]
+    return (name if name.strip("._") else "_") + end
 
 
 def ask(what: str, function: Callable[[Any], Any], argument: Any) -> Any:

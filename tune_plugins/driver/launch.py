@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,14 @@ from tune_plugins.record.store import ExperimentStore
 from tune_plugins.stoppers import split_stop
 
 
-def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Callback]) -> dict[str, dict[str, Any]]:
+def carry_out(
+    plan: Plan,
+    place: Place,
+    directory: Path,
+    displays: Sequence[Callback],
+    name: str = "",
+    remarks: Sequence[str] = (),
+) -> dict[str, dict[str, Any]]:
     """Run all trials to their end, or to Ctrl-C.
 
     Args:
@@ -27,6 +35,8 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         place: where.
         directory: folder of the experiment, made here; the record is in it afterwards.
         displays: callbacks that come before the user's.
+        name: of the experiment, for people; default: that of the folder.
+        remarks: lines that the run has to say when it begins.
 
     Returns:
         The config of each trial by its id, as the trial has got it.
@@ -42,7 +52,7 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
     thresholds, stopper = split_stop(plan.run.stop)
     stop = stop_rules(thresholds, rules)
     info = RunInfo(
-        name=directory.name,
+        name=name or directory.name,
         path=str(directory),
         metric=rules.metric,
         mode=rules.mode,
@@ -61,7 +71,13 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
         modes=rules.modes,
     )
     with ExperimentStore.create(
-        directory, {**asdict(info), "trainable": plan.name, "param_space": plan.space.to_json()}
+        directory,
+        {
+            **asdict(info),
+            "trainable": plan.name,
+            "param_space": plan.space.to_json(),
+            "created_at": time.time(),  # also of a run whose own clock is virtual
+        },
     ) as store:
         experiment = Experiment(scheduler, rules, stopper)
         make_job = JobMaker(plan, experiment, directory, stop)
@@ -81,7 +97,8 @@ def carry_out(plan: Plan, place: Place, directory: Path, displays: Sequence[Call
             plan.searcher, runtime.time, None if at_once else runtime.wake, results_in=str(directory)
         )
         callbacks = [*displays, *plan.run.callbacks]
-        Runner(experiment, suggestions, runtime, store, callbacks, info, plan.run.stop, plan.tune.num_samples).run()
+        given = (plan.run.stop, plan.tune.num_samples)
+        Runner(experiment, suggestions, runtime, store, callbacks, info, *given, remarks).run()
     return {trial.id: trial.config for trial in experiment.trials.values()}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,8 +20,9 @@ from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
 from tune_plugins.driver.suggestions import prepare
-from tune_plugins.record.file import FILE_NAME
-from tune_plugins.record.names import check_name
+from tune_plugins.errors import ArgumentError
+from tune_plugins.record.folder import RESERVED, Taken, take, why_taken
+from tune_plugins.record.names import check_name, numbered
 from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask
 from tune_plugins.search.by_name import as_searcher
 from tune_plugins.space import Space
@@ -173,7 +176,7 @@ def rules_for(
             os.fspath(directory),
             tune.trial_name_creator,
             tune.trial_dirname_creator,
-            frozenset(FILE_NAME + suffix for suffix in ("", "-wal", "-shm", "-journal")),
+            RESERVED,
         ),
         searcher=searcher.label,
         metrics=metrics,
@@ -188,15 +191,79 @@ def stop_rules(thresholds: Mapping[str, float], rules: Rules) -> tuple[StopRule,
     return tuple(StopRule(name, value, name == less_is_better) for name, value in thresholds.items())
 
 
-def experiment_directory(run: RunConfig, trainable: str) -> Path:
-    """Folder of a new experiment; a name made by us gets a number where it is taken already."""
-    if run.name is not None:
-        return run.storage_dir / run.name
-    base = f"{trainable[:70]}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    number = 0
-    while (directory := run.storage_dir / (f"{base}_{number}" if number else base)).exists():
-        number += 1
-    return directory
+@dataclass(frozen=True)
+class Folder:
+    """Where a run is recorded.
+
+    Attributes:
+        path: of the folder.
+        name: of the experiment, for people.
+        remarks: lines that the run has to say when it begins.
+    """
+
+    path: Path
+    name: str
+    remarks: tuple[str, ...] = ()
+
+
+@contextmanager
+def experiment_folder(where: str, run: RunConfig, trainable: str) -> Iterator[Folder]:
+    """A folder for a new experiment, which is nobody else's meanwhile.
+
+    Args:
+        where: what the user has called.
+        run: says the name, and what becomes of an experiment that has it already.
+        trainable: name of what is trained; with the time it makes a name where the user gives none.
+
+    Raises:
+        ArgumentError: the name is taken, and must not or cannot be freed.
+        StorageError: the folder cannot be made.
+    """
+    for folder in _folders(run, trainable):
+        try:
+            # A name that nobody has asked for: even a run without a result keeps it.
+            lock = take(folder.path, "error" if run.name is None else run.if_exists)
+        except Taken as taken:
+            if run.name is None or run.if_exists == "number":
+                continue
+            raise ArgumentError(where, [_taken(run, str(taken))]) from taken
+        try:
+            yield folder
+        finally:
+            lock.release()
+        return
+
+
+def _folders(run: RunConfig, trainable: str) -> Iterator[Folder]:
+    """Folders that a run may have, in order of preference."""
+    storage = run.storage_dir
+    if run.name is None:
+        base = f"{trainable[:70]}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+        for number in count():
+            path = storage / (f"{base}_{number}" if number else base)
+            if not path.exists():
+                yield Folder(path, path.name)
+        return
+    for number in count(1):
+        name, folder = numbered(run.name, number)
+        told = (f"The name {run.name!r} is taken in {str(storage)!r}; this run is called {name!r}.",)
+        yield Folder(storage / folder, name, told if number > 1 else ())
+
+
+def _taken(run: RunConfig, reason: str) -> str:
+    """The mistake that a name is taken."""
+    assert run.name is not None
+    path = run.storage_dir / numbered(run.name, 1)[1]
+    if run.if_exists == "replace":
+        return (
+            f"if_exists: expected an experiment that may be replaced, got 'replace' for {str(path)!r}, but {reason}. "
+            "Move away what must stay, choose another name, or leave if_exists out: the run gets a number."
+        )
+    return (
+        f"name: expected a new one, got {run.name!r}, but {reason}. Choose another name, or "
+        "RunConfig(if_exists='number') for a number behind it (the default), if_exists='replace' to remove what is "
+        f"there; if_exists='error' refuses. Look at what is there with tune_plugins.ResultGrid({str(path)!r})."
+    )
 
 
 def storage_mistakes(run: RunConfig) -> list[str]:
@@ -217,9 +284,7 @@ def storage_mistakes(run: RunConfig) -> list[str]:
         probe.unlink()
     except OSError as error:
         return [f"storage_path: cannot write to {str(folder)!r} ({error.strerror}). {remedy}"]
-    if isinstance(run.name, str) and check_name("name", run.name) is None and (folder / run.name / FILE_NAME).exists():
-        return [
-            f"name: there is an experiment {run.name!r} in {str(folder)!r} already, and a new one would hide its "
-            f"results. Choose another name, or look at it with tune_plugins.ResultGrid({str(folder / run.name)!r})."
-        ]
+    if run.if_exists in ("replace", "error") and run.name is not None and check_name("name", run.name) is None:
+        reason = why_taken(folder / numbered(run.name, 1)[1], run.if_exists)
+        return [] if reason is None else [_taken(run, reason)]
     return []

@@ -117,6 +117,7 @@ class Runner:
         callbacks: hooks, called when things are durable.
         info: handed to the hooks.
         stop, num_samples: as the user gave them, for the hooks.
+        remarks: lines that the run has to say when it begins.
     """
 
     def __init__(
@@ -129,9 +130,11 @@ class Runner:
         info: RunInfo | None = None,
         stop: Any = None,
         num_samples: int | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
         self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
         self.suggestions, self.stop, self.num_samples = suggestions, stop, num_samples
+        self.remarks = remarks
         self.hooks = Hooks(callbacks, experiment.trials)
         self._asked_in_vain = False
         self._trouble = "ended by an error"
@@ -163,6 +166,8 @@ class Runner:
         self.hooks.call(
             "setup", stop=self.stop, num_samples=self.num_samples, total_num_samples=info.total_trials, run=info
         )
+        if self.remarks:
+            self.hooks.output("", self.remarks)
         self.hooks.step("on_step_begin")
         before = self._catch_signals()
         reason = ""

@@ -149,6 +149,15 @@ def connect(directory: Path, readonly: bool) -> sqlite3.Connection:
         ) from error
 
 
+def experiments_below(folder: Path) -> list[Path]:
+    """Folders in `folder` that hold a record, readable or not, the one last written to first."""
+    found = []
+    for file in folder.glob(f"*/{FILE_NAME}"):
+        with suppress(OSError):  # gone since, or a link to nowhere
+            found.append((file.stat().st_mtime_ns, file.parent))
+    return [folder for _, folder in sorted(found, reverse=True)]
+
+
 def _prepare(connection: sqlite3.Connection, file: Path, readonly: bool) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA trusted_schema = OFF")  # a planted file must not run functions
@@ -194,9 +203,13 @@ def _check_header(file: Path) -> None:
     except FileNotFoundError:
         hint = "Give the folder of one experiment."
         with suppress(OSError):
-            found = sorted(entry.parent.name for entry in file.parent.glob(f"*/{FILE_NAME}"))
+            found = [folder.name for folder in experiments_below(file.parent)]
             if found:
-                hint = f"Experiments below it: {', '.join(found[:10])}{', ...' if len(found) > 10 else ''}."
+                more = ", ..." if len(found) > 10 else ""
+                hint = (
+                    f"Experiments below it, newest first: {', '.join(found[:10])}{more}. "
+                    f"tune_plugins.experiments({str(file.parent)!r}) tells more of them."
+                )
         raise StorageError(f"There is no experiment in {file.parent}: {FILE_NAME} is missing. {hint}") from None
     except OSError as error:
         raise StorageError(f"Cannot read {file}: {error.strerror}. Check its permissions.") from error

@@ -116,9 +116,23 @@ class RecordReader:
         self._lock = threading.RLock()
         self._paths = PathTranslator(directory)
 
-    def meta(self) -> dict[str, Any]:
-        """Facts about the experiment."""
-        return {key: loads(value) for key, value in self._all("SELECT key, value FROM meta")}
+    def meta(self, *keys: str) -> dict[str, Any]:
+        """Facts about the experiment; with `keys`, those of them that there are."""
+        where = f" WHERE key IN ({','.join('?' * len(keys))})" if keys else ""
+        return {key: loads(value) for key, value in self._all(f"SELECT key, value FROM meta{where}", keys)}
+
+    def counts(self) -> tuple[int, int]:
+        """How many trials there are, and how many of them have failed."""
+        row: tuple[int, int] = self._all("SELECT count(*), count(*) FILTER (WHERE status = 'ERROR') FROM trials")[0]
+        return row
+
+    def has_results(self) -> bool:
+        """Whether any trial has reported anything."""
+        return bool(self._all("SELECT 1 FROM results LIMIT 1"))
+
+    def dirnames(self) -> set[str]:
+        """Names of the folders of all trials; they need not exist."""
+        return {row[0] for row in self._all("SELECT dirname FROM trials")}
 
     def trials(self) -> list[RecordedTrial]:
         """All trials in order of their numbers."""
