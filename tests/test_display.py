@@ -16,13 +16,15 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tune_plugins.callbacks import Callback, RunInfo
-from tune_plugins.core.ends import ErrorInfo
+from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display import make_display
 from tune_plugins.display.frame import machine_memory, picture
 from tune_plugins.display.live import LiveDisplay
 from tune_plugins.display.plain import PlainDisplay
 from tune_plugins.display.progress import Progress
+from tune_plugins.display.summary import early_stopping
+from tune_plugins.display.table import TrialTable
 from tune_plugins.display.text import clean, duration, error_lines, exact, metric_text, rough_duration, short
 
 RUN = RunInfo(
@@ -310,13 +312,13 @@ def test_a_resumed_run_starts_from_what_there_is():
 
 
 def test_an_exploit_that_changes_a_config_makes_its_parameters_vary():
-    stage = Stage(live=False)
+    stage = Stage(live=False, run=RunInfo(metric="eval-logloss", mode="min", slots=2))
     same = [stage.start(n, {"depth": 3, "net": {"eta": 0.1}}) for n in range(2)]
     stage.step()
-    assert stage.display.progress.varying == []
+    assert stage.display.progress.shown_parameters == []
     same[0].config = {"depth": 3, "net": {"eta": 0.12}}
     stage.step()
-    assert stage.display.progress.varying == ["net/eta"]
+    assert stage.display.progress.shown_parameters == ["net/eta"]
 
 
 # --------------------------------------------------------------------------------------- time left
@@ -400,17 +402,72 @@ def test_the_rest_is_counted():
     assert "9,990 pending" in "\n".join(stage.rows())
 
 
-def test_only_parameters_that_vary_are_shown_those_with_most_values_first():
-    run = RunInfo(metric="m", mode="min", parameters=("const", "kind", "a/x", "b/x"), slots=2)
+def header(rows):
+    return next(row for row in rows if row.startswith("trial")).split()
+
+
+def test_parameters_are_shown_in_the_order_in_which_the_user_wrote_them():
+    run = RunInfo(metric="m", mode="min", parameters=("kind", "b/x", "depth", "a/x"), slots=2)
     stage = Stage(live=True, run=run)
     for n in range(6):
-        stage.start(n, {"const": 1, "kind": "ab"[n % 2], "a": {"x": n}, "b": {"x": n * 0.1}})
+        stage.start(n, {"kind": "ab"[n % 2], "a": {"x": n}, "b": {"x": n * 100_000}, "depth": 7})
     stage.step()
-    titles = stage.rows()
-    header = next(row for row in titles if row.startswith("trial"))
-    assert header.split() == ["trial", "status", "a/x", "b/x", "kind", "m", "iter", "time"]
-    narrow = next(row for row in stage.rows(columns=42) if row.startswith("trial"))
-    assert narrow.split() == ["trial", "status", "a/x", "b/x", "m", "iter", "time"]
+    assert header(stage.rows()) == ["trial", "status", "kind", "b/x", "depth", "a/x", "m", "iter", "time"]
+    assert header(stage.rows(columns=60)) == ["trial", "status", "kind", "b/x", "m", "iter", "time"]
+    best = stage.report(stage.trials[0], 0.5) or stage.step() or stage.rows()[1]
+    assert best.endswith("  kind=a b/x=0 depth=7 a/x=0")
+
+
+def test_columns_do_not_move_while_it_runs():
+    run = RunInfo(metric="m", mode="min", parameters=("lr", "depth", "name"), slots=2, max_iterations=1000)
+    stage = Stage(live=True, run=run)
+    table = TrialTable()
+    titles = []
+
+    def look(columns=80):
+        stage.step()
+        rows = stage.rows(columns=columns, table=table)
+        assert max(map(cell_len, rows)) <= columns
+        titles.append(next(row for row in rows if row.startswith("trial")))
+        return titles[-1]
+
+    trial = stage.start(0, {"lr": 0.5, "depth": 3, "name": "x"})
+    first = look()
+    stage.report(trial, 0.5, iteration=1)
+    assert look() == first
+    stage.report(trial, 0.000012345, iteration=999)
+    stage.start(1, {"lr": 0.00012345, "depth": 30, "name": "xyz"})
+    assert look() == first
+    stage.start(2, {"lr": 0.5, "depth": 3, "name": "a name that is long"})
+    grown = look()
+    assert len(first) < len(grown) <= 80 and grown.split() == first.split()
+    stage.finish(stage.trials[2], 0.1)
+    stage.trials[2].config = {"lr": 0.5, "depth": 3, "name": "x"}
+    assert look() == grown, "widths never shrink"
+    narrow = look(columns=60)
+    assert narrow.split() == ["trial", "status", "lr", "depth", "m", "iter", "time"]
+
+
+def test_a_column_that_has_no_room_to_grow_is_cut():
+    run = RunInfo(metric="m", mode="min", parameters=("name",), slots=2)
+    stage = Stage(live=True, run=run)
+    table = TrialTable()
+    trial = stage.start(0, {"name": "x"})
+    stage.step()
+    stage.rows(columns=50, table=table)
+    trial.config = {"name": "a long name"}
+    rows = stage.rows(columns=50, table=table)
+    assert max(map(cell_len, rows)) <= 50 and "…" in rows[-1]
+
+
+def test_the_live_table_keeps_its_columns():
+    stage = Stage(live=True, width=50, run=RunInfo(metric="m", mode="min", parameters=("name",), slots=2))
+    trial = stage.start(0, {"name": "x"})
+    stage.step(1.0)
+    trial.config = {"name": "a long name"}
+    stage.fresh()
+    stage.step(1.0)
+    assert "…" in stage.fresh()
 
 
 def test_without_a_metric_there_is_no_best_line_and_the_first_number_is_shown():
@@ -636,6 +693,41 @@ def test_the_summary(live):
         "results  /results/flights\n"
         'look at them with  tune_plugins.ResultGrid("/results/flights")\n'
     )
+
+
+def test_what_early_stopping_did_is_told():
+    stage = Stage(live=False, run=dataclasses.replace(RUN, max_iterations=100))
+    for number in range(16):
+        trial = stage.start(number)
+        trial.trained = trial.iteration = 100 if number < 5 else 5
+        trial.cause = EndCause.SCHEDULED_END if number < 5 else EndCause.SCHEDULER
+        stage.finish(trial)
+    stage.end()
+    told = "early stopping 11 of 16 trials stopped early, 555 of 1,600 rounds trained, 65 % saved\n"
+    assert told in stage.text
+
+
+def test_only_what_early_stopping_saved_is_saved():
+    def trial(cause, trained):
+        return Trial("x", 0, {}, trained=trained, cause=cause)
+
+    finished, stopped, waited = (
+        trial(cause, trained)
+        for cause, trained in ((EndCause.FINISHED, 10), (EndCause.SCHEDULER, 2), (EndCause.ABANDONED, 4))
+    )
+    lost = [trial(EndCause.FAILED, 1), trial(EndCause.USER, 1), trial(None, 0)]
+    assert early_stopping([finished, *lost], 10) == ""
+    assert early_stopping([finished, stopped], None) == "1 of 2 trials stopped early"
+    told = "1 of 6 trials stopped early, 1 never went on, 18 of 60 rounds trained, 23 % saved"
+    assert early_stopping([finished, stopped, waited, *lost], 10) == told
+    assert early_stopping([trial(EndCause.SCHEDULER, 14)], 10).endswith("14 of 10 rounds trained, 0 % saved")
+
+
+def test_warnings_of_the_scheduler_are_told_at_the_end(live):
+    stage = Stage(live=live)
+    stage.finish(stage.start(0), 0.5)
+    stage.display.on_experiment_end(stage.trials, reason="", warnings=["[b]all\x1b[2J[/b] equal. Lower it."])
+    assert "warning [b]all[/b] equal. Lower it.\n" in stage.text
 
 
 def test_an_early_end_is_said_first_with_how_to_look_at_the_results():

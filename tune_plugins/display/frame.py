@@ -10,7 +10,7 @@ from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.lines import Line, fitted, joined, line
 from tune_plugins.display.progress import Progress
-from tune_plugins.display.table import trial_table
+from tune_plugins.display.table import TrialTable
 from tune_plugins.display.text import clean, count, cut, duration, leaves, metric_text, rough_duration, short
 
 _NOTE_LINES = 3
@@ -28,6 +28,7 @@ def picture(
     memory: str = "",
     most: int | None = None,
     ascii_only: bool = False,
+    table: TrialTable | None = None,
 ) -> list[Line]:
     """At most `rows` lines of at most `columns` columns.
 
@@ -41,6 +42,7 @@ def picture(
         memory: of the machine, in words.
         most: at most so many trials, even if more would fit.
         ascii_only: the terminal can show nothing else.
+        table: as it was drawn before, whose columns are kept.
     """
     head = [
         title_line(progress.run, elapsed),
@@ -56,12 +58,12 @@ def picture(
     if space < 1:
         return head[:rows]
     shown = progress.rows(space)
-    table = trial_table(progress, shown, columns, now)
-    if not table:
+    drawn = (table or TrialTable()).lines(progress, shown, columns, now)
+    if not drawn:
         return head
     hidden = progress.created - len(shown)
     more = [line((f"... {hidden:,} more trial{'' if hidden == 1 else 's'}", "dim"))] if hidden > 0 else []
-    return [*head, [], *table, *more]
+    return [*head, [], *drawn, *more]
 
 
 def title_line(run: RunInfo, elapsed: float) -> Line:
@@ -80,9 +82,7 @@ def best_line(progress: Progress) -> Line:
     if best is None:
         return []
     names = progress.run.parameters or [name for name, _ in leaves(best.config)]
-    order = {name: rank for rank, name in enumerate(progress.varying)}
-    chosen = sorted(names, key=lambda name: order.get(name, len(order)))[:30]
-    pairs = [f"{cut(clean(name), 24)}={short(lookup(best.config, name, '-'))}" for name in chosen]
+    pairs = [f"{cut(clean(name), 24)}={short(lookup(best.config, name, '-'))}" for name in names[:30]]
     return line(
         ("best ", "bold"),
         f"{cut(clean(str(progress.metric)), 40)} ",

@@ -15,6 +15,7 @@ from rich.segment import Segment
 from tune_plugins.display.frame import machine_memory, picture
 from tune_plugins.display.lines import Line
 from tune_plugins.display.reporter import Reporter
+from tune_plugins.display.table import TrialTable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -60,6 +61,7 @@ class LiveDisplay(Reporter):
         super().__init__(console, verbose, clock, wall)
         self.drawn = 0
         self._live: Live | None = None
+        self._table = TrialTable()
         self._next = 0.0
         self._memory = ""
         self._memory_next = 0.0
@@ -68,6 +70,7 @@ class LiveDisplay(Reporter):
     def begin(self) -> None:
         """Take over the lower part of the terminal."""
         streams = (sys.stdout, sys.stderr)
+        self._table = TrialTable()
         self._live = Live(
             _Picture([], self.console),
             console=self.console,
@@ -106,6 +109,7 @@ class LiveDisplay(Reporter):
             memory=self._memory,
             most=most,
             ascii_only=self.console.options.ascii_only,
+            table=self._table,
         )
         self.drawn += 1
         self._live.update(_Picture(lines, self.console), refresh=True)

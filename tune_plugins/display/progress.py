@@ -16,9 +16,6 @@ from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.text import leaves, short, to_float
 
-_DISTINCT = 8
-"""Distinct values of a hyper-parameter that are told apart; with more it is as informative as can be."""
-
 _OWN_METRICS = frozenset({"training_iteration", "time_total_s", "time_this_iter_s", "timestamp", "date", "done"})
 
 _PARAMETERS = 100
@@ -64,8 +61,8 @@ class Progress:
         self._ranking: list[Key] = []
         self._busy_s = 0.0
         self._finished_before = 0
-        self._values: dict[str, set[str]] = {}
-        self._widths: dict[str, int] = {}
+        self._values: dict[str, str] = {}
+        self._varying: set[str] = set()
 
     # ------------------------------------------------------------------ taking in
 
@@ -123,15 +120,10 @@ class Progress:
     def _note_config(self, trial: Trial) -> None:
         config = trial.config
         if self.run.parameters:
-            pairs = [(name, lookup(config, name, "")) for name in self.run.parameters[:_PARAMETERS]]
-        else:
-            pairs = list(islice(leaves(config), _PARAMETERS))
-        for name, value in pairs:
-            seen = self._values.setdefault(name, set())
-            if len(seen) < _DISTINCT:
-                text = short(value)
-                seen.add(text)
-                self._widths[name] = max(self._widths.get(name, 0), len(text))
+            return
+        for name, value in islice(leaves(config), _PARAMETERS):
+            if name not in self._varying and self._values.setdefault(name, text := short(value)) != text:
+                self._varying.add(name)
 
     # ------------------------------------------------------------------ giving out
 
@@ -184,10 +176,12 @@ class Progress:
         return sum(trial.status is not TrialStatus.STARTING for trial in self.active.values())
 
     @property
-    def varying(self) -> list[str]:
-        """Names of the hyper-parameters with more than one value so far: most values first, then shortest."""
-        names = [name for name, seen in self._values.items() if len(seen) > 1]
-        return sorted(names, key=lambda name: (-len(self._values[name]), self._widths[name] > 8))
+    def shown_parameters(self) -> Sequence[str]:
+        """Names of the hyper-parameters that the search space leaves open, in the order in which the user wrote them.
+
+        Where it tells none, since the searcher makes them up, those with more than one value so far.
+        """
+        return self.run.parameters or [name for name in self._values if name in self._varying]
 
     def seconds_left(self, elapsed: float) -> tuple[float, bool] | None:
         """Seconds until the end, and whether that is an estimate (True) or just the time budget (False).

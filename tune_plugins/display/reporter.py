@@ -219,17 +219,18 @@ class Reporter(Callback):
         self.write(self.outbox.take(now))
         self.step(now)
 
-    def on_experiment_end(self, trials: list[Trial], *, reason: str = "", **info: Any) -> None:
+    def on_experiment_end(
+        self, trials: list[Trial], *, reason: str = "", warnings: Sequence[str] = (), **info: Any
+    ) -> None:
         """The final summary; tried even where the display failed before."""
         self.broken = False
-        self._end(trials, reason)
+        self._end(trials, reason, warnings)
 
     @guarded
-    def _end(self, trials: list[Trial], reason: str) -> None:
+    def _end(self, trials: list[Trial], reason: str, warnings: Sequence[str]) -> None:
         self._update(trials)
         self.progress.rescan(trials)
         self.write(self.outbox.take(self.clock(), last=True))
         self.end()
-        statuses = Counter(trial.status for trial in trials)
         retold = self.outbox.retold()
-        self.write([*([retold] if retold else []), *summary(self.progress, reason, self.elapsed, statuses)])
+        self.write([*([retold] if retold else []), *summary(self.progress, reason, self.elapsed, trials, warnings)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 
-from tune_plugins.core.trial import TrialStatus
+from tune_plugins.core.ends import EndCause
+from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.lines import Line, joined, line, padded, width
 from tune_plugins.display.progress import Progress
 from tune_plugins.display.text import clean, count, cut, duration, exact, leaves, metric_text, open_hint
@@ -14,14 +17,17 @@ _WORDS = {TrialStatus.ERROR: "failed"}
 _STYLES = {TrialStatus.ERROR: "bold red"}
 
 
-def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[TrialStatus]) -> list[Line]:
+def summary(
+    progress: Progress, reason: str, elapsed: float, trials: Sequence[Trial], warnings: Sequence[str] = ()
+) -> list[Line]:
     """What became of the trials, the best one, where the results are and how to look at them.
 
     Args:
         progress: everything taken in.
         reason: why the run ended early; empty where it did not.
         elapsed: seconds since the run began.
-        statuses: number of trials by status, all of them.
+        trials: all of them.
+        warnings: of the scheduler.
     """
     run, best = progress.run, progress.best
     lines: list[Line] = []
@@ -31,7 +37,7 @@ def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[T
         if hint:
             lines.append(line("the results so far are kept; ", *hint))
         lines.append([])
-    total = sum(statuses.values())
+    total, statuses = len(trials), Counter(trial.status for trial in trials)
     by_status = [
         line((f"{number:,} {_WORDS.get(status, status.value.lower())}", _STYLES.get(status, "")))
         for status, number in sorted(statuses.items(), key=lambda pair: list(TrialStatus).index(pair[0]), reverse=True)
@@ -39,6 +45,10 @@ def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[T
     ]
     head = line((count(total, "trial"), "bold"), f" in {duration(elapsed)}", ": " if by_status else "")
     lines.append(head + joined(by_status, ", "))
+    if words := early_stopping(trials, run.max_iterations):
+        lines.append(line(("early stopping ", "bold"), words))
+    for warning in warnings:
+        lines.append(line(("warning ", "bold yellow"), clean(warning, 1000)))
     if best is not None:
         lines.append(
             line(
@@ -64,3 +74,30 @@ def summary(progress: Progress, reason: str, elapsed: float, statuses: Counter[T
         if not reason:
             lines.append(hint)
     return lines
+
+
+def early_stopping(trials: Sequence[Trial], planned: float | None) -> str:
+    """What early stopping did, in numbers; empty where it did nothing.
+
+    Args:
+        trials: all of them.
+        planned: iterations at which a trial ends at the latest; None: not known.
+
+    >>> stopped = Trial("00000", 0, {}, trained=10, iteration=10, cause=EndCause.SCHEDULER)
+    >>> early_stopping([stopped, Trial("00001", 1, {}, trained=100, iteration=100)], 100)
+    '1 of 2 trials stopped early, 110 of 200 rounds trained, 45 % saved'
+    """
+    stopped = [trial for trial in trials if trial.cause is EndCause.SCHEDULER]
+    waiting = [trial for trial in trials if trial.cause is EndCause.ABANDONED]
+    if not (stopped or waiting):
+        return ""
+    parts = [f"{len(stopped):,} of {count(len(trials), 'trial')} stopped early"]
+    if waiting:
+        parts.append(f"{len(waiting):,} never went on")
+    if planned is not None:
+        whole = planned * len(trials)
+        # What others have not trained, since they failed or the run was interrupted, was not saved.
+        saved = sum(max(planned - trial.trained, 0) for trial in (*stopped, *waiting))
+        trained = sum(trial.trained for trial in trials)
+        parts += [f"{trained:,} of {whole:,.0f} rounds trained", f"{math.floor(100 * saved / whole)} % saved"]
+    return ", ".join(parts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
 
 from rich.cells import cell_len
 
@@ -23,59 +24,107 @@ _STATUS_STYLES = {
 _GAP = "  "
 _WIDEST = 24
 _MOST_PARAMETERS = 40
+_STATUS = max(len(status.value) for status in TrialStatus)
+_TIME = len("59m59s")
+_NUMBER = len("0.0001234")
 
 
 @dataclass(slots=True)
 class _Column:
+    """A column, as wide as it has ever had to be, and `least` from the start: what is to come must not move others."""
+
     title: str
-    cells: list[str]
+    text: Callable[[Trial, float], str]
     right: bool = True
-    width: int = field(init=False)
+    least: int = 0
+    width: int = 0
 
-    def __post_init__(self) -> None:
-        self.width = min(max(cell_len(self.title), *(cell_len(cell) for cell in self.cells), 1), _WIDEST)
+    def wanted(self, cells: Iterable[str]) -> int:
+        return min(max(self.width, self.least, cell_len(self.title), *map(cell_len, cells)), _WIDEST)
 
 
-def trial_table(progress: Progress, trials: Sequence[Trial], columns: int, now: float) -> list[Line]:
-    """A title line and a line for each of `trials`, none wider than `columns`.
+class TrialTable:
+    """The table of trials. Its columns are chosen once, and do not move as long as the terminal keeps its width.
 
-    Trial and metric are always there; then status, iteration and time, then as many of the hyper-parameters that
-    vary as fit, the most informative first. `now` is the wall clock in seconds since the epoch.
+    Trial and metric are always there; then status, iteration and time, then as many of the hyper-parameters as fit, in
+    the order in which the user wrote them. Columns grow while there is room, and never shrink.
     """
-    if not trials:
-        return []
-    best = progress.best
-    left = [_Column("trial", [clean(trial.id, _WIDEST) for trial in trials], right=False)]
-    right: list[_Column] = []
-    if progress.metric is not None:
-        values = [metric_text(progress.value(trial)) if trial.last_result else "" for trial in trials]
-        right.append(_Column(_title(progress.metric), values))
-    taken = sum(column.width + len(_GAP) for column in left + right)
-    status = _Column("status", [trial.status.value for trial in trials], right=False)
-    iteration = _Column("iter", [f"{trial.iteration}" if trial.iteration else "" for trial in trials])
-    time = _Column("time", [_time(trial, now) for trial in trials])
-    for column, place, at in ((status, left, 1), (iteration, right, 1), (time, right, 2)):
-        if taken + column.width <= columns:
-            place.insert(at, column)
-            taken += column.width + len(_GAP)
-    titles = _parameter_titles(progress.varying[:_MOST_PARAMETERS])
-    for name, title in titles.items():
-        column = _Column(title, [short(lookup(trial.config, name, ""), 16) for trial in trials])
-        if taken + column.width <= columns:
-            left.append(column)
-            taken += column.width + len(_GAP)
-    shown = left + right
-    title_line = line((_GAP.join(padded(c.title, c.width, c.right) for c in shown), "bold dim"))
-    lines = [title_line]
-    for number, trial in enumerate(trials):
-        base = "bold" if trial is best else ""
-        parts: list[str | tuple[str, str]] = []
-        for position, column in enumerate(shown):
-            style = _STATUS_STYLES.get(trial.status, base) if column is status else base
-            gap = _GAP if position < len(shown) - 1 else ""
-            parts.append((padded(column.cells[number], column.width, column.right) + gap, style))
-        lines.append(line(*parts))
-    return lines
+
+    def __init__(self) -> None:
+        self._columns = 0
+        self._left: list[_Column] = []
+        self._right: list[_Column] = []
+        self._chosen = False
+
+    def lines(self, progress: Progress, trials: Sequence[Trial], columns: int, now: float) -> list[Line]:
+        """A title line and a line for each of `trials`, none wider than `columns`.
+
+        `now` is the wall clock in seconds since the epoch.
+        """
+        if not trials:
+            return []
+        if columns != self._columns:
+            self._columns, self._chosen, self._left, self._right = columns, False, [], []
+        if not self._chosen:
+            self._choose(progress, trials, now)
+        shown = self._left + self._right
+        cells = [[column.text(trial, now) for trial in trials] for column in shown]
+        self._grow(shown, cells)
+        lines = [line((_GAP.join(padded(c.title, c.width, c.right) for c in shown), "bold dim"))]
+        best = progress.best
+        for number, trial in enumerate(trials):
+            base = "bold" if trial is best else ""
+            parts: list[str | tuple[str, str]] = []
+            for position, column in enumerate(shown):
+                style = (
+                    _STATUS_STYLES.get(trial.status, base) if column.title == "status" and not column.right else base
+                )
+                gap = _GAP if position < len(shown) - 1 else ""
+                parts.append((padded(cells[position][number], column.width, column.right) + gap, style))
+            lines.append(line(*parts))
+        return lines
+
+    def _grow(self, shown: Sequence[_Column], cells: Sequence[Sequence[str]]) -> None:
+        room = self._columns - sum(column.width for column in shown) - len(_GAP) * (len(shown) - 1)
+        for column, texts in zip(shown, cells, strict=True):
+            more = min(column.wanted(texts) - column.width, max(room, 0))
+            column.width, room = column.width + more, room - more
+
+    def _choose(self, progress: Progress, trials: Sequence[Trial], now: float) -> None:
+        """Choose the columns, for good where there is something to choose from."""
+        before = {column.title: column.width for column in self._left + self._right}
+        self._left, self._right, taken = [], [], 0
+
+        def add(place: list[_Column], column: _Column, *, always: bool = False) -> None:
+            nonlocal taken
+            column.least = max(column.least, before.get(column.title, 0))
+            column.width = column.wanted(column.text(trial, now) for trial in trials)
+            if always or taken + column.width <= self._columns:
+                place.append(column)
+                taken += column.width + len(_GAP)
+
+        longest = f"{progress.run.max_iterations or 0:.0f}"
+        add(self._left, _Column("trial", lambda trial, _: clean(trial.id, _WIDEST), right=False), always=True)
+        if progress.metric is not None:
+            value = _Column(_title(progress.metric), lambda trial, _: _value(progress, trial), least=_NUMBER)
+            add(self._right, value, always=True)
+        add(self._left, _Column("status", lambda trial, _: trial.status.value, right=False, least=_STATUS))
+        add(self._right, _Column("iter", lambda trial, _: f"{trial.iteration or ''}", least=len(longest)))
+        add(self._right, _Column("time", _time, least=_TIME))
+        names = progress.shown_parameters[:_MOST_PARAMETERS]
+        for name, title in _parameter_titles(names).items():
+            add(self._left, _parameter(name, title, trials))
+        self._chosen = bool(names) and progress.metric is not None
+
+
+def _parameter(name: str, title: str, trials: Sequence[Trial]) -> _Column:
+    values = [lookup(trial.config, name, "") for trial in trials]
+    broken = any(isinstance(value, Real) and not isinstance(value, Integral) for value in values)
+    return _Column(title, lambda trial, _: short(lookup(trial.config, name, ""), 16), least=_NUMBER if broken else 0)
+
+
+def _value(progress: Progress, trial: Trial) -> str:
+    return metric_text(progress.value(trial)) if trial.last_result else ""
 
 
 def _title(name: str) -> str:
