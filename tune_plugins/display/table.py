@@ -76,9 +76,8 @@ class TrialTable:
             base = "bold" if trial is best else ""
             parts: list[str | tuple[str, str]] = []
             for position, column in enumerate(shown):
-                style = (
-                    _STATUS_STYLES.get(trial.status, base) if column.title == "status" and not column.right else base
-                )
+                is_status = column.title == "status" and not column.right  # not a hyper-parameter of that name
+                style = _STATUS_STYLES.get(trial.status, base) if is_status else base
                 gap = _GAP if position < len(shown) - 1 else ""
                 parts.append((padded(cells[position][number], column.width, column.right) + gap, style))
             lines.append(line(*parts))
