@@ -205,14 +205,13 @@ class RecordReader:
     def last_results(self) -> dict[str, dict[str, Any]]:
         """The newest result of each trial that has one."""
         rows = self._all(
-            f"SELECT trial_id, data FROM events JOIN (SELECT max(seq) AS newest FROM events "
-            f"WHERE kind = '{RESULTS_KIND}' GROUP BY trial_id) ON seq = newest ORDER BY trial_id"
+            f"WITH newest AS (SELECT max(seq) AS seq FROM events WHERE kind = '{RESULTS_KIND}' GROUP BY trial_id) "
+            "SELECT results.trial_id, training_iteration, time_total_s, timestamp, metrics "
+            "FROM newest JOIN events USING (seq) "
+            "JOIN results ON results.id = json_extract(data, '$.first') + json_extract(data, '$.count') - 1 "
+            "ORDER BY results.trial_id"
         )
-        last = {}
-        for trial_id, data in rows:
-            fact = loads(data)
-            last[trial_id] = self._results(fact["first"] + fact["count"] - 1, 1)[0]
-        return last
+        return {row[0]: result_from_row(*row[1:]) for row in rows}
 
     def all_results(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Trial id and result of every result, in the order they were recorded."""
