@@ -301,6 +301,81 @@ def test_memory_is_watched_on_all_nodes(driver: Callable[..., Any]) -> None:
         assert line in out.splitlines(), f"{out}\n{err}"
 
 
+_WAITING = """
+import ray
+import tune_plugins.driver.ray.waits as waits
+from ray.cluster_utils import Cluster
+
+waits._PATIENCE_S = waits._EACH_S = 0.2
+
+class Listens(tune.Callback):
+    def on_trial_output(self, iteration, trials, trial, lines, **info):
+        for line in lines:
+            if "has waited" in line:
+                print(line, flush=True)
+                HELP()
+
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    SETUP
+    grid = tune.Tuner(
+        tune.with_resources(train, RESOURCES), run_config=tune.RunConfig(verbose=0, callbacks=[Listens()])
+    ).fit()
+    print("result", [result.metrics for result in grid][0]["x"], grid.num_errors)
+    ray.shutdown()
+    cluster.shutdown()
+"""
+_VANISHES = _WAITING.replace("RESOURCES", '{"special": 1}').replace(
+    "SETUP",
+    """
+    other = cluster.add_node(num_cpus=1, resources={"special": 1})
+    ray.init(address=cluster.address, log_to_driver=False)
+    here = os.getcwd()
+    def train(config):
+        import time
+        first = not os.path.exists(os.path.join(here, "gone"))
+        tune.report(x=1)
+        while first:
+            time.sleep(0.01)
+    class Removes(tune.Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            if not os.path.exists("gone"):
+                open("gone", "w").close()
+                cluster.remove_node(other)
+    Listens.on_trial_result = Removes.on_trial_result
+    HELP = lambda: cluster.add_node(num_cpus=1, resources={"special": 1})
+    """,
+)
+_HELD = _WAITING.replace("RESOURCES", '{"cpu": 1}').replace(
+    "SETUP",
+    """
+    ray.init(address=cluster.address, log_to_driver=False)
+    class Holder:
+        def ready(self): pass
+    holder = ray.remote(num_cpus=1)(Holder).remote()
+    ray.get(holder.ready.remote())
+    train = lambda config: {"x": 1}
+    HELP = lambda: ray.kill(holder)
+    """,
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (_VANISHES, "for {special: 1}: no node of the cluster has that any more (nodes have CPU: 1"),
+        (_HELD, "for {CPU: 1}: others hold it (0 of 1 CPU free)"),
+    ],
+    ids=["vanishes", "held"],
+)
+def test_what_trials_wait_for_is_told_with_the_reason(driver: Callable[..., Any], code: str, told: str) -> None:
+    status, out, err = driver(code).end()
+    assert status == 0, err
+    (line,) = (line for line in out.splitlines() if "has waited" in line)
+    assert told in line
+    assert "result 1 0" in out.splitlines()
+
+
 _OWN_RAY = """
 import tune_plugins.driver.ray.cluster as cluster
 import tune_plugins.driver.ray.connecting as connecting

@@ -130,8 +130,8 @@ def _start() -> None:
             if pause is None:
                 raise TuneError(
                     f"cannot start a local Ray: {error} (tried {len(_PAUSES_S) + 1} times in "
-                    f"{time.monotonic() - began:.0f} s). Is there memory, and room in /tmp, and can this process listen "
-                    "on local ports? You may also join a Ray that runs (RAY_ADDRESS), or do without: "
+                    f"{time.monotonic() - began:.0f} s). Is there memory, and room in /tmp? May this process listen on "
+                    "local ports? You may also join a Ray that runs (RAY_ADDRESS), or do without: "
                     "RunConfig(runtime='inline') runs the trials one after another in this process"
                 ) from error
             logger.warning("Ray did not start (%s); it is tried again in %g s", error, pause)

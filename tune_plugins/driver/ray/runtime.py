@@ -36,6 +36,7 @@ from tune_plugins.driver.ray.pool import pool_for
 from tune_plugins.driver.ray.preloading import note_imported
 from tune_plugins.driver.ray.shipment import Shipment
 from tune_plugins.driver.ray.switchboard import Relay, Switchboard
+from tune_plugins.driver.ray.waits import Waits
 from tune_plugins.driver.ray.workers import ForkedWorker, Kind, Loss, PooledWorker, Service, is_dead
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Runtime
@@ -145,6 +146,7 @@ class RayRuntime(Runtime):
         self._health_at = 0.0
         self._failed_starts = 0
         self._guard = Guard()
+        self._waits = Waits(cluster)
         self._joining: list[tuple[_Seat, Future[None]]] = []
 
     # -------------------------------------------------------------------------------- the loop
@@ -576,6 +578,9 @@ class RayRuntime(Runtime):
         events: list[Event] = []
         self._guard_forks()
         self._end_silent(now)
+        slots = [s.worker.slot for s in self._seats.values() if not s.connected and s.worker.slot.node is None]
+        if told := self._waits.look(slots, now):
+            self.output.append(Output("", told))
         for seat in list(self._seats.values()):
             if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
                 self._measure(now - seat.began)
