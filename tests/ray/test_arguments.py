@@ -74,10 +74,13 @@ def test_a_folder_that_cannot_be_written(fit: Any) -> None:
         fit(_train, storage_path="/proc/tune")
 
 
-def test_a_second_experiment_of_the_same_name_is_refused(fit: Any) -> None:
-    assert fit(_train, name="twice")[0].metrics["loss"] == 1
-    with pytest.raises(tune.ArgumentError, match="there is an experiment 'twice' in"):
-        fit(_train, name="twice")
+def test_a_second_experiment_of_the_same_name(fit: Any) -> None:
+    first, second = (fit(_train, name="lr=0.1, twice") for _ in range(2))
+    assert [Path(grid.experiment_path).name for grid in (first, second)] == ["lr=0.1,_twice", "lr=0.1,_twice-2"]
+    assert first[0].metrics["loss"] == second[0].metrics["loss"] == 1
+    with pytest.raises(tune.ArgumentError, match=r"name: expected a new one, got 'lr=0\.1, twice'"):
+        fit(_train, name="lr=0.1, twice", if_exists="error")
+    assert fit(_train, name="lr=0.1, twice", if_exists="replace").experiment_path == first.experiment_path
 
 
 def test_names_made_by_us_never_collide(fit: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.record.folder import is_held
 
 pytestmark = pytest.mark.both_kinds
 
@@ -171,12 +172,14 @@ def test_what_was_acknowledged_survives_a_sigkill_of_the_driver(
             seen[rest[0]] = int(rest[1])
             if len(pids) == 2 and sum(seen.values()) > 3000:
                 break
+    assert is_held(tmp_path / "results" / "mine") is True
     run.process.kill()
+    run.process.wait()
+    assert is_held(tmp_path / "results" / "mine") is False  # whatever it has started lives on a little
     for line in run.process.stdout:  # what it had printed before
         if line.startswith("acknowledged") and line.endswith("\n"):
             _, trial, step = line.split()
             seen[trial] = int(step)
-    run.process.wait()
     assert _gone(pids, within=300)
     grid = tune.ResultGrid(tmp_path / "results" / "mine")
     assert len(grid) == 2
