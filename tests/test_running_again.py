@@ -307,7 +307,7 @@ def test_an_interrupted_removal_is_repeated(tmp_path: Path, monkeypatch: pytest.
         patch.setattr(shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path, x=4, if_exists="replace")
-    assert removed == [str(tmp_path / "x" / "trial_00000")] and not os.path.exists(removed[0])
+    assert len(removed) == 1 and not os.path.exists(removed[0])
     assert len(tune.ResultGrid(tmp_path / "x")) == 3 and folder.is_held(tmp_path / "x") is False
     assert losses(fit(tmp_path, x=4, if_exists="replace")) == [4]
 

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -49,7 +48,7 @@ def take(directory: Path, if_exists: IfExists) -> BaseFileLock:
         Taken: somebody else has it, or has left something there that must stay.
         StorageError: it cannot be made.
     """
-    _raise_if_taken(directory, if_exists)
+    _old_experiment(directory, if_exists)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -64,9 +63,8 @@ def take(directory: Path, if_exists: IfExists) -> BaseFileLock:
     except OSError as error:
         raise Taken(f"{directory / LOCK_NAME} cannot be locked ({error.strerror})") from error
     try:
-        _raise_if_taken(directory, if_exists)  # it may have been free when this call began, and in use since
-        if os.path.lexists(directory / FILE_NAME):
-            _remove(directory)
+        if old := _old_experiment(directory, if_exists):  # again: it may have changed before the lock was had
+            _remove(directory, old)
     except BaseException:
         lock.release()
         raise
@@ -91,7 +89,7 @@ def why_taken(directory: Path, if_exists: IfExists) -> str | None:
     if is_held(directory):
         return _lives(directory)
     try:
-        _raise_if_taken(directory, if_exists)
+        _old_experiment(directory, if_exists)
     except Taken as taken:
         return str(taken)
     return None
@@ -105,11 +103,16 @@ def _lives(directory: Path) -> str:
     return f"it runs: a living process holds {directory / LOCK_NAME}"
 
 
-def _raise_if_taken(directory: Path, if_exists: IfExists) -> None:
+def _old_experiment(directory: Path, if_exists: IfExists) -> list[os.DirEntry[str]]:
+    """What lies in a folder and makes way for a new experiment; empty where there is no record.
+
+    Raises:
+        Taken: the folder, or something in it, does not make way.
+    """
     if os.path.lexists(directory) and not directory.is_dir():
         raise Taken(f"{directory} is no folder")
     if not os.path.lexists(directory / FILE_NAME):
-        return  # missing, empty, or somebody's, where a record does no harm
+        return []  # missing, empty, or somebody's, where a record does no harm
     if if_exists == "error":
         raise Taken(f"{directory} holds an experiment")
     if directory.is_symlink():
@@ -119,21 +122,10 @@ def _raise_if_taken(directory: Path, if_exists: IfExists) -> None:
             if if_exists == "number" and store.has_results():
                 raise Taken(f"{directory} holds results")
             trials = store.dirnames()
-        for _ in _own_entries(directory, trials):
-            pass
+        with os.scandir(directory) as entries:
+            found = list(entries)
     except StorageError as error:
         raise Taken(str(error)) from error
-
-
-def _own_entries(directory: Path, trials: set[str]) -> Iterator[os.DirEntry[str]]:
-    """What lies in the folder of an experiment, by name.
-
-    Raises:
-        Taken: it is not the experiment's, or a link to somewhere else.
-    """
-    try:
-        with os.scandir(directory) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise Taken(f"{directory} cannot be read ({error.strerror})") from error
     for entry in found:
@@ -142,19 +134,17 @@ def _own_entries(directory: Path, trials: set[str]) -> Iterator[os.DirEntry[str]
             raise Taken(f"{entry.path} is a symbolic link")
         if not (entry.is_file() if ours else entry.is_dir() and entry.name in trials):
             raise Taken(f"{entry.path} is not of the experiment")
-        yield entry
+    return found
 
 
-def _remove(directory: Path) -> None:
-    """Remove the experiment from a folder whose lock is held; the lock stays.
+def _remove(directory: Path, entries: list[os.DirEntry[str]]) -> None:
+    """Remove an experiment from its folder, whose lock is held; the lock stays.
 
     Raises:
-        Taken: see `_own_entries`; somebody has the record open; something may not be removed.
+        Taken: somebody has the record open; something may not be removed.
     """
     file = directory / FILE_NAME
     try:
-        with ExperimentStore.open(directory) as store:
-            entries = list(_own_entries(directory, store.dirnames()))
         # A reader that has the record open would take the files beside the next record for those of this one. The
         # journal can be changed only where nobody has it open, and then there are no files beside it.
         with closing(connect(directory, readonly=False)) as connection:
