@@ -704,7 +704,7 @@ def test_what_early_stopping_did_is_told():
         trial.cause = EndCause.SCHEDULED_END if number < 5 else EndCause.SCHEDULER
         stage.finish(trial)
     stage.end()
-    told = "early stopping 11 of 16 trials stopped early, 555 of 1,600 rounds trained, 65 % saved\n"
+    told = "11 of 16 stopped early, 555 of 1,600 rounds trained, 65 % saved\n"
     assert told in stage.text
 
 
@@ -718,8 +718,8 @@ def test_only_what_early_stopping_saved_is_saved():
     )
     lost = [trial(EndCause.FAILED, 1), trial(EndCause.USER, 1), trial(None, 0)]
     assert early_stopping([finished, *lost], 10) == ""
-    assert early_stopping([finished, stopped], None) == "1 of 2 trials stopped early"
-    told = "1 of 6 trials stopped early, 1 never went on, 18 of 60 rounds trained, 23 % saved"
+    assert early_stopping([finished, stopped], None) == "1 of 2 stopped early"
+    told = "1 of 6 stopped early, 1 never went on, 18 of 60 rounds trained, 23 % saved"
     assert early_stopping([finished, stopped, waited, *lost], 10) == told
     assert early_stopping([trial(EndCause.SCHEDULER, 14)], 10).endswith("14 of 10 rounds trained, 0 % saved")
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from itertools import islice
 from numbers import Integral, Real
 from types import FunctionType
 from typing import Any
@@ -32,7 +34,9 @@ __all__ = [
     "is_slip",
     "is_whole",
     "override_mistakes",
+    "shown_call",
     "shown_signature",
+    "shown_value",
 ]
 
 
@@ -293,3 +297,70 @@ def shown_signature(function: Callable[..., Any], *, bound: bool = False) -> str
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     text = str(inspect.Signature(plain))
     return text.replace("(", "(self, " if plain else "(self", 1) if bound else text
+
+
+def shown_call(given: object, **instead: Any) -> str:
+    """An object as one writes it: its class with those arguments that are not as they are by default.
+
+    Args:
+        given: its attributes have the names of the arguments; of one that has none, nothing is told.
+        instead: values of arguments that are kept under another name.
+
+    >>> class Half:
+    ...     def __init__(self, level, mode="min", least=1):
+    ...         self.level, self.mode, self.least = level, mode, least
+    >>> shown_call(Half(0.5, least=3))
+    'Half(level=0.5, least=3)'
+    """
+    missing, shown = object(), []
+    factories = {f.name: f.default_factory for f in fields(given)} if is_dataclass(given) else {}
+    for parameter in list(inspect.signature(type(given).__init__).parameters.values())[1:]:
+        name, default = parameter.name, parameter.default
+        if (factory := factories.get(name, MISSING)) is not MISSING:
+            default = factory()
+        value = instead.get(name, getattr(given, name, missing))
+        # None stands for nothing given, which may be kept as an empty list.
+        if value is missing or _same(value, default) or (default is None and _same(value, ())):
+            continue
+        shown.append(f"{name}={shown_value(value)}")
+    return f"{type(given).__name__}({', '.join(shown)})"
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are equal and of one type; what cannot say so, as an array, is not."""
+    try:
+        return value is other or (type(value) is type(other) and bool(value == other))
+    except Exception:
+        return False
+
+
+def shown_value(value: Any) -> str:
+    """A value on one line of bounded length, without addresses in memory and secrets.
+
+    Of URLs that is what stands before an ``@``, of environment variables (``env_vars``) the values.
+    """
+    name = getattr(value, "__name__", None)
+    if isinstance(value, Mapping):
+        pairs = ((key, list(each) if key == "env_vars" else each) for key, each in islice(value.items(), _MOST_SHOWN))
+        inner = ", ".join(f"{key!r}: {shown_value(each)}" for key, each in pairs)
+        text = f"{{{inner}{', ...' if len(value) > _MOST_SHOWN else ''}}}"
+    elif type(value) in (list, tuple):
+        inner = ", ".join(shown_value(each) for each in value[:_MOST_SHOWN])
+        text = f"[{inner}{', ...' if len(value) > _MOST_SHOWN else ''}]"
+        text = text if isinstance(value, list) else f"({text[1:-1]}{',' if len(value) == 1 else ''})"
+    elif callable(value) and isinstance(name, str):
+        text = name
+    elif type(value).__repr__ is _PLAIN_REPR:
+        text = f"<{type(value).__name__}>"
+    else:
+        try:
+            text = repr(value)
+        except Exception:
+            text = f"<{type(value).__name__}>"
+    text = re.sub(r"(://)[^/@\s]*@", r"\1***@", " ".join(text.split()))
+    limit = 200 if isinstance(value, str) else 1000
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+_MOST_SHOWN = 20
+_PLAIN_REPR: Any = object.__repr__

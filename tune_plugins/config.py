@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_plugins.arguments import Mistakes, did_you_mean, is_whole, override_mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean, is_whole, override_mistakes, shown_call
 from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
@@ -47,6 +47,10 @@ class CheckpointConfig:
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool | None = None
 
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        return shown_call(self)
+
     def __post_init__(self) -> None:
         Mistakes("CheckpointConfig", self.mistakes()).raise_if_any()
 
@@ -79,6 +83,10 @@ class FailureConfig:
     fail_fast: bool | Literal["raise"] = False
     retry: Literal["all", "lost"] = "all"
     report_timeout_s: float | None = None
+
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        return shown_call(self)
 
     def __post_init__(self) -> None:
         Mistakes("FailureConfig", self.mistakes()).raise_if_any()
@@ -137,6 +145,10 @@ class TuneConfig:
     seed: int | None = None
     trial_name_creator: Callable[[Trial], str] | None = None
     trial_dirname_creator: Callable[[Trial], str] | None = None
+
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        return shown_call(self)
 
     def __post_init__(self) -> None:
         Mistakes("TuneConfig", self.mistakes()).raise_if_any()
@@ -249,6 +261,10 @@ class RunConfig:
     runtime: Literal["ray", "inline"] = "ray"
     if_exists: Literal["number", "replace", "error"] = "number"
     workers: Literal["auto", "actors"] = field(default_factory=lambda: os.environ.get("TUNE_WORKERS", "auto"))  # type: ignore[arg-type,return-value]
+
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        return shown_call(self)
 
     def __post_init__(self) -> None:
         Mistakes("RunConfig", self.mistakes()).raise_if_any()

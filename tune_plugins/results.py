@@ -576,6 +576,7 @@ class ResultGrid:
         lines += [f"  {result!r}" for result in self._all[:_SHOWN]]
         if len(self) > _SHOWN:
             lines.append(f"  ... and {len(self) - _SHOWN} more")
+        lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
     def _values(self, metric: str, scope: Scope) -> dict[str, list[Any]]:

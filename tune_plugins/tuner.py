@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, shown_value
 from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.driver.trial_function import AnyTrainable, TrialFunction, as_trial_function
 from tune_plugins.errors import TuneError
@@ -63,6 +63,16 @@ class Tuner:
         mistakes = Mistakes("Tuner")
         self._look_at_arguments(mistakes)
         mistakes.raise_if_any()
+
+    def __repr__(self) -> str:
+        """What was given, as far as it differs from the defaults."""
+        parts = [self._trainable.name]
+        if self._param_space is not None:
+            parts.append(f"param_space={shown_value(self._param_space)}")
+        for name, config in (("tune_config", self._tune_config), ("run_config", self._run_config)):
+            if repr(config) != f"{type(config).__name__}()":
+                parts.append(f"{name}={config!r}")
+        return f"Tuner({', '.join(parts)})"
 
     def fit(self) -> ResultGrid:
         """Run all trials; returns when the last one has ended, or after Ctrl-C.

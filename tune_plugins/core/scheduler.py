@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from tune_plugins.arguments import Mistakes, override_mistakes
+from tune_plugins.arguments import Mistakes, override_mistakes, shown_call
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.searcher import Fidelity, Searcher
 from tune_plugins.core.trial import Lease, Milestone, Trial
@@ -225,6 +225,10 @@ class TrialScheduler(metaclass=_Checked):
         """
 
     # ----------------------------------------------------------------------------- for people
+
+    def __repr__(self) -> str:
+        """The arguments that were given, as far as they differ from the defaults."""
+        return shown_call(self, metric=self._own[0], mode=self._own[1])
 
     def notes(self) -> list[str]:
         """Lines for the live display, e.g. the cut of each rung."""

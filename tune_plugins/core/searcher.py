@@ -9,7 +9,7 @@ from enum import Enum
 from random import Random
 from typing import Any, ClassVar
 
-from tune_plugins.arguments import Mistakes, is_number, is_whole
+from tune_plugins.arguments import Mistakes, is_number, is_whole, shown_call
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.evaluated import as_number, evaluated
 from tune_plugins.core.metrics import Mode, lookup, modes_of, names_of, objective_mistakes
@@ -164,6 +164,10 @@ class Searcher(ABC):
             self.evaluated_rewards = self.evaluated_rewards.tolist()
         self.warm_start, self.random_state = warm_start, random_state
         Mistakes(type(self).__name__, self.mistakes()).raise_if_any()
+
+    def __repr__(self) -> str:
+        """The arguments that were given, as far as they differ from the defaults."""
+        return shown_call(self, metric=self._own[0], mode=self._own[1])
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments by themselves, in words; asked again before a run."""

@@ -46,7 +46,7 @@ def summary(
     head = line((count(total, "trial"), "bold"), f" in {duration(elapsed)}", ": " if by_status else "")
     lines.append(head + joined(by_status, ", "))
     if words := early_stopping(trials, run.max_iterations):
-        lines.append(line(("early stopping ", "bold"), words))
+        lines.append(line(words))
     for warning in warnings:
         lines.append(line(("warning ", "bold yellow"), clean(warning, 1000)))
     if best is not None:
@@ -85,13 +85,13 @@ def early_stopping(trials: Sequence[Trial], planned: float | None) -> str:
 
     >>> stopped = Trial("00000", 0, {}, trained=10, iteration=10, cause=EndCause.SCHEDULER)
     >>> early_stopping([stopped, Trial("00001", 1, {}, trained=100, iteration=100)], 100)
-    '1 of 2 trials stopped early, 110 of 200 rounds trained, 45 % saved'
+    '1 of 2 stopped early, 110 of 200 rounds trained, 45 % saved'
     """
     stopped = [trial for trial in trials if trial.cause is EndCause.SCHEDULER]
     waiting = [trial for trial in trials if trial.cause is EndCause.ABANDONED]
     if not (stopped or waiting):
         return ""
-    parts = [f"{len(stopped):,} of {count(len(trials), 'trial')} stopped early"]
+    parts = [f"{len(stopped):,} of {len(trials):,} stopped early"]
     if waiting:
         parts.append(f"{len(waiting):,} never went on")
     if planned is not None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, shown_call
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision
 from tune_plugins.core.trial import Trial
@@ -87,6 +87,10 @@ class MultiObjectiveASHA(ASHAScheduler):
             stop_last_trials=stop_last_trials,
             min_results_per_rung=min_results_per_rung,
         )
+
+    def __repr__(self) -> str:
+        metrics, modes = (self.metrics, self.modes) if self._given else (None, None)
+        return shown_call(self, metrics=metrics, modes=modes)
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tune_plugins.arguments import shown_call
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.scheduler import Action, Decision, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
@@ -175,6 +176,9 @@ class PopulationBasedTrainingReplay(TrialScheduler):
             )
         self.schedule = policy if isinstance(policy, PBTSchedule) else PBTSchedule.load(policy)
         self._done: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return shown_call(self, policy=self.schedule)
 
     def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start at the first step of the schedule."""

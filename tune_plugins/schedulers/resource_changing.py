@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, shown_call
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial
@@ -91,6 +91,11 @@ class ResourceChangingScheduler(TrialScheduler):
         self.needs_metric = getattr(self.base, "needs_metric", False)
         self.needs_population = getattr(self.base, "needs_population", False)
         self.asked_at_every_report = getattr(self.base, "asked_at_every_report", False)
+
+    def __repr__(self) -> str:
+        base = None if type(self.base) is FIFOScheduler else self.base
+        allocate = None if self.allocate == DistributeResources() else self.allocate
+        return shown_call(self, base_scheduler=base, resources_allocation_function=allocate)
 
     def mistakes(self) -> list[str]:
         """Its own, and those of the base scheduler."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tune_plugins._imports import require
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, shown_call
 from tune_plugins.core.evaluated import as_number
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
@@ -138,6 +138,10 @@ class HyperOptSearch(Searcher):
     def _library(self) -> Any:
         """The module; not kept, so that a searcher can be copied and sent to another process."""
         return require("hyperopt", extra="hyperopt", needed_by=_NAME)
+
+    def __repr__(self) -> str:
+        seeds = {"random_state_seed": self._seeds[0], "random_state": self._seeds[1]}
+        return shown_call(self, space=self._given, metric=self._own[0], mode=self._own[1], **seeds)
 
     def mistakes(self) -> list[str]:
         """See `Searcher.mistakes`."""

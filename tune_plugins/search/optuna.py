@@ -22,7 +22,7 @@ from random import Random
 from typing import Any, Literal
 
 from tune_plugins._imports import require
-from tune_plugins.arguments import Mistakes, did_you_mean, is_finite, is_number, is_whole
+from tune_plugins.arguments import Mistakes, did_you_mean, is_finite, is_number, is_whole, shown_call
 from tune_plugins.core.evaluated import as_number
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
@@ -155,6 +155,18 @@ class OptunaSearch(Searcher):
             return "tpe"
         names = {kind: name for name, kind in _CLASSES.items()}
         return names.get(type(given).__name__, type(given).__name__)
+
+    def __repr__(self) -> str:
+        seed = self._given_seed
+        return shown_call(
+            self,
+            space=self._given_space,
+            metric=self._own[0],
+            mode=self._own[1],
+            seed=seed,
+            random_state=None if seed is not None else self.random_state,
+            study=self._given_study,
+        )
 
     def mistakes(self) -> list[str]:
         """See `Searcher.mistakes`."""
