@@ -25,6 +25,7 @@ from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import MissingDependencyError
 from tune_plugins.integrations._adapter import Adapter, Copy, Internals
+from tune_plugins.integrations._files import move_into_trial
 from tune_plugins.integrations._metrics import Metrics
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
@@ -61,7 +62,9 @@ INTERNALS = Internals(
             f"{base.__module__.rpartition('.callbacks')[0]}.{name}"
             for base in Callback.__bases__
             for name in (
-                "Trainer: fit_loop, _checkpoint_connector, _logger_connector, _teardown",
+                "Trainer: fit_loop, _checkpoint_connector, _logger_connector, _teardown, _default_root_dir",
+                "loggers.CSVLogger: _root_dir, _save_dir, _experiment",
+                "loggers.TensorBoardLogger: _root_dir, _experiment",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: resume_start, resume_end, _ckpt_path",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: dump_checkpoint, _loaded_checkpoint",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: restore_datamodule, restore_model",
@@ -141,8 +144,10 @@ class TuneReportCallback(Callback, Adapter):
     @log.setter
     def log(self, function: Any) -> None:
         self._log = function
-        if tune_session.current() is not None:
-            refuse_started_scripts(function.__self__.trainer, type(self).__name__)
+        if (session := tune_session.current()) is not None:
+            trainer = function.__self__.trainer
+            refuse_started_scripts(trainer, type(self).__name__)
+            _move_files(trainer, session)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Begin a fit; in a trial that is to go on from a checkpoint, let Lightning restore that."""
@@ -264,6 +269,14 @@ class TuneReportCheckpointCallback(TuneReportCallback):
         mistakes: list[str] = [] if isinstance(save_checkpoints, bool) else [_EITHER.format(save_checkpoints)]
         self.saves = save_checkpoints
         self._set_up(on, mistakes=mistakes, metrics=metrics, filename=filename)
+
+
+def _move_files(trainer: Any, session: tune_session.Session) -> None:
+    """Have logs and checkpoints go to the folder of the trial, before loggers open their files."""
+    move_into_trial(session, "Lightning", trainer, "_default_root_dir")
+    for logger in trainer.loggers:
+        if move_into_trial(session, "Lightning", logger, "_root_dir", "_save_dir"):
+            logger._experiment = None  # of another trial, where the script makes one logger for all
 
 
 _EITHER = "save_checkpoints: expected True or False, got {!r}."

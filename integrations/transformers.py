@@ -16,8 +16,9 @@ Trainer's own methods, most of them private. All that is not documented, also in
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
@@ -28,6 +29,7 @@ from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
 from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, calling
+from tune_plugins.integrations._files import move_into_trial
 from tune_plugins.integrations._metrics import Metrics
 from tune_plugins.session.values import plain
 
@@ -119,8 +121,12 @@ class TuneReportCallback(TrainerCallback, Adapter):
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take hold of the Trainer, which callbacks are not given."""
-        if tune_session.current() is not None:
+        if (session := tune_session.current()) is not None:
             self._install(_running_trainer())
+            made = args.output_dir
+            if move_into_trial(session, "Transformers", args, "output_dir", "logging_dir"):
+                with suppress(OSError):
+                    os.rmdir(made)  # the Trainer makes it before anybody is asked
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look at what the script has built."""
@@ -297,7 +303,8 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     The best weights so far by the metric of the run are kept in memory, and are written with the next checkpoint
     (`Result.get_best_checkpoint`). With several calls of `train` in a trial, only the first one goes on from a
     checkpoint; later ones are repeated if the trial has to be resumed. Their models are saved at their ends, for what
-    is in them: the last checkpoint is that of the last call. Nothing is written into the `output_dir` of the script.
+    is in them: the last checkpoint is that of the last call. Nothing is written into the `output_dir` of the script;
+    what the Trainer itself writes goes to the trial's folder where `output_dir` is a relative path.
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -244,6 +244,10 @@ class RunConfig:
             go to that file; a pair of names.
         runtime: "ray"; or "inline": trials run one after another in this process and thread, for debuggers and
             coverage (`pdb` works). A scheduler that pauses trials needs checkpoints then.
+        working_dir: where trials run. None: in the directory of this script, where all of them read and write the same
+            files; "trial": each in its own folder (that of this script is in ``$TUNE_ORIG_WORKING_DIR``).
+        runtime_env: environment of the workers, as Ray takes it for an actor: ``env_vars``, ``pip``, ... Local folders
+            (``working_dir``, ``py_modules``) Ray takes for a whole job only, by ``ray.init(runtime_env=...)``.
         workers: the processes of trials on Ray. "auto": forked from one that has imported everything, where that is
             safe, else Ray actors; "actors": Ray actors, each of which imports by itself. Default: ``$TUNE_WORKERS``, or
             "auto".
@@ -260,6 +264,8 @@ class RunConfig:
     log_to_file: bool | str | tuple[str, str] = False
     runtime: Literal["ray", "inline"] = "ray"
     if_exists: Literal["number", "replace", "error"] = "number"
+    working_dir: Literal["trial"] | None = None
+    runtime_env: Mapping[str, Any] | None = None
     workers: Literal["auto", "actors"] = field(default_factory=lambda: os.environ.get("TUNE_WORKERS", "auto"))  # type: ignore[arg-type,return-value]
 
     def __repr__(self) -> str:
@@ -284,6 +290,8 @@ class RunConfig:
         found.whole("verbose", self.verbose, least=0, remedy="0: silent; 1: progress; 2: each trial as well.")
         found.one_of("runtime", self.runtime, ("ray", "inline"), remedy="Use 'inline' to debug.")
         found.one_of("if_exists", self.if_exists, ("number", "replace", "error"), remedy="Leave it out for a number.")
+        found.one_of("working_dir", self.working_dir, ("trial",), none=True, remedy="None: that of this script.")
+        found.found += _environment_mistakes(self.runtime_env, self.runtime)
         found.one_of("workers", self.workers, ("auto", "actors"), remedy="Leave it out.")
         logs = self.log_to_file
         names = logs if isinstance(logs, tuple) else (logs,)
@@ -313,3 +321,21 @@ class RunConfig:
     def storage_dir(self) -> Path:
         """`storage_path` with ``~`` expanded, absolute."""
         return Path(os.path.expanduser(self.storage_path or default_storage_path())).absolute()
+
+
+def _environment_mistakes(given: Any, runtime: str) -> list[str]:
+    found = Mistakes("RunConfig")
+    if given is None or not found.check(
+        isinstance(given, Mapping), "runtime_env", "a dict, as ray.init(runtime_env=...) takes", given
+    ):
+        return found.found
+    if runtime == "inline":
+        found.add(f"runtime_env: expected None with runtime='inline', which starts no process, got {given!r}.")
+    modules = given.get("py_modules") or []
+    for local in [given.get("working_dir"), *(modules if isinstance(modules, Sequence) else [])]:
+        if local is not None and "://" not in str(local):
+            found.add(
+                f"runtime_env: expected the URI of a package, such as 's3://.../code.zip', got the local {local!r}, "
+                "which Ray takes for a whole job only. Call ray.init(runtime_env=...) with it before fit()."
+            )
+    return found.found

@@ -74,6 +74,20 @@ class Tuner:
                 parts.append(f"{name}={config!r}")
         return f"Tuner({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        from tune_plugins.display import html
+        from tune_plugins.space.nested import flatten
+
+        space = self._param_space
+        given = flatten(space) if isinstance(space, Mapping) else {"space": space}
+        rows = [(name, shown_value(value)) for name, value in given.items() if value is not None]
+        return html.block(
+            html.paragraph("Tuner", self._trainable.name),
+            html.table(("hyper-parameter", "values"), rows) if rows else "",
+            *(html.paragraph("", repr(config)) for config in (self._tune_config, self._run_config)),
+            html.paragraph("results", self._results.experiment_path) if self._results is not None else "",
+        )
+
     def fit(self) -> ResultGrid:
         """Run all trials; returns when the last one has ended, or after Ctrl-C.
 
@@ -154,7 +168,7 @@ def _inline(trainable: TrialFunction, tune: TuneConfig, run: RunConfig, mistakes
 def _on_ray(trainable: TrialFunction, tune: TuneConfig, run: RunConfig, mistakes: Mistakes) -> Place:
     from tune_plugins.driver.ray.place import RayPlace
 
-    return RayPlace(trainable, tune.max_concurrent_trials, run.workers, mistakes)
+    return RayPlace(trainable, tune.max_concurrent_trials, run.workers, run.runtime_env, mistakes)
 
 
 _PLACES: dict[str, Callable[[TrialFunction, TuneConfig, RunConfig, Mistakes], Place]] = {

@@ -38,6 +38,9 @@ class Mail:
     def stop_wanted(self) -> None:
         return None
 
+    def remark(self, text: str) -> None:
+        return None
+
 
 class Model:
     """Takes every state and every change."""

@@ -96,7 +96,7 @@ class InlineRuntime(Runtime):
         if not self._jobs:
             return []
         job = self._jobs.popleft()
-        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code)
+        mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code, self.remark)
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
         directory, environ, put_back = os.getcwd(), dict(os.environ), keep_random_states()
         self.in_user_code = True
@@ -153,8 +153,8 @@ class InlineRuntime(Runtime):
 class _InlineMail:
     """The driver is a function call away."""
 
-    def __init__(self, trial_id: str, turn: Callable[[list[Event]], None]) -> None:
-        self.trial_id, self._turn = trial_id, turn
+    def __init__(self, trial_id: str, turn: Callable[[list[Event]], None], remark: Callable[[str], None]) -> None:
+        self.trial_id, self._turn, self.remark = trial_id, turn, remark
         self._results: list[dict[str, Any]] = []
         self._events: list[Event] = []
         self._verdict: Command | None = None

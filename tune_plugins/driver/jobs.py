@@ -17,7 +17,7 @@ class JobMaker:
 
     def __init__(self, plan: Plan, experiment: Experiment, directory: Path, stop: tuple[StopRule, ...]) -> None:
         self._experiment, self._directory, self._logs = experiment, directory, plan.run.log_to_file
-        self._stop = stop
+        self._stop, self._in_own_folder = stop, plan.run.working_dir == "trial"
         keep = plan.run.checkpoint_config
         self._policy = CheckpointPolicy(
             keep.checkpoint_frequency,
@@ -47,6 +47,7 @@ class JobMaker:
             log_files=self._log_files(trial.dirname),
             metric=self._experiment.rules.metric,
             mode=self._experiment.rules.mode,
+            in_own_folder=self._in_own_folder,
         )
 
     def _log_files(self, dirname: str) -> tuple[str, str] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tune_plugins.driver.jobs import JobMaker
 from tune_plugins.driver.plan import Plan, rules_for, stop_rules
 from tune_plugins.driver.runner import Runner
 from tune_plugins.driver.runtime import Place, Task
+from tune_plugins.driver.shared_files import SharedFiles
 from tune_plugins.driver.suggestions import Suggestions
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.stoppers import split_stop
@@ -97,8 +99,13 @@ def carry_out(
             plan.searcher, runtime.time, None if at_once else runtime.wake, results_in=str(directory)
         )
         callbacks = [*displays, *plan.run.callbacks]
+        last_remarks: Callable[[], list[str]] = list
+        if not (place.virtual or plan.run.working_dir):
+            shared = SharedFiles(os.getcwd(), str(directory.parent))
+            callbacks.append(shared)
+            last_remarks = shared.remarks
         given = (plan.run.stop, plan.tune.num_samples)
-        Runner(experiment, suggestions, runtime, store, callbacks, info, *given, remarks).run()
+        Runner(experiment, suggestions, runtime, store, callbacks, info, *given, remarks, last_remarks).run()
     return {trial.id: trial.config for trial in experiment.trials.values()}
 
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import FrameType
@@ -118,6 +118,7 @@ class Runner:
         info: handed to the hooks.
         stop, num_samples: as the user gave them, for the hooks.
         remarks: lines that the run has to say when it begins.
+        last_remarks: gives those for its end.
     """
 
     def __init__(
@@ -131,10 +132,11 @@ class Runner:
         stop: Any = None,
         num_samples: int | None = None,
         remarks: Sequence[str] = (),
+        last_remarks: Callable[[], list[str]] = list,
     ) -> None:
         self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
         self.suggestions, self.stop, self.num_samples = suggestions, stop, num_samples
-        self.remarks = remarks
+        self.remarks, self.last_remarks = remarks, last_remarks
         self.hooks = Hooks(callbacks, experiment.trials)
         self._asked_in_vain = False
         self._trouble = "ended by an error"
@@ -214,6 +216,8 @@ class Runner:
             _replaced[:] = [one for one in _replaced if one is not before]
             _set_handlers(before)
             self._pass_on_output()
+            if told := self.last_remarks():
+                self.hooks.output("", told)
             self._end_step()
             self._keep_states()
             self.hooks.end(reason, self._warnings)

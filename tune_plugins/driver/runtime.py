@@ -43,6 +43,13 @@ class Runtime(ABC):
 
     def __init__(self) -> None:
         self.output: list[Output] = []
+        self._remarks: set[str] = set()
+
+    def remark(self, text: str) -> None:
+        """Have a line of the run itself shown, unless it was before."""
+        if text not in self._remarks:
+            self._remarks.add(text)
+            self.output.append(Output("", [text]))
 
     def time(self) -> float:
         """The time now on the clock of this runtime's events, in seconds."""

@@ -162,6 +162,10 @@ class ChildSession:
         """See `tune_plugins.session.Session.checkpoints_claimed`."""
         return bool(self._ask("checkpoints_claimed", {}, None))
 
+    def remark(self, text: str) -> None:
+        """See `tune_plugins.session.Session.remark`."""
+        self._ask("remark", {"text": text}, None)
+
     def claim_checkpoints(self) -> bool:
         """See `tune_plugins.session.Session.claim_checkpoints`."""
         return bool(self._ask("claim_checkpoints", {}, None))

@@ -138,6 +138,10 @@ class Session(Protocol):
         """
         ...
 
+    def remark(self, text: str) -> None:
+        """Tell the user something about the run that all trials have in common: one line, shown once a run."""
+        ...
+
     def claim_checkpoints(self) -> bool:
         """Take the checkpoints of the trial for the fit that asks, which is told whether they are its own.
 

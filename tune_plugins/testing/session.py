@@ -81,6 +81,7 @@ class RecordingSession:
         finished: number of calls of `finish`.
         exploits: what was done in each exploit that was carried out inside the running training, in words.
         restarts: why an exploit could not be carried out there, one text each.
+        remarks: what the user was to be told about the run.
         checkpoints_claimed: a fit has taken the checkpoints.
         models: {iteration: checkpoint} of those that nothing can go on from: of fits behind the first one.
 
@@ -139,6 +140,7 @@ class RecordingSession:
         self.finished = 0
         self.exploits: list[str] = []
         self.restarts: list[str] = []
+        self.remarks: list[str] = []
         self._exploit_at = dict(exploit_at or {})
         self._directory = Path(directory)
         self._stop_at, self._save_at, self._raise_at = stop_at, save_at, dict(raise_at or {})
@@ -248,6 +250,10 @@ class RecordingSession:
     def has_reported(self) -> bool:
         """Something was reported; see `tune_plugins.session.Session.has_reported`."""
         return bool(self.reports)
+
+    def remark(self, text: str) -> None:
+        """Keep it; see `tune_plugins.session.Session.remark`."""
+        self.remarks.append(text)
 
     def claim_checkpoints(self) -> bool:
         """True once; see `tune_plugins.session.Session.claim_checkpoints`."""

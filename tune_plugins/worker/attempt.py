@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import random
 import sys
 import time
@@ -25,6 +26,9 @@ from tune_plugins.worker.failures import errored
 from tune_plugins.worker.messages import Job
 from tune_plugins.worker.session import Mail, TrialSession
 
+ORIGINAL_DIRECTORY = "TUNE_ORIG_WORKING_DIR"
+"""Environment variable: the directory of the driver, for a trial that runs in its own folder."""
+
 
 def run_job(
     job: Job, function: Callable[[dict[str, Any]], Any], mail: Mail, background: Executor, reset: Callable[[Job], None]
@@ -45,6 +49,10 @@ def run_job(
     try:
         while True:
             reset(job)
+            if job.in_own_folder:
+                os.environ.setdefault(ORIGINAL_DIRECTORY, os.getcwd())
+                folder.mkdir(parents=True, exist_ok=True)
+                os.chdir(folder)
             leave = session_module.enter(session)
             try:
                 if mail.stop_wanted() is None:

@@ -134,6 +134,8 @@ def _serve(connection: Connection) -> None:
                     assert model is not None
                     session.finish(model, **arguments)
                     answer = ("done", None)
+                elif call == "remark":
+                    answer = ("done", session.remark(**arguments))
                 elif call == "claim_checkpoints":
                     answer = ("done", session.claim_checkpoints())
                 elif call != "report":

@@ -30,6 +30,7 @@ class Job:
         checkpoint: state to go on from, whose `training_iteration` is `iteration`.
         resources: what the trial may use, e.g. ``{"CPU": 1}``.
         metric, mode: those of the run, None where nothing is optimised.
+        in_own_folder: the working directory is the folder of the trial.
     """
 
     trial_id: str
@@ -49,6 +50,7 @@ class Job:
     log_files: tuple[str, str] | None = None
     metric: str | None = None
     mode: Mode | None = None
+    in_own_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class Output:
 
     trial_id: str
     lines: list[str]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """From a worker: something that the user should know about the run, and need be told once only."""
+
+    text: str
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.failures import as_data, errored
 from tune_plugins.worker.joining import join_on_use
-from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, WantsRay
+from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, Remark, WantsRay
 from tune_plugins.worker.output import OutputCapture
 from tune_plugins.worker.surroundings import Surroundings
 
@@ -276,6 +276,10 @@ class WorkerMail:
         return self._stop
 
     # ---------------------------------------------------------------- from other threads
+
+    def remark(self, text: str) -> None:
+        """Queue something that the user should know about the run."""
+        self.send(Remark(text))
 
     def output(self, trial_id: str, lines: list[str]) -> None:
         """Queue lines that the trial printed; waits where there are too many, so that its prints wait, too."""

@@ -61,6 +61,9 @@ class Mail(Protocol):
     def stop_wanted(self) -> StopTrial | None:
         """A wish from outside to stop, that came while the trial was running."""
 
+    def remark(self, text: str) -> None:
+        """Pass on what the user should know about the run."""
+
 
 class TrialSession:
     """See `tune_plugins.session.Session`; lives in the process of the trial.
@@ -258,6 +261,10 @@ class TrialSession:
         """User code that swallowed the exception which ends this attempt gets it again, and nothing else counts."""
         if self._unwound is not None:
             raise self._unwound
+
+    def remark(self, text: str) -> None:
+        """See `tune_plugins.session.Session.remark`."""
+        self.mail.remark(text)
 
     # ----------------------------------------------------------------------------- checkpoints
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Any, Protocol
 
 from tune_plugins.driver.ray.connecting import connected, cpus, is_ours, join, session_of, start_if_none, stop
 from tune_plugins.driver.resources import Shape
@@ -179,8 +179,8 @@ def own_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def job_has_runtime_env() -> bool:
-    """Whether ``ray.init`` was given an environment for workers, which only Ray can make."""
+def runtime_env_of_job() -> dict[str, Any]:
+    """The environment for workers that ``ray.init`` was given, which only Ray can make."""
     import ray
 
-    return bool(ray.get_runtime_context().runtime_env)
+    return dict(ray.get_runtime_context().runtime_env)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tune_plugins.arguments import Mistakes, is_whole
 from tune_plugins.core.names import ask
-from tune_plugins.driver.ray.cluster import find, job_has_runtime_env
+from tune_plugins.driver.ray.cluster import find, runtime_env_of_job
 from tune_plugins.driver.ray.pool import pool_for
 from tune_plugins.driver.ray.runtime import RayRuntime
 from tune_plugins.driver.ray.shipment import Shipment, only_actors
@@ -25,6 +25,7 @@ class RayPlace(Place):
         trainable: what is to be run there.
         max_concurrent_trials: at most so many trials at a time; None: as many as fit.
         workers: "auto", or "actors": no process is forked.
+        runtime_env: Ray's environment for workers.
         mistakes: of the arguments so far; those of the trainable are added.
 
     Raises:
@@ -33,10 +34,17 @@ class RayPlace(Place):
     """
 
     def __init__(
-        self, trainable: TrialFunction, max_concurrent_trials: int | None, workers: str, mistakes: Mistakes
+        self,
+        trainable: TrialFunction,
+        max_concurrent_trials: int | None,
+        workers: str,
+        runtime_env: Mapping[str, Any] | None,
+        mistakes: Mistakes,
     ) -> None:
         self._trainable = trainable
         self._shipment = Shipment(trainable, workers, mistakes)
+        if runtime_env:
+            self._shipment.set_environment(runtime_env)
         try:
             self._settle(max_concurrent_trials, mistakes)
             self._shipment.load()
@@ -58,8 +66,10 @@ class RayPlace(Place):
             if preloading.trouble:
                 shipment.use_actors(preloading.trouble)
         self._ray = find(needs_ray=bool(shipment.actors or ask_ray))
-        if self._ray.up and not self._ray.ours and job_has_runtime_env():
+        if self._ray.up and not self._ray.ours and (job := runtime_env_of_job()):
             shipment.use_actors("ray.init was given a runtime_env")
+            if job.get("working_dir"):
+                shipment.stay_in_directory()
         available = self._ray.nodes
         self._shape, self.slots = _slots(trainable, max_concurrent_trials, mistakes, available)
         mistakes.raise_if_any()

@@ -43,7 +43,7 @@ from tune_plugins.driver.runtime import Runtime
 from tune_plugins.errors import TuneError
 from tune_plugins.worker.agent import Agent
 from tune_plugins.worker.channel import pack, unpack
-from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, WantsRay
+from tune_plugins.worker.messages import Imported, Job, Output, PackedJob, RayIsAt, Recall, Recalled, Remark, WantsRay
 
 _GRACE_S = 3.0  # how long a trial told to stop now may take to its next report before its process is ended
 _WRAP_UP_S = 4.0  # ... and from there to its end
@@ -321,6 +321,9 @@ class RayRuntime(Runtime):
             for preloading in self._shipment.preloadings:
                 preloading.learn(item.modules)
             return
+        if isinstance(item, Remark):
+            self.remark(item.text)
+            return
         if isinstance(item, WantsRay):
             self._joining.append((seat, self._cluster.start_beside(self._board.wake)))
             return
@@ -580,7 +583,7 @@ class RayRuntime(Runtime):
         self._end_silent(now)
         slots = [s.worker.slot for s in self._seats.values() if not s.connected and s.worker.slot.node is None]
         if told := self._waits.look(slots, now):
-            self.output.append(Output("", told))
+            self.output.append(Output("", [told]))
         for seat in list(self._seats.values()):
             if len(seat.trials) > 1 and not seat.recalled and now - seat.began > _RECALL_S:
                 self._measure(now - seat.began)

@@ -15,7 +15,7 @@ from tune_plugins.driver.ray.connecting import CPUS_VARIABLE
 from tune_plugins.driver.ray.nodes import open_on
 from tune_plugins.driver.ray.pickling import HoldsRay, Pickled, in_object_store, packed_parameters, pickled
 from tune_plugins.driver.ray.preloading import Preloading, RemotePreloading, version_of
-from tune_plugins.driver.ray.workers import Kind, threads_of
+from tune_plugins.driver.ray.workers import Environment, Kind, threads_of
 from tune_plugins.driver.resources import Shape
 from tune_plugins.driver.trial_function import TrialFunction
 from tune_plugins.errors import ArgumentError
@@ -73,6 +73,7 @@ class Shipment:
         self._cargo: Cargo | None = None
         self._references: dict[str, Any] | None = None
         self.actors = ""
+        self._environment: Environment | None = None
         if workers == "actors":
             self.use_actors("RunConfig(workers='actors')")
         elif ray:
@@ -84,10 +85,22 @@ class Shipment:
             self.actors = why
             logger.debug("trials run in Ray actors: %s", why)
 
+    def set_environment(self, runtime_env: Mapping[str, Any]) -> None:
+        """Workers are actors with this environment, which only Ray can make."""
+        self.use_actors("RunConfig(runtime_env=...)")
+        self._environment = Environment(runtime_env)
+        if runtime_env.get("working_dir"):
+            self.stay_in_directory()
+
+    def stay_in_directory(self) -> None:
+        """Workers stay where Ray puts them: there is the package that the user has chosen for that."""
+        self._setting = replace(self._setting, directory="")
+
     def kind(self, shape: Shape, config: Mapping[str, Any], *, for_ray: bool = False) -> Kind:
         """Of which kind the worker of a trial has to be; `for_ray`: its config has to do with Ray."""
         forked = not (self.actors or for_ray or only_actors(shape) or holds_ray(config))
-        return Kind(shape, self.preloading(shape).label if forked else self._version, forked)
+        code = self.preloading(shape).label if forked else (self._version, self._setting.directory == "")
+        return Kind(shape, code, forked, self._environment)
 
     # --------------------------------------------------------------------------------- forked processes
 

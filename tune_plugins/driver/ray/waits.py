@@ -21,8 +21,8 @@ class Waits:
         self._look_at = 0.0
         self._told = ""
 
-    def look(self, waiting: Iterable[Slot], now: float) -> list[str]:
-        """What there is to say, once a reason.
+    def look(self, waiting: Iterable[Slot], now: float) -> str:
+        """What there is to say, once a reason; mostly nothing.
 
         Args:
             waiting: slots that have not got their resources.
@@ -32,16 +32,16 @@ class Waits:
         slot = min(self._since, key=lambda each: self._since[each], default=None)
         if slot is None:
             self._told = ""
-            return []
+            return ""
         seconds = now - self._since[slot]
         if seconds < _PATIENCE_S or now < self._look_at:
-            return []
+            return ""
         self._look_at = now + _EACH_S
         kind, why = self._why(slot)
         if kind in ("", self._told):
-            return []
+            return ""
         self._told = kind
-        return [f"a trial has waited {seconds:.0f} s for {slot.shape}: {why}"]
+        return f"a trial has waited {seconds:.0f} s for {slot.shape}: {why}"
 
     def _why(self, slot: Slot) -> tuple[str, str]:
         """The kind of reason (empty: there is none), and the reason."""

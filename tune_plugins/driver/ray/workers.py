@@ -30,17 +30,33 @@ _SUDDEN = (
 )
 
 
+class Environment:
+    """A ``runtime_env`` of Ray's; compares by what it says."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = dict(given)
+        self._said = repr(sorted(self.given.items(), key=lambda item: item[0]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Environment) and other._said == self._said
+
+    def __hash__(self) -> int:
+        return hash(self._said)
+
+
 class Kind(NamedTuple):
     """Workers of one kind can take each other's trials.
 
     Attributes:
         code: what they have imported, as far as it matters: a version, and where it was imported.
         forked: from a preloading process; else a Ray actor.
+        environment: of an actor, where it has one of its own.
     """
 
     shape: Shape
     code: Hashable
     forked: bool
+    environment: Environment | None = None
 
 
 class Loss(NamedTuple):
@@ -250,6 +266,7 @@ class ActorWorker(PooledWorker):
                 num_gpus=gpus if gpus > 1 else min(gpus, _TRACE),
                 max_restarts=0,
                 scheduling_strategy=in_slot,
+                **({} if kind.environment is None else {"runtime_env": kind.environment.given}),
             )
             .remote(threads_of(kind.shape))
         )

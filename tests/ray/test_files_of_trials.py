@@ -1,0 +1,293 @@
+"""Where files of trials go: those of frameworks, relative ones, and those that several trials write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import Trainer as HuggingFaceTrainer
+from transformers import TrainingArguments
+
+import tune_plugins as tune
+from tune_plugins.driver import shared_files
+from tune_plugins.integrations import lightning, transformers
+
+BOTH = pytest.mark.parametrize("runtime", ["ray", "inline"])
+ROWS = [{"x": [x, -x], "labels": 2.0 * x} for x in (0.1, 0.5, 0.9, 1.3)]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of the script."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder
+
+
+class Lines(tune.Callback):
+    """Keeps what the run itself has said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_trial_output(self, iteration: int, trials: Any, trial: Any, lines: Any, **info: Any) -> None:
+        if trial is None:
+            self.lines += lines
+
+
+# --------------------------------------------------------------------------------------- working directory
+
+
+@BOTH
+def test_each_trial_may_run_in_its_own_folder(fit: Any, here: Path, runtime: Any) -> None:
+    (here / "data.txt").write_text("7")
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        Path("best.txt").write_text(str(config["x"]))
+        data = Path(os.environ["TUNE_ORIG_WORKING_DIR"], "data.txt").read_text()
+        return {"read": Path("best.txt").read_text(), "data": data, "x": config["x"]}
+
+    space = {"x": tune.grid_search([1, 2, 3, 4])}
+    grid = fit(train, space, working_dir="trial", runtime=runtime)
+    assert [result.metrics["read"] for result in grid] == ["1", "2", "3", "4"], grid.errors
+    assert {result.metrics["data"] for result in grid} == {"7"}
+    assert [Path(result.path, "best.txt").read_text() for result in grid] == ["1", "2", "3", "4"]
+    assert [path.name for path in here.iterdir()] == ["data.txt"]
+    # It is the affair of that run alone.
+    (result,) = fit(lambda config: {"cwd": os.getcwd(), "x": os.environ.get("TUNE_ORIG_WORKING_DIR", "")})
+    assert result.metrics["cwd"] == str(here) and result.metrics["x"] == ""
+
+
+def test_a_trial_that_goes_on_is_in_its_folder_again(fit: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        step = int(Path("step").read_text()) if Path("step").exists() else 0
+        for number in range(step + 1, 4):
+            Path("step").write_text(str(number))
+            tune.report(step=number, checkpoint=tune.Checkpoint.from_directory("."))
+            if number == 2 and not Path("once").exists():
+                Path("once").touch()
+                os._exit(1)
+
+    (result,) = fit(train, working_dir="trial", max_failures=1)
+    assert result.metrics["step"] == 3, result.error
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(tune.ArgumentError) as caught:
+        tune.RunConfig(
+            working_dir="elsewhere",  # type: ignore[arg-type]
+            runtime="inline",
+            runtime_env={"working_dir": ".", "py_modules": ["./code"], "env_vars": {"A": "1"}},
+        )
+    told = str(caught.value)
+    assert "working_dir: expected None or 'trial', got 'elsewhere'" in told
+    assert "runtime_env: expected None with runtime='inline'" in told
+    assert "got the local '.'" in told and "got the local './code'" in told and "ray.init(runtime_env=...)" in told
+
+
+# ------------------------------------------------------------------------------------ files of frameworks
+
+
+class Linear(LightningModule):
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate, self.layer = rate, nn.Linear(2, 1)
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        loss = nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.rate)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.ones(8, 2), torch.ones(8, 1)), batch_size=4)
+
+
+def _train_lightning(config: dict[str, Any], **options: Any) -> Any:
+    callbacks = [lightning.TuneReportCallback(on="train_epoch_end")]
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        callbacks=callbacks,  # type: ignore[arg-type]
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **options,
+    )
+    trainer.fit(Linear(config["lr"]))
+    return trainer
+
+
+RATES = {"lr": tune.grid_search([0.1, 0.2, 0.3, 0.4])}
+
+
+def _files(folder: str | Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@BOTH
+def test_lightning_writes_into_the_folder_of_each_trial(fit: Any, here: Path, runtime: Any) -> None:
+    """By default 4 trials would share lightning_logs/version_0 to version_3, two of them one."""
+    lines = Lines()
+    grid = fit(_train_lightning, RATES, runtime=runtime, callbacks=[lines])
+    assert not grid.errors and not list(here.iterdir())
+    for result in grid:
+        files = _files(result.path)
+        assert "lightning_logs/version_0/metrics.csv" in files or any("events.out" in name for name in files), files
+        assert any(name.startswith("lightning_logs/version_0/checkpoints/") for name in files)
+    assert len([line for line in lines.lines if "Lightning writes goes to the folder of each trial" in line]) == 1
+
+
+def test_paths_of_a_lightning_script(fit: Any, here: Path, tmp_path: Path) -> None:
+    """Relative ones go to the trial; one that is absolute, or names the trial, is left where the script wants it."""
+    logger = CSVLogger("logs", name="mine")  # one object for all trials of a process
+    outside = tmp_path / "outside"
+
+    def train(config: dict[str, Any]) -> None:
+        _train_lightning(config, logger=logger, default_root_dir="out")
+        number = tune.get_context().get_trial_id()
+        _train_lightning(config, logger=CSVLogger(f"by_id/{number}"), enable_checkpointing=False)
+        _train_lightning(config, logger=CSVLogger(outside, version=number), enable_checkpointing=False)
+
+    grid = fit(train, RATES, max_concurrent_trials=1)
+    assert not grid.errors, grid.errors
+    assert {path.name for path in here.iterdir()} == {"by_id"}
+    for result in grid:
+        assert "logs/mine/version_0/metrics.csv" in _files(result.path)
+        assert any(name.startswith("logs/mine/version_0/checkpoints") for name in _files(result.path))
+        assert "lightning_logs/version_0/metrics.csv" in _files(here / "by_id" / result.trial_id)
+        assert f"lightning_logs/{result.trial_id}/metrics.csv" in _files(outside)
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(2, 1)
+
+    def forward(self, x: Any, labels: Any = None) -> Any:
+        y = self.line(x).squeeze(-1)
+        return {"loss": nn.functional.mse_loss(y, labels), "y": y}
+
+
+@BOTH
+def test_transformers_write_into_the_folder_of_each_trial(fit: Any, here: Path, runtime: Any) -> None:
+    def train(config: dict[str, Any]) -> None:
+        arguments = TrainingArguments(
+            output_dir="out",
+            num_train_epochs=2,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            learning_rate=config["lr"],
+        )
+        trainer = HuggingFaceTrainer(
+            model=Line(),
+            args=arguments,
+            train_dataset=ROWS,  # type: ignore[arg-type]
+            eval_dataset=ROWS,  # type: ignore[arg-type]
+            callbacks=[transformers.TuneReportCallback()],
+        )
+        trainer.train()
+
+    lines = Lines()
+    grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])}, runtime=runtime, callbacks=[lines])
+    assert not grid.errors, grid.errors
+    assert not list(here.iterdir())
+    for result in grid:
+        assert any(name.startswith("out/checkpoint-") for name in _files(result.path))
+    assert len([line for line in lines.lines if "Transformers writes" in line]) == 1
+
+
+# ------------------------------------------------------------------------- files that several trials write
+
+
+def _saves(config: dict[str, Any]) -> None:
+    tune.report(x=1)
+    Path(config["file"].format(tune.get_context().get_trial_id())).write_text("x")
+    time.sleep(0.1)  # longer than the clock of the file system needs to go on
+
+
+@pytest.fixture
+def any_trial_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_files, "_SHORTEST_S", 0.0)
+
+
+@pytest.mark.usefixtures("any_trial_counts")
+@pytest.mark.parametrize(("name", "told"), [("best.pt", 1), ("best_{}.pt", 0)], ids=["one for all", "one each"])
+def test_a_file_that_several_trials_have_written_is_told_at_the_end(fit: Any, name: str, told: int) -> None:
+    lines = Lines()
+    fit(_saves, {"file": name}, num_samples=6, callbacks=[lines])
+    found = [line for line in lines.lines if "several trials have written best" in line]
+    assert len(found) == told, lines.lines
+    assert all("best.pt in " in line and "RunConfig(working_dir='trial')" in line for line in found)
+
+
+@pytest.mark.usefixtures("any_trial_counts")
+def test_files_that_the_script_itself_writes_are_its_own(fit: Any, here: Path) -> None:
+    """Results beside, one that it holds open, one that it writes between trials."""
+
+    class Writes(Lines):
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            print(trial.id, file=log, flush=True)
+
+    log, lines = (here / "log.txt").open("w"), Writes()
+    with log:
+        fit(_saves, {"file": "best_{}.pt"}, num_samples=6, callbacks=[lines], storage_path=here / "results")
+    assert not lines.lines
+
+
+def test_short_trials_are_not_looked_at(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_files.SharedFiles, "_look", lambda self: pytest.fail("it was"))
+    lines = Lines()
+    fit(lambda config: {"x": 1}, num_samples=20, callbacks=[lines])
+    assert not lines.lines
+
+
+# ------------------------------------------------------------------------------------------ runtime_env
+
+
+def test_an_environment_of_rays_for_the_workers(fit: Any) -> None:
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        return {"foo": os.environ.get("FOO", ""), "pid": os.getpid()}
+
+    first = fit(train, num_samples=2, runtime_env={"env_vars": {"FOO": "one"}})
+    other = fit(train, num_samples=2, runtime_env={"env_vars": {"FOO": "two"}})
+    none = fit(train, num_samples=2)
+    assert [{r.metrics["foo"] for r in grid} for grid in (first, other, none)] == [{"one"}, {"two"}, {""}]
+
+
+_PACKAGE = """
+import ray
+
+if __name__ == "__main__":
+    os.makedirs("package/inner")
+    open("package/data.txt", "w").write("found")
+    open("package/helper_of_package.py", "w").write("ANSWER = 42")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"working_dir": "package"})
+
+    def train(config):
+        import helper_of_package
+        return {"read": open("data.txt").read(), "answer": helper_of_package.ANSWER}
+
+    grid = tune.Tuner(train, tune_config=tune.TuneConfig(num_samples=2), run_config=tune.RunConfig(verbose=0)).fit()
+    print([(result.metrics, str(result.error)) for result in grid])
+    print("read", {(result.metrics["read"], result.metrics["answer"]) for result in grid})
+"""
+
+
+def test_files_of_a_package_given_to_ray_are_found_by_relative_path(ok: Callable[..., str]) -> None:
+    assert "read {('found', 42)}" in ok(_PACKAGE)
