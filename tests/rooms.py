@@ -80,7 +80,7 @@ ROOMS = (
         "what a user sets",
         ("arguments", "core", "search", "stoppers", "record", "callbacks"),
     ),
-    Room("display", "what people see of a run", ("core", "callbacks", "config"), ("rich",)),
+    Room("display", "what people see of a run", ("core", "callbacks", "config"), ("IPython", "rich")),
     Room(
         "driver",
         "the loop of a run, and the runtimes that carry out the core's commands",
@@ -108,7 +108,7 @@ ROOMS = (
     Room(
         "results",
         "what came out of an experiment",
-        ("errors", "arguments", "_imports", "space", "core", "schedulers", "record", "config", "driver"),
+        ("errors", "arguments", "_imports", "space", "core", "schedulers", "record", "config", "display", "driver"),
         ("pandas",),
     ),
     Room(

@@ -22,6 +22,7 @@ from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
+from tune_plugins.display import html
 from tune_plugins.errors import ArgumentError, TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, remove, reported_with, verify
 from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # trials in a repr
+_MISSING = object()
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +220,15 @@ class Result:
         config = ", ".join(f"{name}={_short(value)}" for name, value in flatten(self.config).items())
         error = f", error={type(self.error).__name__}" if self.error is not None else ""
         return f"Result({self.trial_id} {self.status}: {metrics or 'no results'}; config: {config or '{}'}{error})"
+
+    def _repr_html_(self) -> str:
+        parts = [html.paragraph(f"{self.trial_name}: {self.status}", self.reason)]
+        if self.error is not None:
+            parts.append(html.paragraph(self.error.type_name, self.error.message))
+        for title, values in (("metric", self.metrics), ("hyper-parameter", self.config)):
+            rows = [(name, _short(value)) for name, value in flatten(values).items()]
+            parts.append(html.table((title, "value"), rows) if rows else "")
+        return html.block(*parts, html.paragraph("folder", self.path))
 
 
 def experiments(path: str | os.PathLike[str] | None = None) -> Experiments:
@@ -578,6 +589,33 @@ class ResultGrid:
             lines.append(f"  ... and {len(self) - _SHOWN} more")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        shown, metric = self._all[:_SHOWN], self._metric or next(iter(self._metrics), None)
+        head, *_ = repr(self).splitlines()
+        parts = [html.paragraph("", head), *(html.paragraph("warning", warning) for warning in self.warnings)]
+        best = None
+        if self._metric is not None:
+            with suppress(TuneError):
+                best = self.get_best_result()
+        if best is not None:
+            value = _short(lookup(best.metrics, self._metric or ""))
+            config = ", ".join(f"{name}={_short(value)}" for name, value in flatten(best.config).items())
+            parts.append(html.paragraph(f"best {self._metric} {value}", f"trial {best.trial_id}: {config}"))
+        names = list(dict.fromkeys(name for result in shown for name in flatten(result.config)))
+        told = [*([] if metric is None else [metric]), "training_iteration", "time_total_s"]
+        rows = []
+        for result in shown:
+            given = flatten(result.config)
+            values = [given.get(name, _MISSING) for name in names]
+            values += [lookup(result.metrics, name, _MISSING) for name in told]
+            texts = ["" if value is _MISSING else _short(value) for value in values]
+            rows.append([result.trial_id, str(result.status), *texts, result.reason])
+        titles = ["trial", "status", *names, *told, "why it ended"]
+        number = next((n for n, result in enumerate(shown) if result is best), None)
+        more = len(self) - len(shown)
+        parts += [html.table(titles, rows, bold=number), html.paragraph("", f"... and {more} more") if more else ""]
+        return html.block(*parts)
 
     def _values(self, metric: str, scope: Scope) -> dict[str, list[Any]]:
         """Values of a metric by trial, in order; for scope "last" only the last one where that is enough."""

@@ -5,27 +5,17 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.live import Live
 from rich.segment import Segment
 
-from tune_plugins.display.frame import machine_memory, picture
+from tune_plugins.display.drawn import DrawnDisplay
 from tune_plugins.display.lines import Line
-from tune_plugins.display.reporter import Reporter
-from tune_plugins.display.table import TrialTable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
-
-_INTERVAL_S = 0.25
-_SHARE = 0.02
-"""At most this share of the driver's time goes into drawing."""
-
-_LAST_ROWS = 10
-_MEMORY_EVERY_S = 2.0
 
 
 class _Picture:
@@ -44,33 +34,15 @@ class _Picture:
         yield from self._segments
 
 
-class LiveDisplay(Reporter):
-    """A table that is redrawn in place, at most four times a second and at most 2 % of the driver's time.
+class LiveDisplay(DrawnDisplay):
+    """A table that is redrawn in place, at most four times a second and at most 2 % of the driver's time."""
 
-    Attributes:
-        drawn: number of times the table was drawn anew.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        verbose: int = 1,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(console, verbose, clock, wall)
-        self.drawn = 0
-        self._live: Live | None = None
-        self._table = TrialTable()
-        self._next = 0.0
-        self._memory = ""
-        self._memory_next = 0.0
-        self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
+    _live: Live | None = None
 
     def begin(self) -> None:
         """Take over the lower part of the terminal."""
         streams = (sys.stdout, sys.stderr)
-        self._table = TrialTable()
+        self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
         self._live = Live(
             _Picture([], self.console),
             console=self.console,
@@ -83,54 +55,33 @@ class LiveDisplay(Reporter):
         atexit.register(self.abandon)  # a driver that dies on the way does not leave the cursor hidden
         self._live.start()
         self._redirect_logging(streams)
-        self.step(self.began)
+        self.ascii_only = self.console.options.ascii_only
+        super().begin()
 
-    def step(self, now: float) -> None:
-        """Draw if it is time."""
-        if self._live is not None and now >= self._next:
-            cost = time.perf_counter()
-            self._draw(now)
-            cost = time.perf_counter() - cost
-            self._next = now + max(_INTERVAL_S, cost / _SHARE)
+    def size(self) -> tuple[int, int] | None:
+        """That of the terminal, but for its last row."""
+        return None if self._live is None else (self.console.size.width, self.console.size.height - 1)
 
-    def _draw(self, now: float, most: int | None = None) -> None:
-        if self._live is None:
-            return
-        if now >= self._memory_next:
-            self._memory, self._memory_next = machine_memory(), now + _MEMORY_EVERY_S
-        size = self.console.size
-        lines = picture(
-            self.progress,
-            self.notes,
-            columns=size.width,
-            rows=size.height - 1,
-            elapsed=self.elapsed,
-            now=self.time_of_trials(),
-            memory=self._memory,
-            most=most,
-            ascii_only=self.console.options.ascii_only,
-            table=self._table,
-        )
-        self.drawn += 1
-        self._live.update(_Picture(lines, self.console), refresh=True)
+    def show(self, lines: Sequence[Line]) -> None:
+        """Draw the lines over those before."""
+        if self._live is not None:
+            self._live.update(_Picture(lines, self.console), refresh=True)
 
     def end(self) -> None:
         """Leave the running trials and the best others on the screen, and give the terminal back."""
-        try:
-            self._draw(self.clock(), most=_LAST_ROWS)
-        finally:
-            self.abandon()
+        super().end()
         self.write([[]])
 
     def abandon(self) -> None:
         """Give the terminal back: cursor, standard streams and logging."""
         live, self._live = self._live, None
         atexit.unregister(self.abandon)
+        if live is None:
+            return
         handlers, self._handlers = self._handlers, []
         for handler, stream in handlers:
             handler.setStream(stream)
-        if live is not None:
-            live.stop()
+        live.stop()
 
     def _redirect_logging(self, before: tuple[TextIO, TextIO]) -> None:
         """Log handlers hold the streams that were there when they were made; lend them those of the live display.

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for pipes, files, CI and notebooks."""
+"""Progress as plain lines, for pipes, files and CI."""
 
 from __future__ import annotations
 
