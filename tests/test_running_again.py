@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -342,11 +341,8 @@ import os, sys
 from pathlib import Path
 from tune_plugins.record.folder import take
 lock = take(Path(sys.argv[1]), "replace")
-if "fork" in sys.argv and os.fork() == 0:
-    os.close(1)
-    sys.stdin.read()
-    os._exit(0)
-print("has it", flush=True)
+if "fork" not in sys.argv or os.fork() == 0:
+    print("has it", flush=True)
 sys.stdin.read()
 """
 
@@ -418,22 +414,30 @@ def test_threads_that_start_at_once_get_folders_of_their_own(tmp_path: Path) -> 
     assert sorted(names) == sorted(["x", *(f"x-{number}" for number in range(2, many + 1))])
 
 
-def _run_at_once(begin: Any, storage: Path, names: Any) -> None:
-    begin.wait(60)
-    names.put(Path(fit(storage).experiment_path).name)
+AT_ONCE = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_running_again import fit
+print("ready", flush=True)
+sys.stdin.read()
+print(Path(fit(Path(sys.argv[1])).experiment_path).name)
+"""
 
 
 def test_processes_that_start_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
-    many = 3
-    context = multiprocessing.get_context("spawn")
-    begin, names = context.Barrier(many), context.Queue()
-    processes = [context.Process(target=_run_at_once, args=(begin, tmp_path, names)) for _ in range(many)]
-    for process in processes:
-        process.start()
-    found = sorted(names.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
-    assert found == ["x", "x-2", "x-3"]
+    with ExitStack() as stack:
+        command = [sys.executable, "-c", AT_ONCE, str(tmp_path), str(Path(__file__).parent)]
+        runs = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(3)
+        ]
+        assert [run.stdout.readline() for run in runs if run.stdout] == ["ready\n"] * 3
+        for run in runs:
+            assert run.stdin
+            run.stdin.close()
+        names = [run.stdout.read().strip() for run in runs if run.stdout]
+    assert sorted(names) == ["x", "x-2", "x-3"]
     assert [each.trials for each in tune.experiments(tmp_path)] == [1, 1, 1]
 
 
