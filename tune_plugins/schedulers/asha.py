@@ -86,7 +86,7 @@ class ASHAScheduler(TrialScheduler):
         self._judged: dict[str, float] = {}  # level of the last rung at which a trial was compared
         self._leases: dict[tuple[int, float], Lease] = {}  # by bracket and the level of the last rung
         self._dealt: Counter[int] = Counter()  # trials by bracket
-        self._unmeasured_at: list[float] = []  # rungs at which trials came without the metric
+        self._unmeasured_at = math.inf  # lowest rung at which a trial came without the metric
         self._longest: float | None = None  # how far a training went that came to its own end
         # Promotion only.
         self._from_the_top: list[PromotionRung] = []
@@ -184,7 +184,7 @@ class ASHAScheduler(TrialScheduler):
         """Compare the trial at a rung that it has just reached."""
         score = self.score(result)
         if self._not_measured(result):
-            self._unmeasured_at.append(rung.level)
+            self._unmeasured_at = min(self._unmeasured_at, rung.level)
             return Decision(
                 Action.CONTINUE, f"continued at rung {rung.level:g}: no {self.metric} has been reported yet"
             )
@@ -326,10 +326,10 @@ class ASHAScheduler(TrialScheduler):
         """Whether trials were compared at all, and whether the comparisons said anything."""
         rungs = [rung for bracket in self._rungs for rung in bracket]
         used = [rung for rung in rungs if rung.scores]
-        if not (used or self._unmeasured_at):
-            return [] if self._longest is None else [self._why_none_reached(rungs)]
+        if not used and self._unmeasured_at < math.inf:
+            return [why_not.never_measured(self._compared_by, self.time_attr, self._unmeasured_at)]
         if not used:
-            return [why_not.never_measured(self._compared_by, self.time_attr, min(self._unmeasured_at))]
+            return [] if self._longest is None else [self._why_none_reached(rungs)]
         most = max(rung.competed for rung in used)
         if not most:
             return [why_not.never_finite(self._compared_by, max(len(rung.scores) for rung in used))]

@@ -131,7 +131,6 @@ class MedianStoppingRule(TrialScheduler):
         course.best = min(course.best, score)
         if time < self.grace_period:
             return Action.CONTINUE
-        self._compared.note(trial.id, time, score, len(self._averages.at(time)))
         # Compared before its own average is noted: the others.
         self._averages.advance(trial.id, time)
         decision = self._compare(trial, course, time, score)
@@ -145,6 +144,7 @@ class MedianStoppingRule(TrialScheduler):
             return Action.CONTINUE
         self._compared_at[trial.id] = time
         others = self._averages.at(time)
+        self._compared.note(trial.id, time, score, len(others))
         best = course.best if score < math.inf else math.inf
         if len(others) < self.min_samples_required or not others.is_above_median(best):
             return Action.CONTINUE

@@ -49,9 +49,9 @@ def too_few(most: int, least: int, who: str, remedy: str) -> str:
     """There were never enough trials to compare.
 
     >>> too_few(2, 4, "trials at a rung", "Run more.")
-    'There were never more than 2 trials at a rung, and nothing is decided with fewer than 4. Run more.'
+    'The most trials at a rung were 2, and nothing is decided with fewer than 4. Run more.'
     """
-    return f"There were never more than {most} {who}, and nothing is decided with fewer than {least}. {remedy}"
+    return f"The most {who} were {most}, and nothing is decided with fewer than {least}. {remedy}"
 
 
 def longer(longest: float | None, trial: Trial, result: dict[str, Any] | None, time_attr: str) -> float | None:
