@@ -63,7 +63,7 @@ INTERNALS = Internals(
             for base in Callback.__bases__
             for name in (
                 "Trainer: fit_loop, _checkpoint_connector, _logger_connector, _teardown",
-                "trainer.connectors.callback_connector._CallbackConnector.on_trainer_init: default_root_dir",
+                "trainer.connectors.callback_connector._CallbackConnector: _default_root_dir",
                 "loggers.CSVLogger: _root_dir, _save_dir, _experiment",
                 "loggers.TensorBoardLogger: _root_dir, _experiment",
                 "trainer.connectors.checkpoint_connector._CheckpointConnector: resume_start, resume_end, _ckpt_path",
