@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from pbt_runs import Walk, run
 
+import tune_plugins as tune
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.events import ResultsReported
 from tune_plugins.schedulers import (
     ASHAScheduler,
@@ -57,3 +61,25 @@ def test_paused_ones_count_as_far_as_they_came(scheduler: TrialScheduler, crashe
     trials = done.experiment.trials.values()
     assert {trial.iteration for trial in trials} >= {27} and min(trial.iteration for trial in trials) < 27
     assert [trial.trained for trial in trials] == [trial.iteration for trial in trials]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_summary_of_a_run_tells_it(capsys: pytest.CaptureFixture[str], whole: bool) -> None:
+    results = tune.simulate(
+        lambda config: [config["x"]] * 27,
+        param_space={"x": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(
+            metric="value",
+            mode="min",
+            num_samples=16,
+            seed=1,
+            scheduler=ASHAScheduler(max_t=27, reduction_factor=3, stop_last_trials=whole),
+        ),
+    )
+    trained = [result.metrics["training_iteration"] for result in results]
+    stopped = sum(result.cause is EndCause.SCHEDULER for result in results)
+    assert stopped > 5
+    saved = math.floor(100 - 100 * sum(trained) / (27 * 16))
+    # Where trials train on beyond max_t, nobody knows how far they would have gone.
+    rest = f", {sum(trained)} of 432 rounds trained, {saved} % saved" if whole else ""
+    assert f"\n{stopped} of 16 stopped early{rest}\n" in capsys.readouterr().out
