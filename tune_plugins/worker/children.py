@@ -135,7 +135,8 @@ def _serve(connection: Connection) -> None:
                     session.finish(model, **arguments)
                     answer = ("done", None)
                 elif call == "remark":
-                    answer = ("done", session.remark(**arguments))
+                    session.remark(**arguments)
+                    answer = ("done", None)
                 elif call == "claim_checkpoints":
                     answer = ("done", session.claim_checkpoints())
                 elif call != "report":
