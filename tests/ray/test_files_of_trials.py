@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -80,6 +81,8 @@ def test_a_trial_that_goes_on_is_in_its_folder_again(fit: Any) -> None:
 
     (result,) = fit(train, working_dir="trial", max_failures=1)
     assert result.metrics["step"] == 3, result.error
+    kept = {path.name for path in Path(result.checkpoint.path).iterdir()}
+    assert kept <= {"step", "once", ".manifest.json"}, "a checkpoint holds no other ones"
 
 
 def test_mistakes_are_told() -> None:
@@ -103,6 +106,9 @@ class Linear(LightningModule):
         super().__init__()
         self.rate, self.layer = rate, nn.Linear(2, 1)
 
+    def forward(self, batch: Any) -> Any:
+        return self.layer(batch)
+
     def training_step(self, batch: Any, index: int) -> Any:
         loss = nn.functional.mse_loss(self.layer(batch[0]), batch[1])
         self.log("loss", loss)
@@ -115,12 +121,12 @@ class Linear(LightningModule):
         return DataLoader(TensorDataset(torch.ones(8, 2), torch.ones(8, 1)), batch_size=4)
 
 
-def _train_lightning(config: dict[str, Any], **options: Any) -> Any:
-    callbacks = [lightning.TuneReportCallback(on="train_epoch_end")]
+def _train_lightning(config: dict[str, Any], saving: Any = None, **options: Any) -> Any:
+    callbacks: list[Any] = [lightning.TuneReportCallback(on="train_epoch_end")]
     trainer = Trainer(
         max_epochs=2,
         accelerator="cpu",
-        callbacks=callbacks,  # type: ignore[arg-type]
+        callbacks=[*callbacks, *([saving] if saving else [])],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=1,
@@ -181,27 +187,28 @@ class Line(nn.Module):
         return {"loss": nn.functional.mse_loss(y, labels), "y": y}
 
 
+def _trainer_of_transformers(config: dict[str, Any], *callbacks: Any, **options: Any) -> Any:
+    arguments = TrainingArguments(
+        output_dir="out",
+        num_train_epochs=2,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        learning_rate=config["lr"],
+        **options,
+    )
+    rows: Any = ROWS
+    return HuggingFaceTrainer(
+        model=Line(), args=arguments, train_dataset=rows, eval_dataset=rows, callbacks=list(callbacks)
+    )
+
+
 @BOTH
 def test_transformers_write_into_the_folder_of_each_trial(fit: Any, here: Path, runtime: Any) -> None:
     def train(config: dict[str, Any]) -> None:
-        arguments = TrainingArguments(
-            output_dir="out",
-            num_train_epochs=2,
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-            learning_rate=config["lr"],
-        )
-        trainer = HuggingFaceTrainer(
-            model=Line(),
-            args=arguments,
-            train_dataset=ROWS,  # type: ignore[arg-type]
-            eval_dataset=ROWS,  # type: ignore[arg-type]
-            callbacks=[transformers.TuneReportCallback()],
-        )
-        trainer.train()
+        _trainer_of_transformers(config, transformers.TuneReportCallback()).train()
 
     lines = Lines()
     grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])}, runtime=runtime, callbacks=[lines])
@@ -210,6 +217,94 @@ def test_transformers_write_into_the_folder_of_each_trial(fit: Any, here: Path, 
     for result in grid:
         assert any(name.startswith("out/checkpoint-") for name in _files(result.path))
     assert len([line for line in lines.lines if "Transformers writes" in line]) == 1
+
+
+# --------------------------------------------------------------------------- scripts and reports of others
+
+
+def test_a_logger_that_a_script_has_put_into_the_folder_of_the_trial(fit: Any, here: Path) -> None:
+    """ray-project/ray 8976, 9451: the way that Ray's tutorials show."""
+
+    def train(config: dict[str, Any]) -> None:
+        logger = CSVLogger(tune.get_context().get_trial_dir(), name="", version=".")
+        _train_lightning(config, logger=logger)
+
+    for result in fit(train, RATES):
+        assert "metrics.csv" in _files(result.path), result.error
+    assert not list(here.iterdir())
+
+
+def test_a_checkpoint_folder_of_lightning_that_names_the_trial(fit: Any, here: Path) -> None:
+    """optuna/optuna 584, and what is loaded from there afterwards."""
+
+    def train(config: dict[str, Any]) -> None:
+        folder = f"results/trial_{tune.get_context().get_trial_id()}"
+        saving = ModelCheckpoint(dirpath=folder, filename="best")
+        trainer = _train_lightning(config, saving=saving)
+        assert os.path.samefile(Path(folder, "best.ckpt"), saving.best_model_path)
+        trainer.predict(Linear(0.1), DataLoader(torch.ones(4, 2)), ckpt_path="best", weights_only=False)
+
+    grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])})
+    assert not grid.errors, grid.errors
+    assert _files(here) == {"results/trial_00000/best.ckpt", "results/trial_00001/best.ckpt"}
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_ranks_of_a_lightning_training_write_into_the_folder_of_the_trial(fit: Any, here: Path, method: str) -> None:
+    def train(config: dict[str, Any]) -> None:
+        _train_lightning(config, strategy=f"ddp_{method}", devices=2)
+
+    lines = Lines()
+    (result,) = fit(train, {"lr": 0.1}, callbacks=[lines])
+    assert result.error is None and not list(here.iterdir())
+    files = _files(result.path)
+    assert any(name.startswith("lightning_logs/version_0/checkpoints/") for name in files), files
+    assert "Lightning writes" in "".join(lines.lines)
+
+
+def test_the_best_model_of_a_transformers_script(fit: Any, here: Path) -> None:
+    """``load_best_model_at_end``, ``save_model`` and ``resume_from_checkpoint=True`` look in `output_dir`."""
+
+    def train(config: dict[str, Any]) -> None:
+        callback = transformers.TuneReportCallback()
+        trainer = _trainer_of_transformers(config, callback, load_best_model_at_end=True)
+        trainer.train()
+        assert trainer.state.best_model_checkpoint.startswith(tune.get_context().get_trial_dir())
+        trainer.save_model()
+        assert Path(trainer.args.output_dir, "config.json").exists() or _files(trainer.args.output_dir)
+
+    grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])})
+    assert not grid.errors, grid.errors
+    assert not list(here.iterdir())
+
+
+@BOTH
+def test_a_class_that_writes_relative_files(fit: Any, here: Path, runtime: Any) -> None:
+    """ray-project/ray 29894, 6228: its own folder, in each step, also without other processes."""
+
+    class Trains(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            Path("setup.txt").write_text("x")
+
+        def step(self) -> dict[str, Any]:
+            with Path("steps.txt").open("a") as file:
+                file.write("x")
+            return {"steps": len(Path("steps.txt").read_text()), "done": self.iteration == 2}
+
+    grid = fit(Trains, {"x": tune.grid_search([1, 2])}, working_dir="trial", runtime=runtime)
+    assert [result.metrics["steps"] for result in grid] == [3, 3], grid.errors
+    assert not list(here.iterdir())
+
+
+def test_processes_that_a_trial_starts_are_in_its_folder(fit: Any, here: Path) -> None:
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        import subprocess
+
+        subprocess.run(["touch", "by_child"], check=True)
+        return {"there": Path(tune.get_context().get_trial_dir(), "by_child").exists()}
+
+    assert all(result.metrics["there"] for result in fit(train, num_samples=2, working_dir="trial"))
+    assert not list(here.iterdir())
 
 
 # ------------------------------------------------------------------------- files that several trials write
@@ -283,11 +378,18 @@ if __name__ == "__main__":
         import helper_of_package
         return {"read": open("data.txt").read(), "answer": helper_of_package.ANSWER}
 
-    grid = tune.Tuner(train, tune_config=tune.TuneConfig(num_samples=2), run_config=tune.RunConfig(verbose=0)).fit()
-    print([(result.metrics, str(result.error)) for result in grid])
-    print("read", {(result.metrics["read"], result.metrics["answer"]) for result in grid})
+    tuning = tune.TuneConfig(num_samples=2)
+    grid = tune.Tuner(train, tune_config=tuning, run_config=tune.RunConfig(verbose=0)).fit()
+    print("read", {(result.metrics["read"], result.metrics["answer"]) for result in grid}, grid.errors)
+
+    def train(config):  # ray-project/ray 29128: the directory before is that of the package
+        return {"read": open(os.environ["TUNE_ORIG_WORKING_DIR"] + "/data.txt").read()}
+
+    grid = tune.Tuner(train, run_config=tune.RunConfig(verbose=0, working_dir="trial")).fit()
+    print("from elsewhere", grid[0].metrics["read"])
 """
 
 
 def test_files_of_a_package_given_to_ray_are_found_by_relative_path(ok: Callable[..., str]) -> None:
-    assert "read {('found', 42)}" in ok(_PACKAGE)
+    out = ok(_PACKAGE)
+    assert "read {('found', 42)} []" in out and "from elsewhere found" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ from tune_plugins.errors import (
     TuneError,
     WarmRestartNeeded,
 )
-from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, reported_with
+from tune_plugins.record.checkpoint import TEMPORARY, Checkpoint, CheckpointWriter, copy_into, reported_with
 from tune_plugins.session.contract import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, exploit_in_place
 from tune_plugins.session.turns import Turns
@@ -156,7 +157,7 @@ class TrialSession:
         lease = self._lease
         waits = lease.milestone is not None and not last and reached(lease.milestone, result)
         if checkpoint is not None:
-            self._write(lambda directory: _copy(checkpoint, directory), wait=waits)
+            self._write(lambda directory: _copy(checkpoint, directory, self.trial_dir), wait=waits)
         elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save and goes_on):
             self._write(model.save_state, wait=waits, goes_on=goes_on)
         end = end_of(result, lease, self.job.stop)
@@ -380,5 +381,8 @@ def _elapsed_at(record: CheckpointRecord | None) -> float:
     return float(elapsed) if isinstance(elapsed, (int, float)) else 0.0
 
 
-def _copy(checkpoint: Checkpoint, directory: Path) -> None:
-    checkpoint.to_directory(directory)
+def _copy(checkpoint: Checkpoint, directory: Path, trial_dir: Path) -> None:
+    own: list[str] = []
+    if trial_dir == Path(checkpoint.path).resolve():  # all that the trial has written: without earlier checkpoints
+        own = [name for name in os.listdir(trial_dir) if name.startswith((TEMPORARY, "checkpoint_"))]
+    copy_into(checkpoint.path, directory, without=own)

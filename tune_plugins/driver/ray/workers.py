@@ -229,7 +229,7 @@ class ForkedWorker(PooledWorker):
             return Loss("the process of the trial was ended before it had started")
         self._source.wait_until(lambda: process.over, _LOSS_S)
         if process.error is not None:
-            raise TuneError(f"the trial function could not be loaded in a worker process:\n{process.error}")
+            raise _not_loaded(process.error)
         if process.shortage:
             return Loss(f"the process of the trial {process.shortage}", EndCause.OUT_OF_MEMORY)
         if self._source.node is not None and process.code is not None and is_dead(self._source.node):
@@ -317,7 +317,7 @@ class ActorWorker(PooledWorker):
         except RayTaskError as error:
             if node:
                 return Loss(f"the worker process of the trial failed. {error}")
-            raise TuneError(f"the trial function could not be loaded in a worker process:\n{error}") from error
+            raise _not_loaded(str(error)) from error
         except ActorDiedError as error:
             text = " ".join(str(error).split())
             if "NODE_OUT_OF_MEMORY" in text or "running low on memory" in text:
@@ -357,3 +357,8 @@ def _node_lost(node: str) -> Loss:
 def threads_of(shape: Shape) -> int:
     """How many threads a trial may use: the CPUs of its own bundle."""
     return max(1, int(dict(shape.bundles[0]).get("CPU", 1)))
+
+
+def _not_loaded(traceback: str) -> TuneError:
+    *_, cause = traceback.strip().splitlines()
+    return TuneError(f"the trial function could not be loaded in a worker process: {cause}\n{traceback}")
