@@ -162,7 +162,7 @@ def times_out(ray, config):
         raise RuntimeError("The current node timed out during startup.")
     init(ray, config)
 
-connecting._init, connecting._PAUSES_S = times_out, (0.01, 0.02)
+connecting._init, connecting._PAUSES_S, connecting._SLOW_S = times_out, (0.01, 0.02), 0.01
 if __name__ == "__main__":
     grid = tune.Tuner(
         tune.with_resources(lambda config: {"x": 1}, {"cpu": 1}), run_config=tune.RunConfig(verbose=0, workers="actors")
@@ -175,6 +175,7 @@ def test_a_ray_that_does_not_come_up_at_once_is_tried_again(driver: Callable[...
     # Each time first with as few processes as it needs, and then as it does by itself.
     code, out, err = driver(_LOADED, {"FAILURES": "4"}).end()
     assert (code, out) == (0, "x 1\n"), err
+    assert "a local Ray is being started; it has taken 0.01 s so far" in err
     assert err.count("Ray did not start (The current node timed out during startup.); it is tried again") == 2
     code, _, err = driver(_LOADED, {"FAILURES": "6"}).end()
     assert code == 1

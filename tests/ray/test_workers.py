@@ -319,7 +319,7 @@ def test_a_function_that_cannot_be_loaded_in_a_worker_ends_the_run(fit: Any) -> 
     def train(config: dict[str, Any]) -> dict[str, Any]:
         return {"x": str(thing)}
 
-    with pytest.raises(tune.TuneError, match="could not be loaded in a worker process: [A-Z]"):
+    with pytest.raises(tune.TuneError, match=r"could not be loaded in a worker process: [A-Z]"):
         fit(train)
 
 

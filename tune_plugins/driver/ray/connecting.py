@@ -25,6 +25,7 @@ CPUS_VARIABLE = "TUNE_CPUS"
 """Environment variable of forked processes: how many CPUs a tuning inside a trial may use."""
 
 _PAUSES_S = (1.0, 5.0)  # before Ray is started a second and a third time
+_SLOW_S = 10.0
 _LOG_LINE = re.compile(rb"\[\d{4}-\d\d-\d\d [\d:,]+ [IW] \d+ \d+\] [\w.]+:\d+: ")
 _NO_TOKEN = (
     "The cluster lets nobody in without its token: set RAY_AUTH_MODE=token, and the token by RAY_AUTH_TOKEN or "
@@ -59,7 +60,7 @@ def start_if_none() -> None:
     """
     with _connecting:
         if connected() is None:
-            with _as_it_was():
+            with _as_it_was(), _told_if_slow("a local Ray is being started"):
                 _in_lasting_thread(_start)
 
 
@@ -69,7 +70,8 @@ def join(address: str) -> Any:
     Raises:
         TuneError: it cannot be joined; says why.
     """
-    with _connecting, _as_it_was(), _log_lines_held() as held:
+    told = _told_if_slow(f"the Ray at {address} is being joined")
+    with _connecting, _as_it_was(), told, _log_lines_held() as held:
         import ray
 
         try:
@@ -110,6 +112,18 @@ def _as_it_was() -> Iterator[None]:
         for number, handler in handlers if here else ():
             if handler is not None:
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _told_if_slow(what: str) -> Iterator[None]:
+    """Nothing else is to be seen meanwhile."""
+    timer = threading.Timer(_SLOW_S, logger.warning, ["%s; it has taken %g s so far", what, _SLOW_S])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 # ------------------------------------------------------------------------------------------- starting
