@@ -28,7 +28,6 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -247,7 +246,7 @@ class _TuneBaseSearchCV(BaseSearchCV):
                 seed=seed,
             ),
             run_config=RunConfig(
-                name=None if self.name is None else _free_name(self.name, storage),
+                name=self.name,
                 storage_path=storage if folder is None else folder.path,
                 callbacks=self.callbacks or (),
                 verbose=int(self.verbose),
@@ -452,7 +451,7 @@ class TuneSearchCV(_TuneBaseSearchCV):
         verbose: 0: silent; 1: progress and a summary; 2: each candidate as well.
         callbacks: `tune_plugins.Callback` objects.
         storage_path: folder for the record of the search; None: it is kept as long as the search object.
-        name: of the search and of its folder.
+        name: of the search and of its folder; one that is taken gets a number.
         n_iter: `n_trials`, as `RandomizedSearchCV` calls it.
         early_stopping: `scheduler`, as tune-sklearn calls it; True: "auto".
         search_optimization: `search`, as tune-sklearn calls it.
@@ -672,18 +671,6 @@ def _seed_of(random_state: Any, *, drawn: bool) -> int:
     """
     generator = check_random_state(random_state)
     return int((deepcopy(generator) if drawn else generator).randint(2**31 - 1))
-
-
-def _free_name(name: str, storage: Any) -> str:
-    """The name of a search, with a number where there is one of that name: an estimator may be fitted again."""
-    if storage is None:
-        return name
-    folder = Path(os.path.expanduser(storage))
-    names = (name, *(f"{name}_{number}" for number in range(1, 10**6)))
-    free = next(each for each in names if not (folder / each).exists())
-    if free != name:
-        logger.warning("There is a search %r in %s already; this one is called %r.", name, folder, free)
-    return free
 
 
 class _Folder:
