@@ -306,7 +306,14 @@ class ActorWorker(PooledWorker):
     def loss(self, node: str, pid: int) -> Loss:
         """See `PooledWorker.loss`."""
         import ray
-        from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
+        from ray.exceptions import (
+            ActorDiedError,
+            GetTimeoutError,
+            OutOfMemoryError,
+            RayError,
+            RayTaskError,
+            RuntimeEnvSetupError,
+        )
 
         try:
             ray.get(self._serving, timeout=_LOSS_S)
@@ -314,6 +321,9 @@ class ActorWorker(PooledWorker):
             return Loss("the process of the trial closed its connection")
         except OutOfMemoryError as error:
             return Loss(f"the process of the trial was ended for want of memory. {error}", EndCause.OUT_OF_MEMORY)
+        except RuntimeEnvSetupError as error:
+            *_, cause = str(error).strip().splitlines()
+            raise TuneError(f"the runtime_env of the workers cannot be made: {cause}\n{error}") from error
         except RayTaskError as error:
             if node:
                 return Loss(f"the worker process of the trial failed. {error}")
