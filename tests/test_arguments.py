@@ -30,7 +30,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
 CALLS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "TuneConfig": (
         tune.TuneConfig,
-        {"metric": 3, "mode": "best", "num_samples": 0, "time_budget_s": -5, "seed": -1, "scheduler": "asha"},
+        {"metric": 3, "mode": "best", "num_samples": 0, "time_budget_s": -5, "seed": -1, "scheduler": 3},
         ["metric", "mode", "scheduler", "num_samples", "time_budget_s", "seed"],
     ),
     "TuneConfig, more": (

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     )
     from tune_plugins.record.checkpoint import Checkpoint as Checkpoint
     from tune_plugins.results import Result as Result, ResultGrid as ResultGrid, experiments as experiments
+    from tune_plugins.schedulers.by_name import create_scheduler as create_scheduler
+    from tune_plugins.search.by_name import create_searcher as create_searcher
     from tune_plugins.session import get_checkpoint as get_checkpoint, get_context as get_context, report as report
     from tune_plugins.simulation import simulate as simulate
     from tune_plugins.space.constraints import constraint as constraint
@@ -67,6 +69,8 @@ else:
             "errors": ("ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"),
             "record.checkpoint": ("Checkpoint",),
             "results": ("Result", "ResultGrid", "experiments"),
+            "schedulers.by_name": ("create_scheduler",),
+            "search.by_name": ("create_searcher",),
             "session": ("get_checkpoint", "get_context", "report"),
             "simulation": ("simulate",),
             "space.constraints": ("constraint",),

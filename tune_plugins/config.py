@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_plugins.arguments import Mistakes, did_you_mean, is_whole, override_mistakes, shown_call
+from tune_plugins.arguments import Mistakes, is_whole, override_mistakes, shown_call
 from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.core.searcher import Searcher
+from tune_plugins.errors import ArgumentError
 from tune_plugins.record.names import check_name, is_plain
 from tune_plugins.stoppers import StopCondition, stop_mistakes
 
@@ -118,7 +119,7 @@ class TuneConfig:
         mode: "min" or "max"; of several metrics a list, or one for all.
         search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",
             "qmc", "hyperopt"; one written for Ray Tune will do. Default: random and grid search.
-        scheduler: a `TrialScheduler`; default: `FIFOScheduler`.
+        scheduler: a `TrialScheduler`, or the name of one, with its defaults: "asha", "hyperband", ...; default: "fifo".
         num_samples: number of configurations; with a grid, of repetitions of the whole grid. -1: as many as there is
             time for, until `time_budget_s`, a stop rule or Ctrl-C ends the run.
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
@@ -136,7 +137,7 @@ class TuneConfig:
     metric: str | Sequence[str] | None = None
     mode: Mode | Sequence[Mode] | None = None
     search_alg: Searcher | str | None = None
-    scheduler: TrialScheduler | None = None
+    scheduler: TrialScheduler | str | None = None
     num_samples: int = 1
     max_concurrent_trials: int | None = None
     time_budget_s: float | None = None
@@ -171,10 +172,7 @@ class TuneConfig:
             found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if self.search_alg is not None:
             found.found += _searcher_mistakes(self.search_alg)
-        if self.scheduler is not None and not isinstance(self.scheduler, TrialScheduler):
-            remedy = f"Write {self.scheduler.__name__}()." if isinstance(self.scheduler, type) else ""
-            expected = "a tune_plugins.schedulers.TrialScheduler"
-            found.check(False, "scheduler", expected, self.scheduler, remedy)
+        found.found += _scheduler_mistakes(self.scheduler)
         if not (is_whole(self.num_samples) and self.num_samples == -1):
             remedy = "Give the number of configurations to try; -1 for as many as there is time for."
             found.whole("num_samples", self.num_samples, least=1, remedy=remedy)
@@ -201,15 +199,31 @@ class TuneConfig:
         return found.found
 
 
+def _scheduler_mistakes(given: Any) -> list[str]:
+    from tune_plugins.schedulers.by_name import create_scheduler, name_mistakes
+
+    if isinstance(given, str):
+        if mistakes := name_mistakes("scheduler", given):
+            return mistakes
+        try:
+            create_scheduler(given)
+        except ArgumentError as error:
+            return [f"scheduler: {given!r} needs arguments: {mistake}" for mistake in error.mistakes]
+        return []
+    found = Mistakes("TuneConfig")
+    remedy = f"Write {given.__name__}()." if isinstance(given, type) else "Or give a name, such as 'asha'."
+    right = given is None or isinstance(given, TrialScheduler)
+    found.check(right, "scheduler", "a tune_plugins.schedulers.TrialScheduler", given, remedy)
+    return found.found
+
+
 def _searcher_mistakes(given: Any) -> list[str]:
-    from tune_plugins.search.by_name import SEARCHERS
+    from tune_plugins.search.by_name import name_mistakes
     from tune_plugins.search.ray_style import RayForms
 
-    found = Mistakes("TuneConfig")
     if isinstance(given, str):
-        meant = did_you_mean(given.lower(), SEARCHERS).strip()
-        found.one_of("search_alg", given, tuple(SEARCHERS), remedy=f"{meant} Or give a searcher object.".strip())
-        return found.found
+        return name_mistakes("search_alg", given)
+    found = Mistakes("TuneConfig")
     right = callable(getattr(given, "suggest", None)) and not isinstance(given, type)
     remedy = f"Write {given.__name__}()." if isinstance(given, type) else ""
     if found.check(right, "search_alg", "a tune_plugins.search.Searcher", given, remedy):

@@ -41,9 +41,9 @@ def run(method: str, table: Table, seed: int, late: int = 0) -> tuple[list[float
         late: by so many trials results are told later, as where that many more run at a time.
     """
     from tune_plugins.search import Outcome, SearchTask
-    from tune_plugins.search.by_name import searcher_named
+    from tune_plugins.search.by_name import create_searcher
 
-    searcher = searcher_named(method)
+    searcher = create_searcher(method)
     searcher.prepare(SearchTask(space_of(table), "loss", "min", seed, EVALUATIONS, slots=1 + late))
     waiting: list[tuple[str, dict[str, Any]]] = []
     losses, seconds = [], 0.0

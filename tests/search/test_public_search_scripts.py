@@ -22,7 +22,7 @@ from tune_plugins.search import (
     SearchTask,
     Signal,
 )
-from tune_plugins.search.by_name import searcher_named
+from tune_plugins.search.by_name import create_searcher
 from tune_plugins.space import Space
 
 SEARCHERS = ("random", "sobol", "evolutionary", "tpe", "hyperopt")
@@ -84,7 +84,7 @@ def test_hierarchical_options_as_in_the_pull_request_for_hyperopt(name: str) -> 
             "activation": tune.choice([None, {"type": "relu", "percent_ranking": tune.uniform(0, 1)}]),
         }
     )
-    searcher = searcher_named(name)
+    searcher = create_searcher(name)
     searcher.prepare(SearchTask(space, "loss", "min", 3, 30))
     for index in range(30):
         config = searcher.ask(str(index), index)
@@ -109,7 +109,7 @@ def test_points_with_constants_numpy_numbers_and_parts_left_out(name: str, tmp_p
         {"sequence": np.int64(20), "dropout": np.float64(0.25)},
         {"layers": 2},
     ]
-    searcher = searcher_named(name)
+    searcher = create_searcher(name)
     searcher.points_to_evaluate = points
 
     results = fit(lambda config: {"loss": config["dropout"]}, space, tmp_path, num_samples=4, search_alg=searcher)

@@ -114,7 +114,7 @@ tune.TuneConfig(metric="loss", mode="minimum")  # wrong
 tune.TuneConfig(metric="loss", mode=min)  # wrong
 tune.TuneConfig(metric=[3], mode="min")  # wrong
 tune.TuneConfig(num_samples="10")  # wrong
-tune.TuneConfig(scheduler="asha")  # wrong
+tune.TuneConfig(scheduler=3)  # wrong
 tune.TuneConfig(scheduler=ASHAScheduler)  # wrong
 tune.TuneConfig(search_alg=ASHAScheduler())  # wrong
 tune.TuneConfig(sheduler=ASHAScheduler())  # wrong

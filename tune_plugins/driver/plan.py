@@ -17,12 +17,13 @@ from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
 from tune_plugins.core.metrics import Mode
-from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
+from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.core.trial import Names
 from tune_plugins.driver.suggestions import prepare
 from tune_plugins.errors import ArgumentError
 from tune_plugins.record.folder import RESERVED, Taken, take, why_taken
 from tune_plugins.record.names import check_name, numbered
+from tune_plugins.schedulers.by_name import as_scheduler
 from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask
 from tune_plugins.search.by_name import as_searcher
 from tune_plugins.space import Space
@@ -58,7 +59,9 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     """Note all mistakes of the configuration; returns the scheduler and searcher that it names, or the defaults."""
     mistakes.found += tune.mistakes()
     mistakes.found += run.mistakes()
-    scheduler, searcher = tune.scheduler or FIFOScheduler(), _searcher(tune, mistakes)
+    named = isinstance(tune.scheduler, str)
+    scheduler = as_scheduler(None if named and mistakes.found else tune.scheduler)
+    searcher = _searcher(tune, mistakes)
     own = searcher.own_objectives
     given, mode = tune.metrics or own[0], tune.mode or own[1]
     if tune.metrics and own[0] and (tune.metrics, tune.modes) != (own[0], own[1] or tune.modes):

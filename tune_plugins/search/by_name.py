@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.core.searcher import Searcher
+from tune_plugins.errors import ArgumentError
 from tune_plugins.search.ray_style import RayStyleSearcher, is_ray_style
 
-__all__ = ["SEARCHERS", "as_searcher", "searcher_named"]
+__all__ = ["SEARCHERS", "as_searcher", "create_searcher"]
 
 SEARCHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "random": ("basic_variant", "BasicVariantGenerator", {}),
@@ -21,24 +22,44 @@ SEARCHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "nsgaii": ("optuna", "OptunaSearch", {"sampler": "nsgaii"}),
     "qmc": ("optuna", "OptunaSearch", {"sampler": "qmc"}),
     "optuna": ("optuna", "OptunaSearch", {}),
+    "variant_generator": ("basic_variant", "BasicVariantGenerator", {}),
     "hyperopt": ("hyperopt", "HyperOptSearch", {}),
 }
 """{name: (module of `tune_plugins.search`, class, arguments)}."""
 
 
-def searcher_named(name: str) -> Searcher:
-    """The searcher of a name, with its defaults.
+def create_searcher(name: str, **arguments: Any) -> Searcher:
+    """The searcher of a name.
+
+    >>> create_searcher("evolutionary", population=8)
+    EvolutionarySearch(population=8)
+
+    Args:
+        name: one of `SEARCHERS`.
+        arguments: of its class.
 
     Raises:
-        ArgumentError: there is none.
+        ArgumentError: there is none of that name, or its arguments are wrong; lists all mistakes.
         MissingDependencyError: its library is not installed.
     """
-    mistakes = Mistakes("search_alg")
-    mistakes.one_of("search_alg", name, tuple(SEARCHERS), remedy="Or give a searcher object.")
+    mistakes = Mistakes("create_searcher")
+    mistakes.found += name_mistakes("name", name)
     mistakes.raise_if_any()
-    module, kind, arguments = SEARCHERS[name]
-    searcher: Searcher = getattr(import_module(f"tune_plugins.search.{module}"), kind)(**arguments)
+    module, class_name, given = SEARCHERS[name]
+    kind = getattr(import_module(f"tune_plugins.search.{module}"), class_name)
+    try:
+        searcher: Searcher = kind(**{**given, **arguments})
+    except TypeError as error:
+        raise ArgumentError("create_searcher", [f"{error}. Its documentation lists them."]) from error
     return searcher
+
+
+def name_mistakes(argument: str, name: str) -> list[str]:
+    """What is wrong with a name, in words."""
+    found = Mistakes(argument)
+    meant = did_you_mean(str(name).lower(), SEARCHERS).strip()
+    found.one_of(argument, name, tuple(SEARCHERS), remedy=f"{meant} Or give a searcher object.".strip())
+    return found.found
 
 
 def as_searcher(given: Any) -> Searcher:
@@ -49,7 +70,7 @@ def as_searcher(given: Any) -> Searcher:
         MissingDependencyError: the library of the one that is named is not installed.
     """
     if isinstance(given, str):
-        return searcher_named(given)
+        return create_searcher(given)
     if is_ray_style(given):
         return RayStyleSearcher(given)
     assert isinstance(given, Searcher)

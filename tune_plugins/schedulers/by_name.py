@@ -1,0 +1,71 @@
+"""Schedulers by name, as `TuneConfig(scheduler="asha")` gives them; the names of Ray Tune are among them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from tune_plugins.arguments import Mistakes, did_you_mean
+from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.errors import ArgumentError
+
+__all__ = ["SCHEDULERS", "create_scheduler"]
+
+SCHEDULERS: dict[str, str] = {
+    "fifo": "FIFOScheduler",
+    "asha": "ASHAScheduler",
+    "async_hyperband": "AsyncHyperBandScheduler",
+    "asynchyperband": "AsyncHyperBandScheduler",
+    "hyperband": "HyperBandScheduler",
+    "hb_bohb": "HyperBandForBOHB",
+    "median_stopping_rule": "MedianStoppingRule",
+    "medianstopping": "MedianStoppingRule",
+    "percentile_stopping": "PercentileStopping",
+    "multi_objective_asha": "MultiObjectiveASHA",
+    "pbt": "PopulationBasedTraining",
+    "pbt_replay": "PopulationBasedTrainingReplay",
+    "pb2": "PB2",
+    "resource_changing": "ResourceChangingScheduler",
+}
+"""{name: class of `tune_plugins.schedulers`}."""
+
+
+def create_scheduler(name: str, **arguments: Any) -> TrialScheduler:
+    """The scheduler of a name.
+
+    >>> create_scheduler("asha", max_t=50)
+    ASHAScheduler(max_t=50)
+
+    Args:
+        name: one of `SCHEDULERS`.
+        arguments: of its class.
+
+    Raises:
+        ArgumentError: there is none of that name, or its arguments are wrong; lists all mistakes.
+    """
+    mistakes = Mistakes("create_scheduler")
+    mistakes.found += name_mistakes("name", name)
+    mistakes.raise_if_any()
+    kind = getattr(import_module("tune_plugins.schedulers"), SCHEDULERS[name])
+    try:
+        scheduler: TrialScheduler = kind(**arguments)
+    except TypeError as error:
+        raise ArgumentError("create_scheduler", [f"{error}. Its documentation lists them."]) from error
+    return scheduler
+
+
+def name_mistakes(argument: str, name: str) -> list[str]:
+    """What is wrong with a name, in words."""
+    found = Mistakes(argument)
+    meant = did_you_mean(str(name).lower(), SCHEDULERS).strip()
+    found.one_of(argument, name, tuple(SCHEDULERS), remedy=f"{meant} Or give a scheduler object.".strip())
+    return found.found
+
+
+def as_scheduler(given: TrialScheduler | str | None) -> TrialScheduler:
+    """What `TuneConfig(scheduler=...)` takes, as a scheduler; None: trials run to their ends.
+
+    Raises:
+        ArgumentError: no scheduler has this name, or it needs arguments.
+    """
+    return create_scheduler(given or "fifo") if given is None or isinstance(given, str) else given
