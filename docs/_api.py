@@ -1,4 +1,4 @@
-"""Writes the reference page from what the package itself calls public (`__all__`)."""
+"""Writes the reference, a page for each module, from what the package itself calls public (`__all__`)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ MODULES = {
     "tune_plugins.core.experiment": "The pure core, for those who write a runtime of their own.",
     "tune_plugins.core.events": "What a runtime tells the core, and what the core tells it to do.",
     "tune_plugins.driver.trial_function": "What `with_resources` and `with_parameters` make of a function.",
+    "tune_plugins.record.overview": "What `experiments()` returns.",
     "tune_plugins.record.reader": "The durable record, read while an experiment runs or after it.",
     "tune_plugins.search.by_name": "Searchers by name, and what `search_alg` takes.",
     "tune_plugins.testing.searchers": "What every searcher must hold to; needs pytest.",
@@ -48,25 +49,40 @@ def public_names(module_name: str) -> list[str]:
     return sorted(name for name in importlib.import_module(module_name).__all__ if not name.startswith("__"))
 
 
-def page() -> str:
-    """The reference; an object that several modules offer is described where it appears first."""
-    lines = ["# API reference", ""]
-    seen: set[tuple[str, int]] = set()
+def pages() -> dict[str, str]:
+    """{name of a page: its text}, the overview first.
+
+    An object that several modules offer is described where it appears first; the other pages refer to it.
+    """
+    overview = ["# API reference", "", "| module | what is in it |", "|---|---|"]
+    found = {"index": ""}
+    homes: dict[tuple[str, int], str] = {}
     for module_name, purpose in MODULES.items():
-        module = importlib.import_module(module_name)
-        lines += [f"## `{module_name}`", "", purpose, ""]
-        for name in public_names(module_name):
-            value = getattr(module, name)
-            if (name, id(value)) in seen:
-                continue
-            seen.add((name, id(value)))
-            if inspect.isclass(value):
-                kind, options = "autoclass", ["   :members:"]
-            elif inspect.isroutine(value):
-                kind, options = "autofunction", []
-            elif inspect.ismodule(value):
-                continue
-            else:
-                kind, options = "autodata", ["   :no-value:"]
-            lines += ["```{eval-rst}", f".. {kind}:: {module_name}.{name}", *options, "```", ""]
-    return "\n".join(lines)
+        overview.append(f"| {{doc}}`{module_name}` | {purpose} |")
+        found[module_name] = _page(module_name, purpose, homes)
+    contents = ["", "```{toctree}", ":hidden:", "", *MODULES, "```", ""]
+    return found | {"index": "\n".join([*overview, *contents])}
+
+
+def _page(module_name: str, purpose: str, homes: dict[tuple[str, int], str]) -> str:
+    """The page of a module; `homes` says by name and object which module describes it, and is added to."""
+    module = importlib.import_module(module_name)
+    described, elsewhere = [], []
+    for name in public_names(module_name):
+        value = getattr(module, name)
+        if inspect.ismodule(value):
+            continue
+        home = homes.setdefault((name, id(value)), module_name)
+        if home != module_name:
+            elsewhere.append(f"- {{py:obj}}`{home}.{name}`")
+            continue
+        if inspect.isclass(value):
+            kind, options = "autoclass", ["   :members:"]
+        elif inspect.isroutine(value):
+            kind, options = "autofunction", []
+        else:
+            kind, options = "autodata", ["   :no-value:"]
+        described += ["```{eval-rst}", f".. {kind}:: {module_name}.{name}", *options, "```", ""]
+    if elsewhere:
+        elsewhere = ["It also has, described elsewhere:", "", *elsewhere, ""]
+    return "\n".join([f"# `{module_name}`", "", purpose, "", *elsewhere, *described])

@@ -28,6 +28,9 @@ exclude_patterns = [
 ]  # the files are included in pages
 html_theme = "furo"
 html_title = f"tune-plugins {release}"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
+maximum_signature_line_length = 80  # else one parameter a line
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -55,22 +58,27 @@ def _generate(app: Sphinx) -> None:
     import _api
     import _conformance
     import _examples
+    import _live_table
     import _state_diagram
 
     from tune_plugins.core.transitions import TRANSITIONS
 
-    folder = HERE / "generated"
-    folder.mkdir(exist_ok=True)
-    pages = {
+    files = {
         "state_diagram.md": _state_diagram.page(TRANSITIONS),
         "scheduler_conformance.md": _conformance.page(HERE.parent),
-        "api.md": _api.page(),
-        "examples.md": _examples.page(HERE.parent),
+        "live_table.svg": _live_table.svg(),
+        **{f"api/{name}.md": text for name, text in _api.pages().items()},
+        **{f"examples/{name}.md": text for name, text in _examples.pages(HERE.parent).items()},
     }
-    for name, text in pages.items():
+    folder = HERE / "generated"
+    for path in folder.rglob("*.md"):
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink()  # of an earlier build, which would be a page that no other one lists
+    for name, text in files.items():
         path = folder / name
-        if not path.exists() or path.read_text() != text:  # an unchanged file is not read again
-            path.write_text(text)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # an unchanged file is not read again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:

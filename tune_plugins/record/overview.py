@@ -13,6 +13,8 @@ from tune_plugins.record.file import FILE_NAME, experiments_below
 from tune_plugins.record.folder import is_held
 from tune_plugins.record.store import ExperimentStore
 
+__all__ = ["ExperimentSummary", "Experiments"]
+
 _FEW = 1000  # trials whose last results are read to tell the best value
 _SHOWN = 50  # experiments in a repr
 
