@@ -78,7 +78,7 @@ ROOMS = (
     Room(
         "config",
         "what a user sets",
-        ("arguments", "core", "search", "stoppers", "record", "callbacks"),
+        ("errors", "arguments", "core", "schedulers", "search", "stoppers", "record", "callbacks"),
     ),
     Room("display", "what people see of a run", ("core", "callbacks", "config"), ("IPython", "rich")),
     Room(
@@ -89,6 +89,7 @@ ROOMS = (
             "arguments",
             "space",
             "core",
+            "schedulers",
             "search",
             "stoppers",
             "record",
@@ -115,6 +116,24 @@ ROOMS = (
         "tuner",
         "`Tuner`",
         ("errors", "arguments", "space", "config", "display", "driver", "driver.ray", "results"),
+    ),
+    Room(
+        "compat",
+        "scripts that were written for Ray Tune: `run`, `ExperimentAnalysis`",
+        (
+            "errors",
+            "arguments",
+            "space",
+            "core",
+            "stoppers",
+            "record",
+            "callbacks",
+            "config",
+            "driver",
+            "results",
+            "tuner",
+        ),
+        ("pandas",),
     ),
     Room("simulation", "`simulate`", ("arguments", "space", "config", "display", "driver", "results")),
     Room(

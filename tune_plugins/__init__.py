@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         testing as testing,
     )
     from tune_plugins.callbacks import Callback as Callback
+    from tune_plugins.compat.analysis import ExperimentAnalysis as ExperimentAnalysis
+    from tune_plugins.compat.run import Experiment as Experiment, run as run, run_experiments as run_experiments
     from tune_plugins.config import (
         CheckpointConfig as CheckpointConfig,
         FailureConfig as FailureConfig,
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
     from tune_plugins.driver.ray.cluster import shutdown as shutdown
     from tune_plugins.driver.resources import PlacementGroupFactory as PlacementGroupFactory
     from tune_plugins.driver.simulated import Curve as Curve, SimulatedCluster as SimulatedCluster
-    from tune_plugins.driver.trial_function import with_parameters as with_parameters, with_resources as with_resources
+    from tune_plugins.driver.trial_function import (
+        register_trainable as register_trainable,
+        with_parameters as with_parameters,
+        with_resources as with_resources,
+    )
     from tune_plugins.errors import (
         ArgumentError as ArgumentError,
         MissingDependencyError as MissingDependencyError,
@@ -60,12 +66,14 @@ else:
     __all__, __getattr__, __dir__ = on_first_use(
         __name__,
         {
+            "compat.analysis": ("ExperimentAnalysis",),
+            "compat.run": ("Experiment", "run", "run_experiments"),
             "callbacks": ("Callback",),
             "config": ("CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"),
             "driver.ray.cluster": ("shutdown",),
             "driver.resources": ("PlacementGroupFactory",),
             "driver.simulated": ("Curve", "SimulatedCluster"),
-            "driver.trial_function": ("with_parameters", "with_resources"),
+            "driver.trial_function": ("register_trainable", "with_parameters", "with_resources"),
             "errors": ("ArgumentError", "MissingDependencyError", "TrialError", "TrialStopped", "TuneError"),
             "record.checkpoint": ("Checkpoint",),
             "results": ("Result", "ResultGrid", "experiments"),

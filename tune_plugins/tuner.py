@@ -25,7 +25,7 @@ class Tuner:
 
     Args:
         trainable: ``train(config)`` that calls `report`, or returns or yields dicts of metrics; or a class derived
-            from `Trainable`. See also `with_resources` and `with_parameters`.
+            from `Trainable`; or the name of one (`register_trainable`). See also `with_resources`, `with_parameters`.
         param_space: hyper-parameters: values, domains such as `uniform`, grids, nested dicts of these; or a
             `tune_plugins.space.Space` of them, with constraints.
         tune_config: see `TuneConfig`.
@@ -49,7 +49,7 @@ class Tuner:
 
     def __init__(
         self,
-        trainable: AnyTrainable,
+        trainable: AnyTrainable | str,
         *,
         param_space: Mapping[str, Any] | Space | None = None,
         tune_config: TuneConfig | None = None,

@@ -8,11 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Concatenate, TypeAlias
 
-from tune_plugins.arguments import Mistakes
+from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.driver.resources import Resources, resource_mistakes
+from tune_plugins.errors import ArgumentError
 from tune_plugins.trainable import Trainable
 
-__all__ = ["AnyTrainable", "TrialFunction", "as_trial_function", "with_parameters", "with_resources"]
+__all__ = [
+    "AnyTrainable",
+    "TrialFunction",
+    "as_trial_function",
+    "register_trainable",
+    "with_parameters",
+    "with_resources",
+]
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,41 @@ AnyTrainable: TypeAlias = Callable[[Any], Any] | Callable[Concatenate[Any, ...],
 """What can be tuned: a function whose first argument is the config, a class, or either with what was said of it."""
 
 
-def as_trial_function(trainable: AnyTrainable) -> TrialFunction:
-    """Whatever the user gave, as a `TrialFunction`."""
+_registered: dict[str, AnyTrainable] = {}
+
+
+def register_trainable(name: str, trainable: AnyTrainable) -> None:
+    """Give a training function or class a name, by which `tune_plugins.run` and `Tuner` take it in this process.
+
+    Args:
+        name: any text; a trainable that had it before is forgotten.
+        trainable: a function ``train(config)``, or a class derived from `Trainable`.
+
+    Raises:
+        ArgumentError: lists everything that is wrong.
+    """
+    mistakes = Mistakes("register_trainable")
+    mistakes.text("name", name, "a name")
+    mistakes.found += as_trial_function(trainable).mistakes()
+    mistakes.raise_if_any()
+    _registered[name] = trainable
+
+
+def as_trial_function(trainable: AnyTrainable | str) -> TrialFunction:
+    """Whatever the user gave, as a `TrialFunction`.
+
+    Raises:
+        ArgumentError: it is a name under which nothing was registered.
+    """
+    if isinstance(trainable, str):
+        if trainable not in _registered:
+            there = ", ".join(map(repr, _registered)) or "none"
+            mistake = (
+                f"trainable: expected a function, a class or a registered name (there are: {there}), got {trainable!r}."
+                f"{did_you_mean(trainable, _registered)} Call tune.register_trainable({trainable!r}, train) before."
+            )
+            raise ArgumentError("trainable", [mistake])
+        trainable = _registered[trainable]
     return trainable if isinstance(trainable, TrialFunction) else TrialFunction(trainable)
 
 
