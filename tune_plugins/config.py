@@ -200,9 +200,9 @@ class TuneConfig:
 
 
 def _scheduler_mistakes(given: Any) -> list[str]:
-    from tune_plugins.schedulers.by_name import create_scheduler, name_mistakes
-
     if isinstance(given, str):
+        from tune_plugins.schedulers.by_name import create_scheduler, name_mistakes
+
         if mistakes := name_mistakes("scheduler", given):
             return mistakes
         try:

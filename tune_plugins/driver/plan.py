@@ -23,7 +23,6 @@ from tune_plugins.driver.suggestions import prepare
 from tune_plugins.errors import ArgumentError
 from tune_plugins.record.folder import RESERVED, Taken, take, why_taken
 from tune_plugins.record.names import check_name, numbered
-from tune_plugins.schedulers.by_name import as_scheduler
 from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask
 from tune_plugins.search.by_name import as_searcher
 from tune_plugins.space import Space
@@ -59,8 +58,7 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
     """Note all mistakes of the configuration; returns the scheduler and searcher that it names, or the defaults."""
     mistakes.found += tune.mistakes()
     mistakes.found += run.mistakes()
-    named = isinstance(tune.scheduler, str)
-    scheduler = as_scheduler(None if named and mistakes.found else tune.scheduler)
+    scheduler = _scheduler(tune, mistakes)
     searcher = _searcher(tune, mistakes)
     own = searcher.own_objectives
     given, mode = tune.metrics or own[0], tune.mode or own[1]
@@ -105,6 +103,14 @@ def _objectives(
     if scheduler.metric is not None:
         return (scheduler.metric,), (scheduler.mode,) if scheduler.mode else tune.modes
     return searcher.own_objectives
+
+
+def _scheduler(tune: TuneConfig, mistakes: Mistakes) -> TrialScheduler:
+    if not isinstance(tune.scheduler, str):
+        return tune.scheduler or FIFOScheduler()
+    from tune_plugins.schedulers.by_name import create_scheduler
+
+    return FIFOScheduler() if mistakes.found else create_scheduler(tune.scheduler)
 
 
 def _searcher(tune: TuneConfig, mistakes: Mistakes) -> Searcher:

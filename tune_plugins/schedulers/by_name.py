@@ -60,12 +60,3 @@ def name_mistakes(argument: str, name: str) -> list[str]:
     meant = did_you_mean(str(name).lower(), SCHEDULERS).strip()
     found.one_of(argument, name, tuple(SCHEDULERS), remedy=f"{meant} Or give a scheduler object.".strip())
     return found.found
-
-
-def as_scheduler(given: TrialScheduler | str | None) -> TrialScheduler:
-    """What `TuneConfig(scheduler=...)` takes, as a scheduler; None: trials run to their ends.
-
-    Raises:
-        ArgumentError: no scheduler has this name, or it needs arguments.
-    """
-    return create_scheduler(given or "fifo") if given is None or isinstance(given, str) else given
