@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
 
 from tune_plugins._version import __version__
 
@@ -29,7 +32,7 @@ exclude_patterns = [
 html_theme = "furo"
 html_title = f"tune-plugins {release}"
 html_static_path = ["_static"]
-html_css_files = ["narrow.css"]
+html_css_files = ["pages.css"]
 maximum_signature_line_length = 80  # else one parameter a line
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -81,5 +84,17 @@ def _generate(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def _own_signature(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str, returned: str
+) -> tuple[str, str] | None:
+    """That of `__init__`, for a class whose metaclass has a call of its own: autodoc takes that, which says nothing."""
+    if what != "class" or type(value).__call__ is type.__call__:
+        return None
+    own = inspect.signature(value.__init__)
+    own = own.replace(parameters=list(own.parameters.values())[1:])
+    return stringify_signature(own, show_annotation=False, show_return_annotation=False), returned
+
+
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", _generate)
+    app.connect("autodoc-process-signature", _own_signature)
