@@ -17,7 +17,7 @@ from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
 from tune_plugins.core.metrics import Mode
-from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
 from tune_plugins.driver.suggestions import prepare
 from tune_plugins.errors import ArgumentError
