@@ -33,6 +33,7 @@ MODULES = {
     "tune_plugins.core.experiment": "The pure core, for those who write a runtime of their own.",
     "tune_plugins.core.events": "What a runtime tells the core, and what the core tells it to do.",
     "tune_plugins.driver.trial_function": "What `with_resources` and `with_parameters` make of a function.",
+    "tune_plugins.compat.analysis": "What `run`, as Ray Tune's `tune.run`, returns.",
     "tune_plugins.record.overview": "What `experiments()` returns.",
     "tune_plugins.record.reader": "The durable record, read while an experiment runs or after it.",
     "tune_plugins.search.by_name": "Searchers by name, and what `search_alg` takes.",

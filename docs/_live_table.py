@@ -19,7 +19,7 @@ from tune_plugins.display.progress import Progress
 from tune_plugins.schedulers import ASHAScheduler
 
 COLUMNS, ROWS = 88, 18
-LEVEL_S, MOMENT_S = 0.01, 2.2  # of the virtual clock: a level of a tree, and the earliest moment for the picture
+LEVEL_S, MOMENT_S = 0.01, 1.5  # of the virtual clock: a level of a tree, and when the picture is taken
 
 
 def _curve(config: dict[str, Any]) -> tune.Curve:
@@ -42,39 +42,53 @@ def _curve(config: dict[str, Any]) -> tune.Curve:
     )
 
 
-class _Camera(tune.Callback):
-    """Takes the picture that the live display would show at one moment of the virtual clock."""
+class _Camera(ASHAScheduler):
+    """Takes the picture that the live display would show at one moment of the virtual clock.
 
-    def __init__(self, scheduler: ASHAScheduler) -> None:
+    A scheduler sees each result when it comes; callbacks are told later, when the trials are further.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.lines: list[Line] = []
-        self._scheduler = scheduler
+        self.progress = Progress(RunInfo())
+        self._trials: list[Trial] = []
         self._now = 0.0
 
-    def setup(self, *arguments: Any, run: RunInfo | None = None, **info: Any) -> None:
-        self._progress = Progress(replace(run or RunInfo(), name="train"))
+    def on_trial_add(self, trial: Trial) -> None:
+        super().on_trial_add(trial)
+        self._trials.append(trial)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        before, self._now = self._now, trial.last_result["timestamp"]  # results come in batches
-        self._progress.touched[trial.id] = trial
-        self._progress.update(trials, self._now - before)
+    def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Any:
+        before, self._now = self._now, result["timestamp"]
+        self.progress.touched = {each.id: each for each in self._trials}
+        self.progress.update(self._trials, self._now - before)
         if not self.lines and self._now >= MOMENT_S:
             facts: dict[str, Any] = {"columns": COLUMNS, "rows": ROWS, "elapsed": self._now, "now": self._now}
-            self.lines = picture(self._progress, self._scheduler.notes(), **facts)
+            self.lines = picture(self.progress, self.notes(), **facts)
+        return super().on_trial_result(trial, result)
+
+
+class _Facts(tune.Callback):
+    """Hands the facts of the run to the camera."""
+
+    def __init__(self, camera: _Camera) -> None:
+        self._camera = camera
+
+    def setup(self, *arguments: Any, run: RunInfo | None = None, **info: Any) -> None:
+        self._camera.progress = Progress(replace(run or RunInfo(), name="train", scheduler="ASHAScheduler"))
 
 
 def svg() -> str:
     """The picture. It names no font but that of the reader, and no other host."""
     from rich.console import Console
 
-    scheduler = ASHAScheduler(max_t=100, grace_period=4)
-    camera = _Camera(scheduler)
+    camera = _Camera(max_t=100, grace_period=4)
     tune.simulate(
         _curve,
         param_space={"eta": tune.loguniform(0.01, 0.5), "max_depth": tune.randint(2, 8)},
-        tune_config=tune.TuneConfig(metric="eval-logloss", mode="min", num_samples=20, scheduler=scheduler, seed=1),
-        run_config=tune.RunConfig(verbose=0, callbacks=[camera]),
+        tune_config=tune.TuneConfig(metric="eval-logloss", mode="min", num_samples=20, scheduler=camera, seed=1),
+        run_config=tune.RunConfig(verbose=0, callbacks=[_Facts(camera)]),
         cluster=tune.SimulatedCluster(workers=4),
     )
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
