@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import signal
 from typing import Any
 
 import pytest
 
 import tune_plugins as tune
+from tune_plugins.core.ends import EndCause
 from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -20,18 +24,29 @@ from tune_plugins.schedulers import (
     PopulationBasedTraining,
     ResourceChangingScheduler,
 )
+from tune_plugins.schedulers.why_not import Ends
 
 IN_STEPS: dict[str, Any] = {"time_attr": "training_iteration"}
 MUTATIONS: dict[str, Any] = {"hyperparam_mutations": {"x": tune.uniform(0, 1)}}
 
 
-def told(scheduler: TrialScheduler, curve: Any, *, trials: int = 16, metric: Any = "error") -> list[str]:
-    """What the scheduler has to say of trials with `curve(x)`, x from 0 to 1."""
+def told(
+    scheduler: TrialScheduler,
+    curve: Any,
+    *,
+    trials: int = 16,
+    metric: Any = "error",
+    budget: float | None = None,
+    **run: Any,
+) -> list[str]:
+    """What the scheduler has to say of trials with `curve(x)`, x from 0 to 1; a step takes a second."""
     results = tune.simulate(
         lambda config: curve(config["x"]),
         param_space={"x": tune.uniform(0, 1)},
-        tune_config=tune.TuneConfig(metric=metric, mode="min", num_samples=trials, scheduler=scheduler, seed=1),
-        run_config=tune.RunConfig(verbose=0),
+        tune_config=tune.TuneConfig(
+            metric=metric, mode="min", num_samples=trials, scheduler=scheduler, seed=1, time_budget_s=budget
+        ),
+        run_config=tune.RunConfig(verbose=0, **run),
     )
     assert tune.ResultGrid(results.experiment_path).warnings == results.warnings
     return results.warnings
@@ -96,6 +111,89 @@ def test_no_trial_came_to_the_first_comparison(scheduler: TrialScheduler) -> Non
     assert "Lower " in warning
 
 
+@pytest.mark.parametrize("scheduler", [EVERY[0], EVERY[1], EVERY[4]], ids=["stopping", "promotion", "percentile"])
+def test_trials_end_where_the_first_comparison_would_be(scheduler: TrialScheduler) -> None:
+    (warning,) = told(scheduler, differing, stop={"training_iteration": 6})
+    assert re.fullmatch(
+        r"No trial went on from .*, at training_iteration 6: the longest ended there, before anything was compared\. "
+        r"Lower .* below what a trial trains, or train longer\.",
+        warning,
+    )
+
+
+def test_trials_end_at_the_first_rung_of_hyperband() -> None:
+    (warning,) = told(HyperBandScheduler(max_t=27), differing, stop={"training_iteration": 1})
+    assert warning.startswith(
+        "No trial went on from the first rung, at training_iteration 1: the longest ended there, "
+    )
+
+
+def diverging_but(finite: tuple[int, ...], curve: Any) -> Any:
+    """The curve for the trials of these numbers, and NaN for all others."""
+    numbers = itertools.count()
+    return lambda x: curve(x) if next(numbers) in finite else diverging(x)
+
+
+@pytest.mark.parametrize("scheduler", EVERY[:2], ids=NAMES[:2])
+@pytest.mark.parametrize(("finite", "trials"), [((3,), 8), ((0, 9, 29), 30)])
+def test_too_few_have_a_finite_value(scheduler: TrialScheduler, finite: tuple[int, ...], trials: int) -> None:
+    (warning,) = told(scheduler, diverging_but(finite, differing), trials=trials)
+    assert warning.startswith(f"{trials - len(finite)} of the {trials} trials had no finite error where trials are ")
+    assert "Run more" not in warning
+
+
+@pytest.mark.parametrize("scheduler", EVERY[3:5], ids=NAMES[3:5])
+def test_a_single_one_has_finite_values(scheduler: TrialScheduler) -> None:
+    """It is equal to itself, which is no finding about the others."""
+    (warning,) = told(scheduler, diverging_but((3,), constant), trials=8)
+    assert warning.startswith("7 of the 8 trials had no finite error ")
+
+
+@every
+@pytest.mark.parametrize("curve", [differing, short])
+@pytest.mark.parametrize("budget", [3, 12])
+def test_a_run_that_was_cut_off_is_not_told_what_more_trials_would_have_helped(
+    scheduler: TrialScheduler, curve: Any, budget: float
+) -> None:
+    assert told(scheduler, curve, budget=budget) == []
+
+
+class Interrupt(tune.Callback):
+    """Ctrl-C when the first trial has ended; a second one would end the process."""
+
+    def on_trial_complete(self, *arguments: Any, trial: Any, **info: Any) -> None:
+        if trial.index == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_nor_is_one_that_was_interrupted() -> None:
+    assert told(ASHAScheduler(max_t=27, grace_period=6), differing, callbacks=[Interrupt()]) == []
+
+
+@pytest.mark.parametrize("cause", [EndCause.TIME_BUDGET, EndCause.USER, EndCause.FAIL_FAST, None])
+def test_cut_off(cause: EndCause | None) -> None:
+    """Where a trial was cut off, and where the search was, as by a first trial that fails with `fail_fast`."""
+    ends, trial = Ends(), Trial("a", 0, {})
+    if cause is None:
+        assert ends.cut_off
+    ends.on_search_end()
+    trial.cause = EndCause.FINISHED
+    ends.on_trial_complete(trial, {"training_iteration": 5}, "training_iteration")
+    assert not ends.cut_off and ends.longest == 5
+    if cause is not None:
+        trial.cause = cause
+        ends.on_trial_complete(trial, None, "training_iteration")
+        assert ends.cut_off and ends.longest == 5
+
+
+def test_hyperband_that_was_cut_off_before_a_bracket_was_compared() -> None:
+    """Those with a finite value had arrived, and waited for the others."""
+    curve = diverging_but(tuple(range(18)), differing)
+    assert told(HyperBandScheduler(max_t=81), curve, trials=100, budget=24) == []
+    (warning,) = told(HyperBandScheduler(max_t=81), diverging, trials=100, budget=24)
+    assert warning.startswith("error was no finite number in any of the 24 trials")
+
+
 @pytest.mark.parametrize("scheduler", EVERY[:5], ids=NAMES[:5])
 def test_all_trials_were_equal(scheduler: TrialScheduler) -> None:
     (warning,) = told(scheduler, constant)
@@ -124,14 +222,12 @@ def test_all_trials_in_the_last_bracket() -> None:
     scheduler = ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3, brackets=3, metric="error", mode="min")
     scheduler.setup(metric=None, mode=None, seed=0)
     scheduler._weights = [0, 0, 1]
-    from tune_plugins.core.ends import EndCause
-    from tune_plugins.core.trial import Trial
-
     for index in range(5):
         trial = Trial(str(index), index, {})
         scheduler.on_trial_add(trial)
         trial.cause = EndCause.FINISHED
         scheduler.on_trial_complete(trial, {"training_iteration": 5, "error": 0.5})
+    scheduler.on_search_end()
     assert scheduler.warnings() == [
         "No trial reached the first rung, at training_iteration 9: the longest ended at 5. All 5 were dealt to the "
         "last of 3 brackets; take brackets=1. Lower grace_period below what a trial trains, or train longer."

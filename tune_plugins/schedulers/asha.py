@@ -87,7 +87,7 @@ class ASHAScheduler(TrialScheduler):
         self._leases: dict[tuple[int, float], Lease] = {}  # by bracket and the level of the last rung
         self._dealt: Counter[int] = Counter()  # trials by bracket
         self._unmeasured_at = math.inf  # lowest rung at which a trial came without the metric
-        self._longest: float | None = None  # how far a training went that came to its own end
+        self._ends = why_not.Ends()
         # Promotion only.
         self._from_the_top: list[PromotionRung] = []
         self._waiting: dict[str, tuple[PromotionRung, float]] = {}  # where a trial waits, and its score there
@@ -288,10 +288,14 @@ class ASHAScheduler(TrialScheduler):
 
     # ------------------------------------------------------------------------------------- ends
 
+    def on_search_end(self) -> None:
+        """Known for the warnings."""
+        self._ends.on_search_end()
+
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its results stay in the rungs."""
         self._trained_to_the_end |= not self._leave(trial) and self._judged.get(trial.id) != math.inf
-        self._longest = why_not.longer(self._longest, trial, result, self.time_attr)
+        self._ends.on_trial_complete(trial, result, self.time_attr)
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -329,11 +333,15 @@ class ASHAScheduler(TrialScheduler):
         if not used and self._unmeasured_at < math.inf:
             return [why_not.never_measured(self._compared_by, self.time_attr, self._unmeasured_at)]
         if not used:
-            return [] if self._longest is None else [self._why_none_reached(rungs)]
-        most = max(rung.competed for rung in used)
+            return self._why_none_reached(rungs)
+        most, (reached, finite) = max(rung.competed for rung in used), max((len(r.scores), r.competed) for r in used)
         if not most:
-            return [why_not.never_finite(self._compared_by, max(len(rung.scores) for rung in used))]
+            return [why_not.never_finite(self._compared_by, reached)]
+        if most < self._least <= reached:
+            return [why_not.seldom_finite(self._compared_by, finite, reached)]
         if most < self._least:
+            if self._ends.cut_off:
+                return []
             remedy = f"{self._one_bracket()}Run more trials, or lower min_results_per_rung or reduction_factor."
             return [why_not.too_few(most, self._least, "trials with a finite value at a rung", remedy)]
         return [warning for bracket in self._rungs if (warning := self._why_all_equal(bracket))]
@@ -349,16 +357,20 @@ class ASHAScheduler(TrialScheduler):
             return ""
         return f"All {self._dealt[last]} were dealt to the last of {last + 1} brackets; take brackets=1. "
 
-    def _why_none_reached(self, rungs: list[Rung]) -> str:
+    def _why_none_reached(self, rungs: list[Rung]) -> list[str]:
+        longest = self._ends.longest
+        if longest is None:
+            return []
         if not rungs:
-            return (
+            return [
                 f"There is no rung, since grace_period={self.grace_period:g} is not less than max_t={self.max_t:g}: no "
                 "trial could be stopped early. Lower grace_period."
-            )
+            ]
+        if self._ends.cut_off:
+            return []
         first = min(self._rungs[bracket][0].level for bracket in self._dealt)
         remedy = f"{self._one_bracket()}Lower grace_period below what a trial trains, or train longer."
-        assert self._longest is not None
-        return why_not.never_reached("the first rung", self.time_attr, first, self._longest, remedy)
+        return [why_not.never_reached("the first rung", self.time_attr, first, longest, remedy)]
 
     def _why_all_equal(self, bracket: list[Rung]) -> str:
         """All trials were equal at the first rung, and perhaps at those behind it."""

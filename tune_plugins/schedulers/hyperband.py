@@ -151,8 +151,8 @@ class HyperBandScheduler(TrialScheduler):
         self._discarded: list[tuple[Trial, str]] = []
         self._why: dict[str, str] = {}
         self._compared: dict[float, list[float]] = {}  # by level: number of trials, best and worst score
-        self._diverged = 0
-        self._longest: float | None = None  # how far a training went that came to its own end
+        self._arrived = self._diverged = 0  # trials at their first rung with a finite score, and without
+        self._ends = why_not.Ends()
 
     def mistakes(self) -> list[str]:
         """Everything that is wrong with the arguments, in words."""
@@ -199,6 +199,7 @@ class HyperBandScheduler(TrialScheduler):
 
     def on_search_end(self) -> None:
         """Close the bracket that is being filled."""
+        self._ends.on_search_end()
         self._close_filling()
 
     def on_idle(self, search_ended: bool) -> None:
@@ -263,6 +264,7 @@ class HyperBandScheduler(TrialScheduler):
             self._diverged += 1
             self._compare_if_complete(bracket)
             return Decision(Action.STOP, f"stopped {where}: no finite {self.metric}")
+        self._arrived += 1
         insort(bracket.arrived, (score, trial.index, trial), key=lambda entry: entry[:2])
         before = len(self._discarded)
         self._compare_if_complete(bracket)
@@ -307,7 +309,7 @@ class HyperBandScheduler(TrialScheduler):
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Its bracket waits for it no longer."""
-        self._longest = why_not.longer(self._longest, trial, result, self.time_attr)
+        self._ends.on_trial_complete(trial, result, self.time_attr)
         self._gone(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -340,13 +342,16 @@ class HyperBandScheduler(TrialScheduler):
     def warnings(self) -> list[str]:
         """Whether trials were compared at all, and whether the comparisons said anything."""
         if not self._compared:
-            if self._diverged:
+            if self._diverged and not self._arrived:
                 return [why_not.never_finite(self.metric, self._diverged)]
-            first = self._table[0][0].level if self._table and len(self._table[0]) > 1 else None
-            if first is None or self._longest is None or self._longest >= first:
+            first, longest = (
+                self._table[0][0].level if self._table and len(self._table[0]) > 1 else None,
+                self._ends.longest,
+            )
+            if first is None or longest is None or self._ends.cut_off:
                 return []
             remedy = "Set max_t to what a whole training takes, or train longer."
-            return [why_not.never_reached("the first rung", self.time_attr, first, self._longest, remedy)]
+            return [why_not.never_reached("the first rung", self.time_attr, first, longest, remedy)]
         levels = sorted(self._compared.items())
         equal = list(takewhile(lambda entry: entry[1][0] > 1 and entry[1][1] == entry[1][2], levels))
         if not equal:

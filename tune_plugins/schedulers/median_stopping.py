@@ -181,6 +181,7 @@ class MedianStoppingRule(TrialScheduler):
 
     def on_search_end(self) -> None:
         """From now on paused trials are all there is."""
+        self._compared.ends.on_search_end()
         self._nothing_new = True
 
     def on_idle(self, search_ended: bool) -> None:
@@ -190,7 +191,7 @@ class MedianStoppingRule(TrialScheduler):
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its averages stay."""
         self._stopped += trial.cause is EndCause.SCHEDULER
-        self._compared.ended(trial, result, self.time_attr)
+        self._compared.ends.on_trial_complete(trial, result, self.time_attr)
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:

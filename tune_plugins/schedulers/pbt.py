@@ -101,9 +101,10 @@ class PopulationBasedTraining(TrialScheduler):
         self._plan: dict[str, Decision] = {}  # synchronous: what the trials that wait go on as
         self._planned = 0  # the round it was made for
         self._exploits = self._without_donor = 0
-        self._created = self._turns = self._ranked = 0
+        self._created = self._turns = 0
+        self._ranked: set[str] = set()  # trials that had a score at a milestone
         self._best = math.inf
-        self._longest: float | None = None  # how far a training went that came to its own end
+        self._ends = why_not.Ends()
 
     def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no population."""
@@ -163,9 +164,13 @@ class PopulationBasedTraining(TrialScheduler):
         self._members[trial.id] = Member(trial)
         self._created += 1
 
+    def on_search_end(self) -> None:
+        """Known for the warnings."""
+        self._ends.on_search_end()
+
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """One member less."""
-        self._longest = why_not.longer(self._longest, trial, result, self.time_attr)
+        self._ends.on_trial_complete(trial, result, self.time_attr)
         self._remove(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
@@ -205,7 +210,8 @@ class PopulationBasedTraining(TrialScheduler):
             member.marks = {i: time for i, time in member.marks.items() if i < at} | {at: float(reached)}
         self._note(member, result, float(reached))
         if member.score is not None:
-            self._ranked, self._best = self._ranked + 1, min(self._best, member.score)
+            self._ranked.add(trial.id)
+            self._best = min(self._best, member.score)
         self._turns += 1
         self._plan.pop(trial.id, None)
         if self.synch:
@@ -334,16 +340,16 @@ class PopulationBasedTraining(TrialScheduler):
         """Whether there was anybody to copy, and any milestone at which to do so."""
         if not self._turns:
             first = max(self.burn_in_period, self.perturbation_interval)
-            if self._longest is None:
+            if self._ends.longest is None or self._ends.cut_off:
                 return []
             remedy = "Lower perturbation_interval, or burn_in_period, below what a trial trains, or train longer."
-            return [why_not.never_reached("the first perturbation", self.time_attr, first, self._longest, remedy)]
+            return [why_not.never_reached("the first perturbation", self.time_attr, first, self._ends.longest, remedy)]
         if self._created == 1:
             return ["The population is a single trial, which has nobody to copy. Set num_samples to 4 or more."]
         if not self._ranked:
             return [why_not.never_measured(self.metric, self.time_attr, self.perturbation_interval)]
         if self._best == math.inf:
-            return [why_not.never_finite(self.metric, self._created)]
+            return [why_not.never_finite(self.metric, len(self._ranked))]
         if self._without_donor and not self._exploits:
             return [
                 f"No trial could copy another one, {self._without_donor} times, since none of the best had a "

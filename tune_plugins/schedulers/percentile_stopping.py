@@ -129,10 +129,14 @@ class PercentileStopping(TrialScheduler):
             f"others, {reports} among the worst {self.percentile:g}%",
         )
 
+    def on_search_end(self) -> None:
+        """Known for the warnings."""
+        self._compared.ends.on_search_end()
+
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """Forget the trial; its values stay."""
         self._stopped += trial.cause is EndCause.SCHEDULER
-        self._compared.ended(trial, result, self.time_attr)
+        self._compared.ends.on_trial_complete(trial, result, self.time_attr)
         self._forget(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
