@@ -55,11 +55,11 @@ def pages() -> dict[str, str]:
 
     An object that several modules offer is described where it appears first; the other pages refer to it.
     """
-    overview = ["# API reference", "", "| module | what is in it |", "|---|---|"]
+    overview = ["# API reference", ""]
     found = {"index": ""}
     homes: dict[tuple[str, int], str] = {}
     for module_name, purpose in MODULES.items():
-        overview.append(f"| {{doc}}`{module_name}` | {purpose} |")
+        overview.append(f"- {{doc}}`{module_name}`: {purpose}")
         found[module_name] = _page(module_name, purpose, homes)
     contents = ["", "```{toctree}", ":hidden:", "", *MODULES, "```", ""]
     return found | {"index": "\n".join([*overview, *contents])}
