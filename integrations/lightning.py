@@ -276,7 +276,8 @@ def _move_files(trainer: Any, session: tune_session.Session) -> None:
     """Have logs and checkpoints go to the folder of the trial, before loggers open their files."""
     move_into_trial(session, "Lightning", trainer, "_default_root_dir")
     for logger in trainer.loggers:
-        if move_into_trial(session, "Lightning", logger, "_root_dir", "_save_dir"):
+        writes_files = {"CSVLogger", "TensorBoardLogger"} & {kind.__name__ for kind in type(logger).__mro__}
+        if writes_files and move_into_trial(session, "Lightning", logger, "_root_dir", "_save_dir"):
             logger._experiment = None  # of another trial, where the script makes one logger for all
 
 

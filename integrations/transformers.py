@@ -16,9 +16,8 @@ Trainer's own methods, most of them private. All that is not documented, also in
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
@@ -121,12 +120,8 @@ class TuneReportCallback(TrainerCallback, Adapter):
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take hold of the Trainer, which callbacks are not given."""
-        if (session := tune_session.current()) is not None:
+        if tune_session.current() is not None:
             self._install(_running_trainer())
-            made = args.output_dir
-            if move_into_trial(session, "Transformers", args, "output_dir", "logging_dir"):
-                with suppress(OSError):
-                    os.rmdir(made)  # the Trainer makes it before anybody is asked
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look at what the script has built."""
@@ -197,6 +192,9 @@ class TuneReportCallback(TrainerCallback, Adapter):
         if trainer in self._installed:
             return
         self._installed.add(trainer)
+        if (session := tune_session.current()) is not None:
+            # What the script leaves in the working directory is an empty folder: the Trainer has made it already.
+            move_into_trial(session, "Transformers", trainer.args, "output_dir", "logging_dir")
         if not hasattr(trainer, _AFTER):
             raise TuneError(
                 f"This version of transformers has no Trainer.{_AFTER}, after which results are reported. "

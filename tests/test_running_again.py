@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -123,7 +125,7 @@ def test_a_name_that_is_taken_gets_a_number_and_says_so_at_the_start(tmp_path: P
     grids = [fit(tmp_path, x=x, callbacks=[told]) for x in (1, 2, 3)]
     assert [Path(grid.experiment_path).name for grid in grids] == ["x", "x-2", "x-3"]
     assert [losses(grid) for grid in grids] == [[1], [2], [3]]
-    says = f"The name 'x' is taken in {str(tmp_path)!r}; this run is called "
+    says = f"{str(tmp_path / 'x')!r} is taken; this run is called "
     assert told.lines == ["x", "x-2", f"{says}'x-2'.", "x-3", f"{says}'x-3'."]
 
 
@@ -135,6 +137,44 @@ def test_a_run_without_results_leaves_its_name_free(tmp_path: Path) -> None:
     assert losses(grid) == [3] and told.lines == ["x"] * 3
     assert Path(fit(tmp_path, fails=True).experiment_path).name == "x-2"
     assert Path(fit(tmp_path).experiment_path).name == "x-2"
+
+
+def test_a_run_that_reports_nothing_and_one_that_left_files_keep_their_names(tmp_path: Path) -> None:
+    """What it was run for may be in the folders of its trials."""
+
+    def saves(config: dict[str, Any]) -> None:
+        Path(tune.get_context().get_trial_dir(), "model.pt").write_text("weights")
+        if config["fails"]:
+            raise RuntimeError("after hours")
+
+    for number, fails in enumerate((False, True, True), 1):
+        run = tune.RunConfig(name="x", storage_path=tmp_path, verbose=0, runtime="inline")
+        grid = tune.Tuner(saves, param_space={"fails": fails}, run_config=run).fit()
+        assert Path(grid.experiment_path).name == ("x" if number == 1 else f"x-{number}")
+        assert Path(grid[0].path, "model.pt").exists()
+    grid = tune.Tuner(lambda config: None, run_config=run).fit()
+    assert Path(grid.experiment_path).name == "x-4"
+    assert Path(tune.Tuner(lambda config: None, run_config=run).fit().experiment_path).name == "x-5"
+
+
+def test_names_that_share_a_folder_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    told = Told()
+    first = fit(tmp_path, name="日本", x=1)
+    with pytest.raises(tune.ArgumentError, match="holds the experiment '日本'"):
+        fit(tmp_path, name="東京", if_exists="replace")
+    second = fit(tmp_path, name="東京", x=2, callbacks=[told])
+    assert told.lines == ["東京-2", f"{first.experiment_path!r} is taken; this run is called '東京-2'."]
+    assert (losses(first), losses(second)) == ([1], [2])
+    assert losses(fit(tmp_path, name="日本", x=3, if_exists="replace")) == [3]
+
+
+def test_where_nothing_can_be_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*arguments: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(tune.TuneError, match=r"Cannot lock .*experiment.lock: No locks available. Give"):
+        fit(tmp_path)
 
 
 def test_what_somebody_has_put_beside_a_run_without_results_stays(tmp_path: Path) -> None:
@@ -365,7 +405,7 @@ def owner(directory: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_living_owner_is_seen_and_a_killed_one_leaves_its_folder_free(tmp_path: Path) -> None:
     with owner(tmp_path / "x") as process:
-        recorded(tmp_path / "x")  # no result yet: without the lock it would be free
+        ExperimentStore.create(tmp_path / "x", {"metric": "loss"}).close()  # without the lock it would be free
         assert folder.is_held(tmp_path / "x") is True
         for rule in ("replace", "error"):
             with pytest.raises(tune.ArgumentError, match=r"it runs: a living process holds .*x/experiment\.lock"):

@@ -311,45 +311,51 @@ def test_processes_that_a_trial_starts_are_in_its_folder(fit: Any, here: Path) -
 
 
 def _saves(config: dict[str, Any]) -> None:
+    """As scripts do: at the end."""
     tune.report(x=1)
-    Path(config["file"].format(tune.get_context().get_trial_id())).write_text("x")
-    time.sleep(0.1)  # longer than the clock of the file system needs to go on
+    time.sleep(0.3)
+    Path(config["file"].format(tune.get_context().get_trial_id())).write_text("weights")
 
 
 @pytest.fixture
-def any_trial_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At trials of tenths of a second, and all the time."""
     monkeypatch.setattr(shared_files, "_SHORTEST_S", 0.0)
+    monkeypatch.setattr(shared_files, "_EACH_S", 0.02)
+    monkeypatch.setattr(shared_files, "_SHARE", 1.0)
 
 
-@pytest.mark.usefixtures("any_trial_counts")
+@BOTH
+@pytest.mark.usefixtures("looks")
 @pytest.mark.parametrize(("name", "told"), [("best.pt", 1), ("best_{}.pt", 0)], ids=["one for all", "one each"])
-def test_a_file_that_several_trials_have_written_is_told_at_the_end(fit: Any, name: str, told: int) -> None:
-    lines = Lines()
-    fit(_saves, {"file": name}, num_samples=6, callbacks=[lines])
-    found = [line for line in lines.lines if "several trials have written best" in line]
-    assert len(found) == told, lines.lines
-    assert all("best.pt in " in line and "RunConfig(working_dir='trial')" in line for line in found)
+def test_a_file_that_several_trials_have_written_is_told_at_the_end(
+    fit: Any, runtime: Any, name: str, told: int
+) -> None:
+    found = fit(_saves, {"file": name}, num_samples=4, runtime=runtime).warnings
+    assert len(found) == told, found
+    for line in found:
+        assert line.startswith("best.pt in ") and "RunConfig(working_dir='trial')" in line
 
 
-@pytest.mark.usefixtures("any_trial_counts")
+@pytest.mark.usefixtures("looks")
 def test_files_that_the_script_itself_writes_are_its_own(fit: Any, here: Path) -> None:
-    """Results beside, one that it holds open, one that it writes between trials."""
+    """Results beside; one that it holds open; one that it writes anew with each result; one that it appends to."""
 
-    class Writes(Lines):
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+    class Writes(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            log.seek(0)
             print(trial.id, file=log, flush=True)
+            with (here / "results.csv").open("a") as table:
+                print(trial.id, file=table)
 
-    log, lines = (here / "log.txt").open("w"), Writes()
-    with log:
-        fit(_saves, {"file": "best_{}.pt"}, num_samples=6, callbacks=[lines], storage_path=here / "results")
-    assert not lines.lines
+    with (here / "log.txt").open("w") as log:
+        grid = fit(_saves, {"file": "best_{}.pt"}, num_samples=6, callbacks=[Writes()], storage_path=here / "results")
+        assert not grid.warnings
 
 
 def test_short_trials_are_not_looked_at(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_files.SharedFiles, "_look", lambda self: pytest.fail("it was"))
-    lines = Lines()
-    fit(lambda config: {"x": 1}, num_samples=20, callbacks=[lines])
-    assert not lines.lines
+    monkeypatch.setattr(shared_files.SharedFiles, "_listing", lambda self: pytest.fail("it was"))
+    assert not fit(lambda config: {"x": 1}, num_samples=20).warnings
 
 
 # ------------------------------------------------------------------------------------------ runtime_env

@@ -329,14 +329,15 @@ def test_a_run_that_never_begins_leaves_nothing_behind(fit: Any) -> None:
 
 @pytest.mark.ends_ray
 def test_a_ray_that_cannot_be_started_holds_no_slots(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tune_plugins.driver.ray import cluster
+    from tune_plugins.driver.ray import connecting
 
     def fails(ray: Any) -> None:
         raise OSError("no room")
 
     tune.shutdown()
     with monkeypatch.context() as patch:
-        patch.setattr(cluster, "_start", fails)
+        patch.setattr(connecting, "_start_once", fails)
+        patch.setattr(connecting, "_PAUSES_S", ())
         for _ in range(3):
             with pytest.raises(tune.errors.TuneError, match="cannot start a local Ray: no room"):
                 fit(_names_ray)

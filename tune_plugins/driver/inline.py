@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -99,11 +100,17 @@ class InlineRuntime(Runtime):
         mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code, self.remark)
         mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
         directory, environ, put_back = os.getcwd(), dict(os.environ), keep_random_states()
+        search_path = list(sys.path)
+
+        def reset(job: Job) -> None:
+            os.chdir(directory)
+            seed_everything(job.seed)
+
         self.in_user_code = True
         try:
             # The address that children report to is the process's.
             with nullcontext() if session_module.is_beside_another() else children_may_report():
-                run_job(job, self._function, mail, _Now(), lambda job: seed_everything(job.seed))
+                run_job(job, self._function, mail, _Now(), reset)
         except KeyboardInterrupt:
             reason = f"interrupted by {self.interrupted_by}"
             mail.event(StopRequested(time.time(), reason))
@@ -112,6 +119,8 @@ class InlineRuntime(Runtime):
         finally:
             self.in_user_code = False
             self._mail = None
+            if job.in_own_folder:
+                sys.path[:] = search_path
             os.chdir(directory)  # also where the trial has deleted the one that it was in
             for name in os.environ.keys() - environ.keys():  # not all at once: other threads may read them
                 os.environ.pop(name, None)

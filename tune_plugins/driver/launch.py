@@ -99,13 +99,13 @@ def carry_out(
             plan.searcher, runtime.time, None if at_once else runtime.wake, results_in=str(directory)
         )
         callbacks = [*displays, *plan.run.callbacks]
-        last_remarks: Callable[[], list[str]] = list
+        more_warnings: Callable[[], list[str]] = list
         if not (place.virtual or plan.run.working_dir):
             shared = SharedFiles(os.getcwd(), str(directory.parent))
             callbacks.append(shared)
-            last_remarks = shared.remarks
+            more_warnings = shared.warnings
         given = (plan.run.stop, plan.tune.num_samples)
-        Runner(experiment, suggestions, runtime, store, callbacks, info, *given, remarks, last_remarks).run()
+        Runner(experiment, suggestions, runtime, store, callbacks, info, *given, remarks, more_warnings).run()
     return {trial.id: trial.config for trial in experiment.trials.values()}
 
 

@@ -231,7 +231,7 @@ def experiment_folder(where: str, run: RunConfig, trainable: str) -> Iterator[Fo
     for folder in _folders(run, trainable):
         try:
             # A name that nobody has asked for: even a run without a result keeps it.
-            lock = take(folder.path, "error" if run.name is None else run.if_exists)
+            lock = take(folder.path, "error" if run.name is None else run.if_exists, folder.name)
         except Taken as taken:
             if run.name is None or run.if_exists == "number":
                 continue
@@ -255,7 +255,7 @@ def _folders(run: RunConfig, trainable: str) -> Iterator[Folder]:
         return
     for number in count(1):
         name, folder = numbered(run.name, number)
-        told = (f"The name {run.name!r} is taken in {str(storage)!r}; this run is called {name!r}.",)
+        told = (f"{str(storage / numbered(run.name, 1)[1])!r} is taken; this run is called {name!r}.",)
         yield Folder(storage / folder, name, told if number > 1 else ())
 
 
@@ -294,6 +294,6 @@ def storage_mistakes(run: RunConfig) -> list[str]:
     except OSError as error:
         return [f"storage_path: cannot write to {str(folder)!r} ({error.strerror}). {remedy}"]
     if run.if_exists in ("replace", "error") and run.name is not None and check_name("name", run.name) is None:
-        reason = why_taken(folder / numbered(run.name, 1)[1], run.if_exists)
+        reason = why_taken(folder / numbered(run.name, 1)[1], run.if_exists, run.name)
         return [] if reason is None else [_taken(run, reason)]
     return []

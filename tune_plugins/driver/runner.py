@@ -118,7 +118,7 @@ class Runner:
         info: handed to the hooks.
         stop, num_samples: as the user gave them, for the hooks.
         remarks: lines that the run has to say when it begins.
-        last_remarks: gives those for its end.
+        more_warnings: asked at its end, beside the scheduler.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class Runner:
         stop: Any = None,
         num_samples: int | None = None,
         remarks: Sequence[str] = (),
-        last_remarks: Callable[[], list[str]] = list,
+        more_warnings: Callable[[], list[str]] = list,
     ) -> None:
         self.experiment, self.runtime, self.record, self.info = experiment, runtime, record, info or RunInfo()
         self.suggestions, self.stop, self.num_samples = suggestions, stop, num_samples
-        self.remarks, self.last_remarks = remarks, last_remarks
+        self.remarks, self.more_warnings = remarks, more_warnings
         self.hooks = Hooks(callbacks, experiment.trials)
         self._asked_in_vain = False
         self._trouble = "ended by an error"
@@ -216,8 +216,6 @@ class Runner:
             _replaced[:] = [one for one in _replaced if one is not before]
             _set_handlers(before)
             self._pass_on_output()
-            if told := self.last_remarks():
-                self.hooks.output("", told)
             self._end_step()
             self._keep_states()
             self.hooks.end(reason, self._warnings)
@@ -263,12 +261,16 @@ class Runner:
             return [f"{type(scheduler).__name__}.notes raised {type(error).__name__}: {error}"]
 
     def _keep_warnings(self) -> None:
-        """Ask the scheduler why it could not work; one that raises ends no run: that it did is the warning."""
+        """Ask what went wrong unseen, and the scheduler why it could not work.
+
+        One that raises ends no run: that it did is the warning.
+        """
         scheduler = self.experiment.scheduler
         try:
             self._warnings = [str(warning) for warning in scheduler.warnings()]
         except Exception as error:
             self._warnings = [f"{type(scheduler).__name__}.warnings raised {type(error).__name__}: {error}"]
+        self._warnings += self.more_warnings()
         if self._warnings:
             self.record.set_meta({"warnings": self._warnings})
 

@@ -31,24 +31,29 @@ _LOOK_S = 0.2  # who only looks whether a lock is held has it for microseconds
 _BUSY_MS = 1000
 
 IfExists: TypeAlias = Literal["number", "replace", "error"]
-"""Which record makes way for a new one of its name: one that never got a result; any; none."""
+"""Which record makes way for a new one of its name: one without any result or file of a trial; any; none."""
 
 
 class Taken(TuneError):
     """A new experiment may not have a folder; the message says why and names what is in the way."""
 
 
-def take(directory: Path, if_exists: IfExists) -> BaseFileLock:
+def take(directory: Path, if_exists: IfExists, name: str | None = None) -> BaseFileLock:
     """Have a folder for a new experiment, made if missing and rid of an old record where `if_exists` lets it go.
+
+    Args:
+        directory: the folder.
+        if_exists: see `IfExists`.
+        name: of the new experiment, for people: one of another name that has this folder does not make way. None: any.
 
     Returns:
         The lock on it; held until it is released or this process ends.
 
     Raises:
         Taken: somebody else has it, or has left something there that must stay.
-        StorageError: it cannot be made.
+        StorageError: it cannot be made, or nothing can be locked there.
     """
-    _old_experiment(directory, if_exists)
+    _old_experiment(directory, if_exists, name)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -61,9 +66,12 @@ def take(directory: Path, if_exists: IfExists) -> BaseFileLock:
     except Timeout:
         raise Taken(_lives(directory)) from None
     except OSError as error:
-        raise Taken(f"{directory / LOCK_NAME} cannot be locked ({error.strerror})") from error
+        raise StorageError(
+            f"Cannot lock {directory / LOCK_NAME}: {error.strerror}. Give RunConfig(storage_path=...) a folder on a "
+            "file system that knows locks, such as a local disk."
+        ) from error
     try:
-        if old := _old_experiment(directory, if_exists):  # again: it may have changed before the lock was had
+        if old := _old_experiment(directory, if_exists, name):  # again: it may have changed before the lock was had
             _remove(directory, old)
     except BaseException:
         lock.release()
@@ -84,12 +92,12 @@ def is_held(directory: Path) -> bool | None:
         return None
 
 
-def why_taken(directory: Path, if_exists: IfExists) -> str | None:
+def why_taken(directory: Path, if_exists: IfExists, name: str | None = None) -> str | None:
     """Why a new experiment may not have a folder, in words that name what is in the way; None: it may."""
     if is_held(directory):
         return _lives(directory)
     try:
-        _old_experiment(directory, if_exists)
+        _old_experiment(directory, if_exists, name)
     except Taken as taken:
         return str(taken)
     return None
@@ -103,7 +111,7 @@ def _lives(directory: Path) -> str:
     return f"it runs: a living process holds {directory / LOCK_NAME}"
 
 
-def _old_experiment(directory: Path, if_exists: IfExists) -> list[os.DirEntry[str]]:
+def _old_experiment(directory: Path, if_exists: IfExists, name: str | None) -> list[os.DirEntry[str]]:
     """What lies in a folder and makes way for a new experiment; empty where there is no record.
 
     Raises:
@@ -119,6 +127,9 @@ def _old_experiment(directory: Path, if_exists: IfExists) -> list[os.DirEntry[st
         raise Taken(f"{directory} is a symbolic link")
     try:
         with ExperimentStore.open(directory) as store:
+            other = store.meta().get("name", name)
+            if name is not None and other != name:
+                raise Taken(f"{directory} holds the experiment {other!r}")
             if if_exists == "number" and store.has_results():
                 raise Taken(f"{directory} holds results")
             trials = store.dirnames()
@@ -134,7 +145,14 @@ def _old_experiment(directory: Path, if_exists: IfExists) -> list[os.DirEntry[st
             raise Taken(f"{entry.path} is a symbolic link")
         if not (entry.is_file() if ours else entry.is_dir() and entry.name in trials):
             raise Taken(f"{entry.path} is not of the experiment")
+        if if_exists == "number" and not ours and (file := _first_file(entry.path)):
+            raise Taken(f"{file} may be wanted")
     return found
+
+
+def _first_file(folder: str) -> str:
+    """One of the files that a trial, or its log, has left; empty where there is none."""
+    return next((os.path.join(where, name) for where, _, names in os.walk(folder) for name in names), "")
 
 
 def _remove(directory: Path, entries: list[os.DirEntry[str]]) -> None:

@@ -127,8 +127,11 @@ class RecordReader:
         return row
 
     def has_results(self) -> bool:
-        """Whether any trial has reported anything."""
-        return bool(self._all("SELECT 1 FROM results LIMIT 1"))
+        """Whether any trial has reported anything, or has come to its end well without that."""
+        return bool(
+            self._all("SELECT 1 FROM results LIMIT 1")
+            or self._all("SELECT 1 FROM trials WHERE status = 'TERMINATED' AND cause = 'FINISHED' LIMIT 1")
+        )
 
     def dirnames(self) -> set[str]:
         """Names of the folders of all trials; they need not exist."""

@@ -50,7 +50,8 @@ def run_job(
         while True:
             reset(job)
             if job.in_own_folder:
-                os.environ.setdefault(ORIGINAL_DIRECTORY, os.getcwd())
+                os.environ[ORIGINAL_DIRECTORY] = before = os.getcwd()
+                sys.path[:] = [path or before for path in sys.path]  # empty: the working directory
                 folder.mkdir(parents=True, exist_ok=True)
                 os.chdir(folder)
             leave = session_module.enter(session)

@@ -34,7 +34,7 @@ from tune_plugins.errors import (
     TuneError,
     WarmRestartNeeded,
 )
-from tune_plugins.record.checkpoint import TEMPORARY, Checkpoint, CheckpointWriter, copy_into, reported_with
+from tune_plugins.record.checkpoint import MANIFEST, TEMPORARY, Checkpoint, CheckpointWriter, copy_into, reported_with
 from tune_plugins.session.contract import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, exploit_in_place
 from tune_plugins.session.turns import Turns
@@ -383,6 +383,10 @@ def _elapsed_at(record: CheckpointRecord | None) -> float:
 
 def _copy(checkpoint: Checkpoint, directory: Path, trial_dir: Path) -> None:
     own: list[str] = []
-    if trial_dir == Path(checkpoint.path).resolve():  # all that the trial has written: without earlier checkpoints
-        own = [name for name in os.listdir(trial_dir) if name.startswith((TEMPORARY, "checkpoint_"))]
+    if os.path.samefile(checkpoint.path, trial_dir):  # all that the trial has written: without earlier checkpoints
+        own = [
+            name
+            for name in os.listdir(trial_dir)
+            if name.startswith(TEMPORARY) or Path(trial_dir, name, MANIFEST).exists()
+        ]
     copy_into(checkpoint.path, directory, without=own)

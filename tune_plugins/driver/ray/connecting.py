@@ -248,16 +248,17 @@ def _log_lines_held() -> Iterator[list[str]]:
     reading, writing = os.pipe()
 
     def read() -> None:
-        with open(reading, "rb") as stream:
+        """To the end of it: a process that was started meanwhile may write there as long as it lives."""
+        with open(reading, "rb") as stream, open(true_stderr, "wb", buffering=0) as passed_on:
             for line in stream:
-                if begin := _LOG_LINE.match(line):
-                    lines.append(line)
-                    said.append(line[begin.end() :].decode("utf-8", "replace").strip())
-                else:
-                    os.write(true_stderr, line)
+                if over.is_set() or not (begin := _LOG_LINE.match(line)):
+                    passed_on.write(line)
+                    continue
+                lines.append(line)
+                said.append(line[begin.end() :].decode("utf-8", "replace").strip())
 
-    reader = threading.Thread(target=read, name="tune-stderr", daemon=True)
-    reader.start()
+    over = threading.Event()
+    threading.Thread(target=read, name="tune-stderr", daemon=True).start()
     os.dup2(writing, 2)
     os.close(writing)
     well = False
@@ -266,7 +267,6 @@ def _log_lines_held() -> Iterator[list[str]]:
         well = True
     finally:
         os.dup2(true_stderr, 2)
-        reader.join(timeout=5)
+        over.set()
         if well:
-            os.write(true_stderr, b"".join(lines))
-        os.close(true_stderr)
+            os.write(2, b"".join(lines))

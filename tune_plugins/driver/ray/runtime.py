@@ -51,6 +51,7 @@ _AHEAD_S = 0.03  # short trials are sent ahead, so that a worker has about this 
 _MOST_AHEAD = 64
 _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wait behind it
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
+_SLOW_START_S = 60.0
 _HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
 
@@ -62,6 +63,7 @@ class _Seat:
     Attributes:
         trials: those it was sent, in order; the first one is running, or about to.
         parked: its trial is paused and waits in memory.
+        opened: when it was asked for.
         heard: when its trial has begun, come back from a pause, or reported last.
         recalled: it was told to hand back what waits in line behind the running trial.
         leaving: it was told to go, and makes its last checkpoints durable.
@@ -73,6 +75,7 @@ class _Seat:
     connected: bool = False
     trials: deque[str] = field(default_factory=deque)
     parked: bool = False
+    opened: float = field(default_factory=time.monotonic)
     began: float = 0.0
     heard: float = 0.0
     recalled: bool = False
@@ -147,6 +150,7 @@ class RayRuntime(Runtime):
         self._failed_starts = 0
         self._guard = Guard()
         self._waits = Waits(cluster)
+        self._slow: set[_Seat] = set()
         self._joining: list[tuple[_Seat, Future[None]]] = []
 
     # -------------------------------------------------------------------------------- the loop
@@ -582,6 +586,14 @@ class RayRuntime(Runtime):
         self._guard_forks()
         self._end_silent(now)
         slots = [s.worker.slot for s in self._seats.values() if not s.connected and s.worker.slot.node is None]
+        slow = [s for s in self._seats.values() if not s.connected and s not in self._slow and s.worker.slot.node]
+        for seat in slow:
+            if now - seat.opened > _SLOW_START_S:
+                self._slow.add(seat)
+                self.remark(
+                    f"a worker process has not been ready for {_SLOW_START_S:.0f} s: it imports what the trial needs, "
+                    "or Ray makes its runtime_env"
+                )
         if told := self._waits.look(slots, now):
             self.output.append(Output("", [told]))
         for seat in list(self._seats.values()):

@@ -9,6 +9,7 @@ from tune_plugins.driver.ray.slots import Slot
 from tune_plugins.driver.resources import fits
 
 _PATIENCE_S = 10.0
+_ON_ITS_WAY_S = 30.0  # from free resources to a slot Ray takes less
 _EACH_S = 5.0  # how often there is another look
 
 
@@ -37,13 +38,13 @@ class Waits:
         if seconds < _PATIENCE_S or now < self._look_at:
             return ""
         self._look_at = now + _EACH_S
-        kind, why = self._why(slot)
+        kind, why = self._why(slot, seconds)
         if kind in ("", self._told):
             return ""
         self._told = kind
         return f"a trial has waited {seconds:.0f} s for {slot.shape}: {why}"
 
-    def _why(self, slot: Slot) -> tuple[str, str]:
+    def _why(self, slot: Slot, seconds: float) -> tuple[str, str]:
         """The kind of reason (empty: there is none), and the reason."""
         nodes, asked = self._cluster.nodes, slot.shape.total
         if not fits(slot.shape, nodes):
@@ -57,11 +58,13 @@ class Waits:
         import ray
 
         free = ray.available_resources()
-        if all(free.get(name, 0.0) >= amount for name, amount in asked.items()):
-            return "", ""  # it is on its way
         total = {name: sum(node.get(name, 0.0) for node in nodes) for name in asked}
         left = ", ".join(f"{free.get(name, 0.0):g} of {total[name]:g} {name}" for name in asked)
-        return "held", f"others hold it ({left} free)"
+        if any(free.get(name, 0.0) < amount for name, amount in asked.items()):
+            return "held", f"others hold it ({left} free)"
+        if seconds < _ON_ITS_WAY_S:
+            return "", ""
+        return "split", f"others hold it on every node that could give it at once (on all of them together {left} free)"
 
 
 def _words(node: dict[str, float]) -> str:
