@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,55 @@ def test_repr_is_for_people(tmp_path: Path) -> None:
     assert "00 TERMINATED: loss=0.333333, training_iteration=1" in lines[1] and "net/width=8" in lines[1]
     assert lines[-1] == "  ... and 5 more" and max(map(len, lines)) < 250
     assert repr(ResultGrid(make(tmp_path / "empty", {}))).startswith("ResultGrid: 0 trials in")
+
+
+REPLACED = r"The experiment in .*/x was replaced: .*tune_plugins\.ResultGrid\('.*/x'\)"
+READING: dict[str, Callable[[ResultGrid], Any]] = {
+    "len": len,
+    "repr": repr,
+    "info": ResultGrid.info,
+    "warnings": lambda grid: grid.warnings,
+    "decisions": lambda grid: grid.decisions,
+    "get_best_result": ResultGrid.get_best_result,
+    "replay": lambda grid: grid.replay(tune.schedulers.FIFOScheduler()),
+}
+READING_ONE: dict[str, Callable[[Result], Any]] = {
+    "metrics_dataframe": lambda result: result.metrics_dataframe,
+    "checkpoint": lambda result: result.checkpoint,
+    "best_checkpoints": lambda result: result.best_checkpoints,
+    "get_best_checkpoint": Result.get_best_checkpoint,
+    "explain": Result.explain,
+    "pbt_schedule": lambda result: result.pbt_schedule,
+}
+
+
+def simulated(storage: Path, loss: float) -> ResultGrid:
+    """A run of one trial, in the place of the one before."""
+    run = tune.RunConfig(name="x", storage_path=storage, if_exists="replace", verbose=0)
+    return tune.simulate(lambda config: [loss], tune_config=tune.TuneConfig(metric="value", mode="min"), run_config=run)
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_grid_does_not_show_the_results_of_the_run_that_replaced_its_own(tmp_path: Path, name: str) -> None:
+    first = simulated(tmp_path, 1.0)
+    second = simulated(tmp_path, 2.0)
+    with pytest.raises(TuneError, match=REPLACED):
+        READING[name](first)
+    READING[name](second)
+    assert second[0].metrics["value"] == ResultGrid(first.experiment_path)[0].metrics["value"] == 2.0
+
+
+@pytest.mark.parametrize("name", READING_ONE)
+def test_a_result_reads_nothing_of_the_run_that_replaced_its_own(tmp_path: Path, name: str) -> None:
+    first = simulated(tmp_path, 1.0)
+    result, kept = first[0], pickle.loads(pickle.dumps(first[0]))
+    READING_ONE[name](first[0])
+    second = simulated(tmp_path, 2.0)
+    for each in (kept, first[0]) if name != "metrics_dataframe" else (kept,):  # that has been read
+        with pytest.raises(TuneError, match=REPLACED):
+            READING_ONE[name](each)
+    READING_ONE[name](second[0])
+    assert (result.metrics["value"], len(first), second[0].metrics["value"]) == (1.0, 1, 2.0)
 
 
 def test_grids_and_results_are_pickled(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -75,6 +75,7 @@ class Result:
     _keeper: object = field(default=None, repr=False)  # a temporary folder lives as long as somebody holds this
     _metric: str | None = field(default=None, repr=False)  # of the run
     _mode: Mode | None = field(default=None, repr=False)
+    _created_at: float | None = field(default=None, repr=False)  # of the experiment, seconds since the epoch
 
     @property
     def metrics_dataframe(self) -> pd.DataFrame:
@@ -168,13 +169,13 @@ class Result:
 
     def _of_present_training(self) -> list[CheckpointRecord]:
         """Checkpoints saved since the last exploit, oldest first."""
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             begins = max((exploit.seq for exploit in store.standing_exploits(self.trial_id)), default=0)
             return [kept.record for kept in store.checkpoints(self.trial_id) if kept.seq >= begins]
 
     def explain(self) -> str:
         """Everything that was decided about the trial, with reasons, as text."""
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             decisions = store.decisions(self.trial_id)
         head = f"Trial {self.trial_id}: {self.status}" + (f", {self.reason}" if self.reason else "")
         lines = [f"  iteration {d.iteration}: {d.action}: {d.reason}" for d in decisions]
@@ -188,17 +189,17 @@ class Result:
         """
         from tune_plugins.schedulers.pbt_replay import schedule_of
 
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             return schedule_of(self.trial_id, store.standing_exploits(), store.configs())
 
     @cached_property
     def _results(self) -> list[dict[str, Any]]:
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             return store.results(self.trial_id)
 
     @property
     def _checkpoints(self) -> list[CheckpointRecord]:
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             return [kept.record for kept in store.checkpoints(self.trial_id)]
 
     def _result_at(self, record: CheckpointRecord) -> dict[str, Any]:
@@ -231,6 +232,24 @@ class Result:
         return html.block(*parts, html.paragraph("folder", self.path))
 
 
+@contextmanager
+def _record(path: str, created_at: float | None) -> Iterator[ExperimentStore]:
+    """The record of the experiment in `path`, if it is still the one that was created at that time (None: any).
+
+    Raises:
+        StorageError: there is no readable record.
+        TuneError: it is that of another experiment.
+    """
+    with ExperimentStore.open(path) as store:
+        if created_at is not None and store.meta("created_at").get("created_at") != created_at:
+            raise TuneError(
+                f"The experiment in {path} was replaced: these results are of an earlier one, which is gone. Look at "
+                f"the one that is there now with tune_plugins.ResultGrid({path!r}). To keep both, give them different "
+                "names."
+            )
+        yield store
+
+
 def experiments(path: str | os.PathLike[str] | None = None) -> Experiments:
     """The experiments in a folder, newest first: a list that prints as a table.
 
@@ -253,6 +272,9 @@ def experiments(path: str | os.PathLike[str] | None = None) -> Experiments:
 
 class ResultGrid:
     """The results of all trials of an experiment, read from its record when first asked for.
+
+    Where another run has replaced the experiment meanwhile, whatever is not read yet raises `TuneError`, here and of
+    its results.
 
     Args:
         path: folder of the experiment.
@@ -278,6 +300,7 @@ class ResultGrid:
         self._keeper = keeper
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()
+        self._created_at: float | None = meta.get("created_at")
         self._metric: str | None = metric or meta.get("metric")
         self._mode: Mode | None = mode or meta.get("mode")
         # Of several metrics there is no best trial, unless one of them is named.
@@ -315,7 +338,7 @@ class ResultGrid:
 
     def info(self) -> dict[str, Any]:
         """How the experiment was run: name, scheduler, searcher, slots, seed, ... as recorded."""
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             return store.meta()
 
     @property
@@ -340,19 +363,20 @@ class ResultGrid:
         """
         from tune_plugins.driver.replay import replay
 
-        folder = replay(
-            Path(self.experiment_path),
-            scheduler,
-            metric=list(self._metrics) or None,
-            mode=list(self._modes) or None,
-            workers=workers,
-            seed=seed,
-        )
+        with _record(self.experiment_path, self._created_at):
+            folder = replay(
+                Path(self.experiment_path),
+                scheduler,
+                metric=list(self._metrics) or None,
+                mode=list(self._modes) or None,
+                workers=workers,
+                seed=seed,
+            )
         return ResultGrid(folder.path, keeper=folder)
 
     @cached_property
     def _all(self) -> list[Result]:
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             trials, last = store.trials(), store.last_results()
             for metric in self._metrics if self._metric is None else (self._metric,):
                 # Not measured each time, or behind the training something else was reported.
@@ -378,6 +402,7 @@ class ResultGrid:
             self._keeper,
             self._metric,
             self._mode,
+            self._created_at,
         )
 
     def __len__(self) -> int:
@@ -407,7 +432,7 @@ class ResultGrid:
     @property
     def decisions(self) -> list[RecordedDecision]:
         """What was decided about trials, in order, with reasons; ``pandas.DataFrame(grid.decisions)`` makes a table."""
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             return store.decisions()
 
     def get_best_result(
@@ -556,7 +581,7 @@ class ResultGrid:
                 "ResultGrid.get_dataframe", filter_metric or self._metric, filter_mode or self._mode
             )
             best: dict[str, float] = {}
-            with ExperimentStore.open(self.experiment_path) as store:
+            with _record(self.experiment_path, self._created_at) as store:
                 for trial_id, result in store.all_results():
                     score = finite(lookup(result, metric))
                     if score is None or trial_id not in chosen:
@@ -625,7 +650,7 @@ class ResultGrid:
             if not any(found[0] is missing for found in values.values()):
                 return values
         values = {}
-        with ExperimentStore.open(self.experiment_path) as store:
+        with _record(self.experiment_path, self._created_at) as store:
             for trial_id, result in store.all_results():
                 value = lookup(result, metric, missing)
                 if value is not missing:
