@@ -46,7 +46,8 @@ def simulate(
         param_space: as for `Tuner`.
         tune_config: as for `Tuner`; `max_concurrent_trials` limits the virtual workers.
         run_config: as for `Tuner`; results go to a temporary folder unless `storage_path` or `name` is given, and
-            `runtime`, `log_to_file`, `checkpoint_frequency` and `checkpoint_at_end` mean nothing here.
+            `runtime`, `runtime_env`, `working_dir`, `log_to_file`, `report_timeout_s`, `checkpoint_frequency` and
+            `checkpoint_at_end` mean nothing here.
         cluster: number of virtual workers, delays, stragglers, crashes.
 
     Raises:
