@@ -334,7 +334,8 @@ class ASHAScheduler(TrialScheduler):
             return [why_not.never_measured(self._compared_by, self.time_attr, self._unmeasured_at)]
         if not used:
             return self._why_none_reached(rungs)
-        most, (reached, finite) = max(rung.competed for rung in used), max((len(r.scores), r.competed) for r in used)
+        most = max(rung.competed for rung in used)
+        reached, finite = max((len(rung.scores), rung.competed) for rung in used)
         if not most:
             return [why_not.never_finite(self._compared_by, reached)]
         if most < self._least <= reached:

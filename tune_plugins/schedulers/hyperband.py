@@ -344,10 +344,8 @@ class HyperBandScheduler(TrialScheduler):
         if not self._compared:
             if self._diverged and not self._arrived:
                 return [why_not.never_finite(self.metric, self._diverged)]
-            first, longest = (
-                self._table[0][0].level if self._table and len(self._table[0]) > 1 else None,
-                self._ends.longest,
-            )
+            first = self._table[0][0].level if self._table and len(self._table[0]) > 1 else None
+            longest = self._ends.longest
             if first is None or longest is None or self._ends.cut_off:
                 return []
             remedy = "Set max_t to what a whole training takes, or train longer."
