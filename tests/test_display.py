@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import logging
 import os
 import pty
@@ -19,7 +20,7 @@ from tune_plugins.callbacks import Callback, RunInfo
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display import make_display
-from tune_plugins.display.frame import machine_memory, picture
+from tune_plugins.display.frame import machine_memory, picture, plain_line
 from tune_plugins.display.live import LiveDisplay
 from tune_plugins.display.plain import PlainDisplay
 from tune_plugins.display.progress import Progress
@@ -101,7 +102,8 @@ class Stage:
 
     def fail(self, trial, error):
         trial.status, trial.ended_at = TrialStatus.ERROR, self.clock.now
-        self.display.on_trial_error(0, self.trials, trial, error=ErrorInfo(*error.split(": ", 1)))
+        told = error if isinstance(error, ErrorInfo) else ErrorInfo(*error.split(": ", 1))
+        self.display.on_trial_error(0, self.trials, trial, error=told)
 
     def step(self, seconds=0.1, notes=(), stages=None):
         self.clock.now += seconds
@@ -652,7 +654,7 @@ def test_failures_show_at_once_and_once_and_later_ones_are_counted(live):
         text = stage.fresh()
         if number < 3:
             assert f"trial {trial.id} failed: ValueError: [x] no {number}\n" in text
-            assert 'tune_plugins.ResultGrid("/results/flights").errors has the full text' in text
+            assert 'print(tune_plugins.ResultGrid("/results/flights").errors[0]) shows the whole traceback' in text
             assert ("only counted" in text) == (number == 2)
         else:
             assert text == ""
@@ -661,6 +663,46 @@ def test_failures_show_at_once_and_once_and_later_ones_are_counted(live):
     stage.end()
     assert "2 more trials failed, not shown above" in stage.text
     assert "5 trials in 1.0s: 5 failed" in stage.text
+
+
+def test_an_error_is_told_with_its_place_and_the_same_again_in_short(live):
+    """What is underneath, of libraries, is in the traceback."""
+    traceback = (
+        "Traceback (most recent call last):\n"
+        '  File "/home/me/work/train.py", line 12, in train\n    table[name]\n'
+        '  File "/env/lib/python3.11/site-packages/pandas/core/frame.py", line 4107, in __getitem__\n    x\n'
+        f'  File "{json.__file__}", line 1, in loads\n    x\n'
+    )
+    stage = Stage(live=live)
+    for number in range(2):
+        stage.fail(stage.start(number), ErrorInfo("KeyError", "'dep_dalay'", traceback))
+    text = stage.fresh()
+    assert "trial 00000 failed: KeyError: 'dep_dalay'  (train.py, line 12, in train)\n" in text
+    assert "trial 00001 failed: KeyError: 'dep_dalay' (as before)\n" in text
+    assert text.count("shows the whole traceback") == 1
+
+
+def test_a_metric_that_no_result_has_is_told_with_those_there_are():
+    progress = Progress(RunInfo(metric="val_accuracy", mode="max"))
+    trial = Trial("00000", 0, {}, status=TrialStatus.RUNNING, iteration=1)
+    progress.rescan([trial])
+    assert "so far" not in plain_line(progress, 1.0)
+    trial.last_result = {"val_acc": 0.5, "val_loss": 1.0, "training_iteration": 1, "time_total_s": 1.0}
+        "val_acc": 0.5,
+        "val_loss": 1.0,
+        "training_iteration": 1,
+        "time_total_s": 1.0,
+        "timestamp": 2.0,
+    }
+    progress.touched[trial.id] = trial
+    progress.update([trial])
+    assert "no val_accuracy so far; results have val_acc, val_loss" in plain_line(progress, 1.0)
+
+
+def test_what_was_saved_of_trainings_that_end_by_themselves():
+    ended = [Trial(f"{n}", n, {}, trained=10, iteration=10, cause=EndCause.FINISHED) for n in range(3)]
+    stopped = [Trial(f"{n}", n, {}, trained=1, iteration=1, cause=EndCause.SCHEDULER) for n in range(3, 8)]
+    assert early_stopping([*ended, *stopped], 1000) == "5 of 8 stopped early, 35 of 80 rounds trained, 56 % saved"
 
 
 def test_a_retry_is_told(live):
@@ -747,7 +789,7 @@ def test_an_early_end_is_said_first_with_how_to_look_at_the_results():
 def test_the_end_of_a_run_without_trials(live):
     stage = Stage(live=live)
     stage.end("interrupted")
-    assert "0 trials in 0.0s\n" in stage.text
+    assert "0 trials in 0.0s, 8 never began\n" in stage.text
 
 
 # --------------------------------------------------------------------------------- harm to nobody

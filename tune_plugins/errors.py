@@ -106,6 +106,10 @@ class TrialError(TuneError):
         self.type_name, self.message, self.traceback = type_name, message, traceback
         self.args = (f"{type_name}: {message}" + (f"\n\n{traceback}" if traceback else ""),)
 
+    def __repr__(self) -> str:
+        """Without the traceback, which `str` has."""
+        return f"TrialError({self.type_name}: {self.message})"
+
     def __reduce__(self) -> tuple[object, tuple[str, str, str]]:
         return trial_error, (self.type_name, self.message, self.traceback)
 

@@ -97,7 +97,7 @@ tune.Tuner(tune.with_resources(tune.with_parameters(with_data, data=[1.0]), lamb
 tune.Tuner(tune.with_resources(train, tune.PlacementGroupFactory([{"CPU": 1}, {"CPU": 2}], strategy="PACK")))
 tune.Tuner(of_nothing)  # wrong
 tune.Tuner(train({}))  # wrong
-tune.Tuner("train")  # wrong
+tune.Tuner(3)  # wrong
 tune.Tuner(train, space)  # wrong
 tune.Tuner(train, config=space)  # wrong
 tune.Tuner(train, param_space=[1, 2])  # wrong

@@ -348,7 +348,8 @@ class Experiment:
         trial = self._trial(event, "finished")
         if trial.status is not S.STOPPING or trial.cause is None:
             trial.reason, trial.cause = event.reason, event.cause
-        if trial.cause.full and trial.results_count and not event.unwound:
+        # At the end that the scheduler sets it has compared trials all along: nothing behind it would come in time.
+        if trial.cause.full and trial.results_count and (not event.unwound or trial.cause is EndCause.SCHEDULED_END):
             self._named.look_at_end(trial)
         metric = self.rules.metric
         if metric is not None and trial.results_count and lookup(trial.last_result, metric, 0) is None:

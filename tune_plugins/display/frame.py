@@ -9,7 +9,7 @@ from tune_plugins.callbacks import RunInfo
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.lines import Line, fitted, joined, line
-from tune_plugins.display.progress import Progress
+from tune_plugins.display.progress import OWN_METRICS, Progress
 from tune_plugins.display.table import TrialTable
 from tune_plugins.display.text import clean, count, cut, duration, leaves, metric_text, rough_duration, short
 
@@ -77,10 +77,10 @@ def title_line(run: RunInfo, elapsed: float) -> Line:
 
 
 def best_line(progress: Progress) -> Line:
-    """The best trial so far; empty where there is none."""
+    """The best trial so far, or that no result has the metric; empty where there is neither."""
     best = progress.best
     if best is None:
-        return []
+        return line((missing_words(progress), "yellow"))
     names = progress.run.parameters or [name for name, _ in leaves(best.config)]
     pairs = [f"{cut(clean(name), 24)}={short(lookup(best.config, name, '-'))}" for name in names[:30]]
     return line(
@@ -170,8 +170,19 @@ def plain_line(progress: Progress, elapsed: float) -> str:
         parts.append(f"{progress.counts[TrialStatus.ERROR]:,} failed")
     if best is not None:
         parts.append(f"best {best_words(progress, best)}")
+    elif missing := missing_words(progress):
+        parts.append(missing)
     left = time_left(progress, elapsed)
     return f"[{duration(elapsed):>6}] " + ", ".join([*parts, left] if left else parts)
+
+
+def missing_words(progress: Progress) -> str:
+    """``no val_loss so far; results have loss, accuracy``; empty where a result has it, or there is none yet."""
+    metric, seen = progress.run.metric, progress.last_seen
+    if metric is None or seen is None or lookup(seen, metric) is not None:
+        return ""
+    names = [cut(clean(name), 40) for name, _ in leaves(seen) if name not in OWN_METRICS][:6]
+    return f"no {cut(clean(metric), 60)} so far; results have {', '.join(names) or 'nothing'}"
 
 
 def best_words(progress: Progress, best: Trial) -> str:

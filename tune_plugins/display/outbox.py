@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tune_plugins.core.ends import ErrorInfo
 from tune_plugins.core.trial import Trial
 from tune_plugins.display.lines import Line, line
-from tune_plugins.display.text import clean, count, duration, error_lines, metric_text, open_hint
+from tune_plugins.display.text import clean, count, duration, error_lines, metric_text, open_hint, place_of
 
 _LINES_PER_SECOND = 50
 _FAILURES_IN_FULL = 3
@@ -22,6 +22,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.failures = 0
+        self._last_failure = ""
         self._retries = 0
         self._lines: list[Line] = []
         self._window_start = 0.0
@@ -60,9 +61,14 @@ class Outbox:
         if self.failures > _FAILURES_IN_FULL:
             return False
         first, *rest = error_lines(error)
-        self._lines.append(line((f"trial {clean(trial.id, 40)} failed: ", "bold red"), first))
-        self._lines += [line("  " + text) for text in rest]
-        where = f"{open_hint(path)}.errors has the full text" if path else ""
+        same = str(error) == self._last_failure
+        self._last_failure = str(error)
+        place = "" if same else place_of(error)
+        told = f"{first} (as before)" if same else first
+        where_raised = (f"  ({place})", "dim") if place else ""
+        self._lines.append(line((f"trial {clean(trial.id, 40)} failed: ", "bold red"), told, where_raised))
+        self._lines += [line("  " + text) for text in rest] if not same else []
+        where = f"print({open_hint(path)}.errors[0]) shows the whole traceback" if path and not same else ""
         if self.failures == _FAILURES_IN_FULL:
             where += ("; " if where else "") + "further failures are only counted"
         if where:

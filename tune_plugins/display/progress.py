@@ -16,7 +16,7 @@ from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.text import leaves, short, to_float
 
-_OWN_METRICS = frozenset({"training_iteration", "time_total_s", "time_this_iter_s", "timestamp", "date", "done"})
+OWN_METRICS = frozenset({"training_iteration", "time_total_s", "time_this_iter_s", "timestamp", "date", "done"})
 
 _PARAMETERS = 100
 """Hyper-parameters looked at; more than could ever be shown."""
@@ -115,7 +115,7 @@ class Progress:
 
     def _first_metric(self, trial: Trial) -> str | None:
         numbers = (name for name, value in leaves(trial.last_result) if not math.isnan(to_float(value)))
-        return next((name for name in numbers if name not in _OWN_METRICS), None)
+        return next((name for name in numbers if name not in OWN_METRICS), None)
 
     def _note_config(self, trial: Trial) -> None:
         config = trial.config
@@ -132,6 +132,12 @@ class Progress:
         if self.metric is None or not trial.last_result:
             return math.nan
         return to_float(lookup(trial.last_result, self.metric))
+
+    @property
+    def last_seen(self) -> dict[str, Any] | None:
+        """The last result of one of the running trials, or of one that has ended; None: there is no result yet."""
+        trials = (*self.active.values(), *(known.trial for known in self._known.values()))
+        return next((trial.last_result for trial in trials if trial.last_result), None)
 
     @property
     def best(self) -> Trial | None:

@@ -45,6 +45,8 @@ def summary(
     ]
     head = line((count(total, "trial"), "bold"), f" in {duration(elapsed)}", ": " if by_status else "")
     lines.append(head + joined(by_status, ", "))
+    if reason and run.total_trials is not None and run.total_trials > total:
+        lines[-1] += line(f", {run.total_trials - total:,} never began")
     if words := early_stopping(trials, run.max_iterations):
         lines.append(line(words))
     for warning in warnings:
@@ -95,6 +97,9 @@ def early_stopping(trials: Sequence[Trial], planned: float | None) -> str:
     if waiting:
         parts.append(f"{len(waiting):,} never went on")
     if planned is not None:
+        # A training that comes to its end by itself may do so long before the scheduler would end it.
+        ended = max((trial.trained for trial in trials if trial.cause is EndCause.FINISHED), default=planned)
+        planned = min(planned, max(ended, *(trial.trained for trial in trials)))
         whole = planned * len(trials)
         # What others have not trained, since they failed or the run was interrupted, was not saved.
         saved = sum(max(planned - trial.trained, 0) for trial in (*stopped, *waiting))

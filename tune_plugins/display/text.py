@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from tune_plugins.core.ends import ErrorInfo
 
+_LIBRARY = os.path.dirname(os.__file__)
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 """ANSI escape sequences: CSI, OSC and two-character ones (ECMA-48, 5.4 and 5.6)."""
 
@@ -154,6 +156,24 @@ def leaves(config: Mapping[Any, Any], prefix: str = "", depth: int = 6) -> Itera
             yield from leaves(value, f"{name}/", depth - 1)
         else:
             yield name, value
+
+
+_FRAME = re.compile(r'^ +File "(.+)", line (\d+), in (.+)$', re.M)
+
+
+def place_of(error: ErrorInfo) -> str:
+    r"""Where in the user's own code it was raised: the innermost line outside of installed packages, if there is any.
+
+    >>> place_of(ErrorInfo("E", "", 'Traceback:\n  File "/a/train.py", line 7, in train\n    x'))
+    'train.py, line 7, in train'
+    """
+    frames = [found.groups() for found in _FRAME.finditer(error.traceback)]
+    own = [f for f in frames if not any(part in f[0] for part in ("site-packages", "dist-packages", "tune_plugins"))]
+    own = [f for f in own if os.path.dirname(f[0]) != _LIBRARY and not f[0].startswith(("<frozen", _LIBRARY + os.sep))]
+    if not own:
+        return ""
+    file, number, function = own[-1]
+    return clean(f"{os.path.basename(file)}, line {number}, in {function}", 120)
 
 
 def error_lines(error: ErrorInfo, lines: int = 6) -> list[str]:

@@ -84,6 +84,18 @@ def run_job(
         sweep(folder, LINKS)
 
 
+def _of_the_script(error: FileNotFoundError) -> None:
+    """Add where the file is, if it is in the directory of the script and was looked for in the trial's own."""
+    name, there = error.filename, os.environ.get(ORIGINAL_DIRECTORY, "")
+    if isinstance(name, str) and not os.path.isabs(name) and os.path.exists(os.path.join(there, name)):
+        error.args = (
+            error.errno,
+            f"{error.strerror}: with RunConfig(working_dir='trial') the trial runs in its own folder, and {name!r} is "
+            f"in that of the script; open os.path.join(os.environ[{ORIGINAL_DIRECTORY!r}], {name!r})",
+        )
+        error.strerror = error.args[1]
+
+
 def nothing() -> None:
     """Do nothing."""
 
@@ -162,6 +174,8 @@ def _finish(session: TrialSession, mail: Mail, *, unwound: bool = False) -> None
 def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:
     # The next attempt is to go on from the last checkpoint, which may still be on its way to the disk.
     session.settle()
+    if session.job.in_own_folder and isinstance(error, FileNotFoundError):
+        _of_the_script(error)
     mail.event(errored(session.job.trial_id, error))
 
 

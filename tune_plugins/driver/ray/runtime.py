@@ -52,6 +52,7 @@ _MOST_AHEAD = 64
 _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wait behind it
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
 _SLOW_START_S = 60.0
+_IDLE_S = 2.0
 _HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
 
@@ -64,7 +65,7 @@ class _Seat:
         trials: those it was sent, in order; the first one is running, or about to.
         parked: its trial is paused and waits in memory.
         opened: when it was asked for.
-        heard: when its trial has begun, come back from a pause, or reported last.
+        heard: when its trial has begun, come back from a pause, reported or ended last.
         recalled: it was told to hand back what waits in line behind the running trial.
         leaving: it was told to go, and makes its last checkpoints durable.
         ended: its process has ended, and what it sent before that may still be on its way.
@@ -172,6 +173,7 @@ class RayRuntime(Runtime):
                 events += self._lost(seat)
             elif not frame:
                 seat.connected = True
+                seat.heard = time.monotonic()
                 self._failed_starts = 0
             else:
                 for item in unpack(frame):
@@ -376,6 +378,7 @@ class RayRuntime(Runtime):
 
     def _leave_seat(self, trial_id: str) -> None:
         seat = self._seat_of.pop(trial_id)
+        seat.heard = time.monotonic()
         seat.trials.remove(trial_id)
         seat.parked = False
         self._forget(trial_id)
@@ -610,7 +613,16 @@ class RayRuntime(Runtime):
                 events += self._lost(seat)
             seat.ended = True
         self._make_room()
+        self._give_up_idle(now)
         return events
+
+    def _give_up_idle(self, now: float) -> None:
+        """Where others may want the resources, workers do not wait for trials that are not there."""
+        if self._waiting or (self._cluster.ours and self._pool.runs == 1):
+            return
+        for seat in list(self._seats.values()):
+            if seat.connected and seat.idle and now - seat.heard > _IDLE_S:
+                self._retire(seat)
 
     def _make_room(self) -> None:
         """Where the resources of a worker to come are still held by idle ones of another kind, end one of those."""
