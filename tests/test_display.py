@@ -688,12 +688,6 @@ def test_a_metric_that_no_result_has_is_told_with_those_there_are():
     progress.rescan([trial])
     assert "so far" not in plain_line(progress, 1.0)
     trial.last_result = {"val_acc": 0.5, "val_loss": 1.0, "training_iteration": 1, "time_total_s": 1.0}
-        "val_acc": 0.5,
-        "val_loss": 1.0,
-        "training_iteration": 1,
-        "time_total_s": 1.0,
-        "timestamp": 2.0,
-    }
     progress.touched[trial.id] = trial
     progress.update([trial])
     assert "no val_accuracy so far; results have val_acc, val_loss" in plain_line(progress, 1.0)

@@ -303,6 +303,7 @@ def test_retry_from_the_newest_checkpoint(make: Any) -> None:
     error = ErrorInfo("ValueError", "no", "Traceback ...")
     assert experiment.handle(TrialErrored(5.0, A, error)) == [
         RecordStatus(A, "PENDING", reason, 5.0, error=error),
+        RecordDecision(A, 6, "RETRY", "tried again from iteration 4, attempt 2: ValueError: no", 5.0),
         StartTrial(A, {"x": 1}, FREE, checkpoint(4), 4, 1, SEED_A),
     ]
     assert experiment.trials[A].iteration == 4
@@ -785,6 +786,7 @@ def test_paused_trial_whose_process_dies_is_tried_again(make: Any) -> None:
         for c in experiment.handle(WorkerLost(2.0, A, ErrorInfo("WorkerLostError", "node lost"), preempted=True))
     ] == [
         RecordStatus,
+        RecordDecision,
         StartTrial,
     ]
     experiment = pausing(make)

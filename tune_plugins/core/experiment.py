@@ -443,7 +443,7 @@ class Experiment:
         self, event: TrialErrored | WorkerLost, trial: Trial, commands: list[Command], why: str = ""
     ) -> None:
         # Results after the checkpoint will be reported anew, so what nobody has seen of them is dropped.
-        point = trial.resume_point()
+        point, fell_at = trial.resume_point(), trial.iteration
         _go_to(trial, point.iteration if point else 0)
         unseen = self._unseen.pop(trial.id, ())
         if kept := [r for r in unseen if r["training_iteration"] <= trial.iteration]:
@@ -452,6 +452,9 @@ class Experiment:
         said = event.error.on_one_line(_LONGEST_REASON)
         trial.reason = f"{why}to be tried again from iteration {trial.iteration}: {said}"
         self._move(trial, "retry", event.time, commands, error=event.error)
+        if not why:
+            told = f"tried again from iteration {trial.iteration}, attempt {trial.attempt + 1}: {said}"
+            commands.append(RecordDecision(trial.id, fell_at, "RETRY", told, event.time))
 
     def _end(
         self, trial: Trial, trigger: str, time: float, commands: list[Command], *, error: ErrorInfo | None = None
