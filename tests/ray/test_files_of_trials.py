@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_transformers_write_into_the_folder_of_each_trial(fit: Any, here: Path, 
     lines = Lines()
     grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])}, runtime=runtime, callbacks=[lines])
     assert not grid.errors, grid.errors
-    assert not list(here.iterdir())
+    assert not _files(here)  # an empty folder, which the Trainer makes
     for result in grid:
         assert any(name.startswith("out/checkpoint-") for name in _files(result.path))
     assert len([line for line in lines.lines if "Transformers writes" in line]) == 1
@@ -275,7 +276,74 @@ def test_the_best_model_of_a_transformers_script(fit: Any, here: Path) -> None:
 
     grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])})
     assert not grid.errors, grid.errors
-    assert not list(here.iterdir())
+    assert not _files(here)
+
+
+def test_a_folder_that_a_transformers_script_has_made_stays(fit: Any, here: Path) -> None:
+    """Also where the callback is added to the Trainer afterwards."""
+
+    def train(config: dict[str, Any]) -> None:
+        os.makedirs("out", exist_ok=True)
+        trainer = _trainer_of_transformers(config)
+        trainer.add_callback(transformers.TuneReportCallback())
+        trainer.train()
+        Path("out", f"summary_{config['lr']}.json").write_text("{}")
+
+    grid = fit(train, {"lr": tune.grid_search([0.1, 0.2])})
+    assert not grid.errors, grid.errors
+    assert _files(here) == {"out/summary_0.1.json", "out/summary_0.2.json"}
+    assert all(any(name.startswith("out/checkpoint-") for name in _files(result.path)) for result in grid)
+
+
+def test_loggers_that_write_elsewhere_are_left_alone(fit: Any, here: Path) -> None:
+    """As that of Weights & Biases, which is given a run of its own; written here, since that is not installed."""
+
+    class Elsewhere(CSVLogger.__mro__[1]):  # type: ignore[misc]
+        name, version = "mine", 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._save_dir, self._experiment = "runs", object()
+
+        def log_metrics(self, *arguments: Any, **keywords: Any) -> None: ...
+        def log_hyperparams(self, *arguments: Any, **keywords: Any) -> None: ...
+
+        experiment = property(lambda self: self._experiment)
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        logger = Elsewhere()
+        mine = logger._experiment
+        _train_lightning(config, logger=logger, enable_checkpointing=False)
+        return {"kept": logger._experiment is mine and logger._save_dir == "runs"}
+
+    (result,) = fit(train, {"lr": 0.1})
+    assert result.error is None and result.metrics["kept"]
+
+
+@BOTH
+def test_a_file_of_the_script_that_is_looked_for_in_the_folder_of_the_trial(fit: Any, here: Path, runtime: Any) -> None:
+    (here / "train.csv").write_text("1")
+    (result,) = fit(lambda config: {"x": Path("train.csv").read_text()}, working_dir="trial", runtime=runtime)
+    told = str(result.error)
+    assert "FileNotFoundError" in told and "'train.csv' is in that of the script; open os.path.join(os.environ[" in told
+    (result,) = fit(lambda config: {"x": Path("other.csv").read_text()}, working_dir="trial", runtime=runtime)
+    assert "of the script" not in str(result.error)
+
+
+def test_a_script_whose_search_path_is_the_working_directory(
+    fit: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -c`, or an interactive session; inline."""
+    (here / "helper_beside_the_script.py").write_text("ANSWER = 42")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        import helper_beside_the_script  # type: ignore[import-not-found]
+
+        return {"x": helper_beside_the_script.ANSWER}
+
+    (result,) = fit(train, working_dir="trial", runtime="inline")
+    assert result.error is None and result.metrics["x"] == 42 and sys.path[0] == ""
 
 
 @BOTH

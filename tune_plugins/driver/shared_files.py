@@ -24,6 +24,7 @@ _SHORTEST_S = 1.0  # of a trial that is worth a look
 _EACH_S, _SHARE = 1.0, 0.005  # how often there is a look, and the most of a core that it may take
 _DEPTH, _ENTRIES = 3, 2000
 _TIMES = 100  # that are remembered of a file
+_LAST_ACT_S = 0.25  # how long before its end a trial writes last
 _TICK_S = 0.01  # by which the time of a file may lie before that of the clock
 _PATIENCE_S = 5.0  # for the last look, of a file system that is slow
 _SHOWN = 3
@@ -63,7 +64,7 @@ class SharedFiles(Callback):
         self._began = time.time()
         self._spans: dict[str, tuple[float, float]] = {}
         self._files: dict[str, _File] = {}
-        self._over = threading.Event()
+        self._wanted, self._over = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -77,6 +78,7 @@ class SharedFiles(Callback):
         """It writes no more."""
         began, _ = self._spans.get(trial.id, (self._began, 0.0))
         self._spans[trial.id] = began, trial.ended_at or time.time()
+        self._wanted.set()
 
     on_trial_error = on_trial_complete
 
@@ -85,6 +87,7 @@ class SharedFiles(Callback):
         if self._thread is None:
             return []
         self._over.set()
+        self._wanted.set()
         self._thread.join(_PATIENCE_S)
         opened = _opened_by_anybody() if (found := self._shared()) else set()
         names = sorted(os.path.relpath(path, self._directory) for path in found if os.path.realpath(path) not in opened)
@@ -102,21 +105,31 @@ class SharedFiles(Callback):
         """Files that no single trial can have written every time."""
         found = []
         for path, file in list(self._files.items()):
-            writers = [self._running_at(written) for written in file.times]
+            if file.grows:
+                continue
+            running = [self._running_at(written) for written in file.times]
+            ending = [self._ending_after(written) for written in file.times]  # a model is what a trial writes last
             # Where no trial ran at all, something beside them writes it, such as the script itself.
-            if len(writers) > 1 and not file.grows and all(writers) and not set.intersection(*writers):
+            if any(len(who) > 1 and all(who) and not set.intersection(*who) for who in (running, ending)):
                 found.append(path)
         return found
 
     def _running_at(self, moment: float) -> set[str]:
         return {i for i, (began, ended) in self._spans.items() if began - _TICK_S <= moment <= ended}
 
+    def _ending_after(self, moment: float) -> set[str]:
+        return {i for i, (_, ended) in self._spans.items() if moment - _TICK_S <= ended <= moment + _LAST_ACT_S}
+
     # ------------------------------------------------------------------------------ in a thread of its own
 
     def _look_again(self) -> None:
         pause = _EACH_S
-        while not self._over.wait(pause):
-            pause = max(_EACH_S, self._look() / _SHARE)
+        while not self._over.is_set():
+            self._wanted.wait(pause)  # or until a trial has ended
+            self._wanted.clear()
+            cost = self._look()
+            self._over.wait(cost / _SHARE)
+            pause = max(_EACH_S, cost / _SHARE)
         self._look()
 
     def _look(self) -> float:
