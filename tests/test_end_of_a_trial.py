@@ -497,3 +497,20 @@ def test_what_a_generator_returns_is_recorded(tmp_path: Path) -> None:
 
     (result,) = fit(train, tmp_path)
     assert result.metrics["final"] == 7 and result.metrics["training_iteration"] == 3
+
+
+def test_a_metric_that_no_result_has_ends_a_run_whose_trials_the_scheduler_ends(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for epoch in range(8):
+            tune.report(val_acc=epoch, val_loss=1 / (epoch + 1))
+
+    tuner = tune.Tuner(
+        train,
+        tune_config=tune.TuneConfig(
+            metric="the_score", mode="max", num_samples=4, scheduler=tune.schedulers.ASHAScheduler(max_t=8)
+        ),
+        run_config=tune.RunConfig(storage_path=tmp_path, verbose=0, runtime="inline"),
+    )
+    with pytest.raises(tune.ArgumentError, match=r"'the_score'.*val_acc") as caught:
+        tuner.fit()
+    assert "val_loss" in str(caught.value)

@@ -426,6 +426,12 @@ def test_what_a_killed_owner_has_forked_does_not_keep_its_folder(tmp_path: Path)
         assert folder.is_held(tmp_path / "x") is False  # the child waits for the end of our pipe
 
 
+def test_a_run_whose_process_was_killed_is_listed_as_such(tmp_path: Path) -> None:
+    with ExperimentStore.create(tmp_path / "x", {"name": "x"}) as store:
+        store.commit([], [RecordTrial("a", 0, {}, 0, 0.0), RecordStatus("a", "RUNNING", "", 1.0)])
+    assert [each.state for each in tune.experiments(tmp_path)] == ["was killed"]
+
+
 def test_a_run_holds_its_folder_until_it_is_over(tmp_path: Path) -> None:
     class Look(tune.Callback):
         def setup(self, *arguments: Any, run: Any, **info: Any) -> None:

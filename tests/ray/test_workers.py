@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,22 @@ def test_a_silent_trial_is_tried_again_from_its_checkpoint(fit: Any) -> None:
 
     (result,) = fit(train, report_timeout_s=2.0, max_failures=1, retry="lost")
     assert result.metrics["step"] == 4 and result.error is None
+
+
+def test_cpus_that_a_run_uses_no_more_are_there_for_another(fit: Any, tmp_path: Path) -> None:
+    """Two CPUs: one trial of the first run is over, the other one goes on until the second run is over."""
+    over = tmp_path / "over"
+
+    def long(config: dict[str, Any]) -> None:
+        while config["waits"] and not over.exists():
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(fit, long, {"waits": tune.grid_search([False, True])})
+        second = fit(_pid)
+        assert not first.done()
+        over.touch()
+        assert not first.result().errors and len(second) == 1
 
 
 def test_a_crash_harms_neither_the_trials_before_nor_those_in_line_behind(fit: Any) -> None:

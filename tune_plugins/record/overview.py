@@ -33,6 +33,7 @@ class ExperimentSummary:
         mode: "min" or "max".
         best: best of the last values of the metric; None where there is none, where a trial's last result lacks it, and
             with more than a thousand trials: `ResultGrid(path)` tells.
+        unfinished: number of trials whose end is not recorded.
         running: whether a living process runs it; None: it cannot be told, for lack of permission.
         trouble: why its record cannot be read; empty where it can.
     """
@@ -46,12 +47,15 @@ class ExperimentSummary:
     mode: Mode | None = None
     best: float | None = None
     running: bool | None = False
+    unfinished: int = 0
     trouble: str = ""
 
     @property
     def state(self) -> str:
-        """In a word or two: "running", "over", or the trouble."""
-        return self.trouble or {True: "running", False: "over", None: "over or running"}[self.running]
+        """In a word or two: "running", "over", "was killed", or the trouble."""
+        if self.trouble or self.running is None:
+            return self.trouble or "over or running"
+        return "running" if self.running else "was killed" if self.unfinished else "over"
 
 
 class Experiments(list[ExperimentSummary]):
@@ -93,7 +97,7 @@ def _summary(directory: Path) -> ExperimentSummary:
 def _read(directory: Path, written: float) -> ExperimentSummary:
     with ExperimentStore.open(directory) as store:
         meta: dict[str, Any] = store.meta("name", "created_at", "metric", "mode", "metrics")
-        trials, failed = store.counts()
+        trials, failed, unfinished = store.counts()
         metric, mode = meta.get("metric"), meta.get("mode")
         if len(meta.get("metrics", ())) > 1:
             metric = mode = None
@@ -112,6 +116,7 @@ def _read(directory: Path, written: float) -> ExperimentSummary:
         mode,
         best,
         is_held(directory),
+        unfinished,
     )
 
 

@@ -121,9 +121,12 @@ class RecordReader:
         where = f" WHERE key IN ({','.join('?' * len(keys))})" if keys else ""
         return {key: loads(value) for key, value in self._all(f"SELECT key, value FROM meta{where}", keys)}
 
-    def counts(self) -> tuple[int, int]:
-        """How many trials there are, and how many of them have failed."""
-        row: tuple[int, int] = self._all("SELECT count(*), count(*) FILTER (WHERE status = 'ERROR') FROM trials")[0]
+    def counts(self) -> tuple[int, int, int]:
+        """How many trials there are, how many of them have failed, and how many have no end."""
+        row: tuple[int, int, int] = self._all(
+            "SELECT count(*), count(*) FILTER (WHERE status = 'ERROR'), "
+            "count(*) FILTER (WHERE status NOT IN ('ERROR', 'TERMINATED')) FROM trials"
+        )[0]
         return row
 
     def has_results(self) -> bool:
