@@ -592,3 +592,24 @@ def test_a_refusal_says_how_to_overwrite(tmp_path: Path) -> None:
     recorded(tmp_path / "x", 1.0)
     with pytest.raises(tune.ArgumentError, match="if_exists='replace' to remove what is there"):
         fit(tmp_path, if_exists="error")
+
+
+def test_results_are_found_by_name_and_by_the_file_of_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_STORAGE_PATH", str(tmp_path))
+    recorded(tmp_path / "lr=0.1_Adam", 0.5, name="lr=0.1 Adam")
+    for path in ("lr=0.1 Adam", tmp_path / "lr=0.1_Adam", tmp_path / "lr=0.1_Adam" / FILE_NAME):
+        assert losses(tune.ResultGrid(path)) == [0.5]
+    with pytest.raises(StorageError, match=r"There is no experiment in .*lr=0\.2"):
+        tune.ResultGrid("lr=0.2")
+    with pytest.raises(tune.ArgumentError, match="path: expected the folder of an experiment, got None"):
+        tune.ResultGrid(None)  # type: ignore[arg-type]
+
+
+def test_a_run_that_was_over_before_any_result_says_so(tmp_path: Path) -> None:
+    with ExperimentStore.create(tmp_path / "x", {"metric": "loss", "mode": "min"}) as store:
+        status = RecordStatus("a", "TERMINATED", "the time budget of 6 s is used up", 1.0, EndCause.TIME_BUDGET)
+        store.commit([], [RecordTrial("a", 0, {}, 0, 0.0), status])
+    with pytest.raises(tune.TuneError, match=r"the run was over before \(the time budget of 6 s is used up\)"):
+        tune.ResultGrid(tmp_path / "x").get_best_result()

@@ -25,7 +25,9 @@ from tune_plugins.core.trial import CheckpointRecord, TrialStatus
 from tune_plugins.display import html
 from tune_plugins.errors import ArgumentError, TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, remove, reported_with, verify
+from tune_plugins.record.file import FILE_NAME
 from tune_plugins.record.models import BEST, BestModel, ModelCard, cut
+from tune_plugins.record.names import check_name, numbered
 from tune_plugins.record.overview import Experiments, overview
 from tune_plugins.record.store import ExperimentStore, RecordedDecision, RecordedTrial
 from tune_plugins.space.domains import same
@@ -277,7 +279,7 @@ class ResultGrid:
     its results.
 
     Args:
-        path: folder of the experiment.
+        path: folder of the experiment, or its name where it is in the default storage folder.
         metric, mode: what "best" means unless told otherwise; default: as the experiment was run.
         configs: of the trials by id, as the trials have got them, where that is known; default: as they are recorded.
         keeper: an object that is held as long as the results are.
@@ -296,7 +298,7 @@ class ResultGrid:
         keeper: object = None,
     ) -> None:
         self._configs = configs or {}
-        self.experiment_path = os.path.abspath(os.path.expanduser(path))
+        self.experiment_path = _folder_of(path)
         self._keeper = keeper
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()
@@ -663,6 +665,12 @@ class ResultGrid:
         results = [result.metrics for result in self._all if result.metrics]
         if results:
             return _no_such_metric(metric, results, "any trial")
+        cut_off = [result for result in self._all if result.cause in (EndCause.TIME_BUDGET, EndCause.USER)]
+        if len(cut_off) == len(self):
+            return (
+                f"None of the {len(self)} trials has reported a result: the run was over before ({cut_off[0].reason}). "
+                "Give it more time."
+            )
         failed = ""
         if first := next((result.error for result in self._all if result.error is not None), None):
             said = ErrorInfo(first.type_name, first.message).on_one_line(200)
@@ -672,6 +680,19 @@ class ResultGrid:
             f"tune_plugins.report({metric}=...) in it."
         )
         return f"None of the {len(self)} trials has reported a result.{hint}"
+
+
+def _folder_of(path: str | os.PathLike[str]) -> str:
+    """The folder of an experiment, given that or its record, from anywhere or by its name in the default storage."""
+    mistakes = Mistakes("ResultGrid")
+    mistakes.check(isinstance(path, (str, os.PathLike)), "path", "the folder of an experiment", path)
+    mistakes.raise_if_any()
+    given = Path(os.path.abspath(os.path.expanduser(path)))
+    if given.name == FILE_NAME:
+        return str(given.parent)
+    stored = Path(os.path.expanduser(default_storage_path()), numbered(os.fspath(path), 1)[1])
+    named = not given.exists() and check_name("path", os.fspath(path)) is None and (stored / FILE_NAME).exists()
+    return str(stored.absolute() if named else given)
 
 
 def _data_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
