@@ -70,6 +70,7 @@ def as_searcher(given: Any) -> Searcher:
         MissingDependencyError: the library of the one that is named is not installed.
     """
     if isinstance(given, str):
+        Mistakes("search_alg", name_mistakes("search_alg", given)).raise_if_any()
         return create_searcher(given)
     if is_ray_style(given):
         return RayStyleSearcher(given)
