@@ -52,7 +52,7 @@ _MOST_AHEAD = 64
 _RECALL_S = 0.25  # a trial that runs longer than this gives back those that wait behind it
 _LEAVE_S = 10.0  # how long workers may take to make their last checkpoints durable
 _SLOW_START_S = 60.0
-_IDLE_S = 2.0
+_IDLE_S = {True: 2.0, False: 10.0}  # by whether it is forked: another actor imports everything again
 _HEALTH_S = 0.5  # how often workers are looked after
 _MOST_FAILED_STARTS = 3
 
@@ -621,7 +621,7 @@ class RayRuntime(Runtime):
         if self._waiting or (self._cluster.ours and self._pool.runs == 1):
             return
         for seat in list(self._seats.values()):
-            if seat.connected and seat.idle and now - seat.heard > _IDLE_S:
+            if seat.connected and seat.idle and now - seat.heard > _IDLE_S[seat.worker.kind.forked]:
                 self._retire(seat)
 
     def _make_room(self) -> None:
