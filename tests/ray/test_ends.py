@@ -110,7 +110,8 @@ def test_ctrl_c_twice_ends_at_once(driver: Callable[..., Any]) -> None:
 def test_a_signal_that_ends_processes_stops_cleanly_with_its_exit_code(
     driver: Callable[..., Any], tmp_path: Path, number: signal.Signals
 ) -> None:
-    run = driver(_LONG_EPOCH.replace("VERBOSE", "0"))
+    default = f"import signal; signal.signal({int(number)}, signal.SIG_DFL)"  # these tests may run under nohup
+    run = driver(f"{default}\n{_LONG_EPOCH.replace('VERBOSE', '0')}")
     run.wait_for("both are busy")
     began = time.monotonic()
     run.process.send_signal(number)
