@@ -27,6 +27,7 @@ def test_each_name_makes_its_scheduler(name: str) -> None:
     assert type(made) is getattr(tune.schedulers, SCHEDULERS[name])
 
 
+@pytest.mark.slow  # not in the fast half, which installs no library for search
 def test_arguments_are_those_of_the_class() -> None:
     assert repr(tune.create_scheduler("asha", max_t=50)) == "ASHAScheduler(max_t=50)"
     assert repr(tune.create_searcher("tpe", seed=3)) == "OptunaSearch(sampler='tpe', seed=3)"

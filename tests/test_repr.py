@@ -113,9 +113,8 @@ def test_searchers(searcher: Searcher, text: str) -> None:
     assert repr(searcher) == text
 
 
+@pytest.mark.slow  # not in the fast half, which installs no library for search
 def test_those_around_libraries() -> None:
-    pytest.importorskip("optuna")
-    pytest.importorskip("hyperopt")
     from tune_plugins.search import HyperOptSearch, OptunaSearch
 
     assert repr(OptunaSearch()) == "OptunaSearch()"

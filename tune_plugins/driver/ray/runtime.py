@@ -151,7 +151,6 @@ class RayRuntime(Runtime):
         self._failed_starts = 0
         self._guard = Guard()
         self._waits = Waits(cluster)
-        self._slow: set[_Seat] = set()
         self._joining: list[tuple[_Seat, Future[None]]] = []
 
     # -------------------------------------------------------------------------------- the loop
@@ -589,14 +588,12 @@ class RayRuntime(Runtime):
         self._guard_forks()
         self._end_silent(now)
         slots = [s.worker.slot for s in self._seats.values() if not s.connected and s.worker.slot.node is None]
-        slow = [s for s in self._seats.values() if not s.connected and s not in self._slow and s.worker.slot.node]
-        for seat in slow:
-            if now - seat.opened > _SLOW_START_S:
-                self._slow.add(seat)
-                self.remark(
-                    f"a worker process has not been ready for {_SLOW_START_S:.0f} s: it imports what the trial needs, "
-                    "or Ray makes its runtime_env"
-                )
+        slow = (s for s in self._seats.values() if not s.connected and now - s.opened > _SLOW_START_S)
+        if any(seat.worker.slot.node is not None for seat in slow):
+            self.remark(
+                f"a worker process has not been ready for {_SLOW_START_S:.0f} s: it imports what the trial needs, or "
+                "Ray makes its runtime_env"
+            )
         if told := self._waits.look(slots, now):
             self.output.append(Output("", [told]))
         for seat in list(self._seats.values()):
