@@ -87,6 +87,14 @@ def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def name_mistakes(argument: str, name: str, names: Collection[str], what: str) -> list[str]:
+    """What is wrong with the name of something, such as "a scheduler", of which there are these; in words."""
+    found = Mistakes(argument)
+    meant = did_you_mean(str(name).lower(), names).strip()
+    found.one_of(argument, name, tuple(names), remedy=f"{meant} Or give {what} object.".strip())
+    return found.found
+
+
 def is_slip(given: str, meant: str) -> bool:
     """Whether a name is most likely a slip of the pen for another one: other cases, signs between words, a letter.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from tune_plugins.arguments import Mistakes, did_you_mean
+from tune_plugins import arguments as checks
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.scheduler import TrialScheduler
 from tune_plugins.errors import ArgumentError
 
@@ -56,7 +57,4 @@ def create_scheduler(name: str, **arguments: Any) -> TrialScheduler:
 
 def name_mistakes(argument: str, name: str) -> list[str]:
     """What is wrong with a name, in words."""
-    found = Mistakes(argument)
-    meant = did_you_mean(str(name).lower(), SCHEDULERS).strip()
-    found.one_of(argument, name, tuple(SCHEDULERS), remedy=f"{meant} Or give a scheduler object.".strip())
-    return found.found
+    return checks.name_mistakes(argument, name, SCHEDULERS, "a scheduler")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from tune_plugins.arguments import Mistakes, did_you_mean
+from tune_plugins import arguments as checks
+from tune_plugins.arguments import Mistakes
 from tune_plugins.core.searcher import Searcher
 from tune_plugins.errors import ArgumentError
 from tune_plugins.search.ray_style import RayStyleSearcher, is_ray_style
@@ -56,10 +57,7 @@ def create_searcher(name: str, **arguments: Any) -> Searcher:
 
 def name_mistakes(argument: str, name: str) -> list[str]:
     """What is wrong with a name, in words."""
-    found = Mistakes(argument)
-    meant = did_you_mean(str(name).lower(), SEARCHERS).strip()
-    found.one_of(argument, name, tuple(SEARCHERS), remedy=f"{meant} Or give a searcher object.".strip())
-    return found.found
+    return checks.name_mistakes(argument, name, SEARCHERS, "a searcher")
 
 
 def as_searcher(given: Any) -> Searcher:
