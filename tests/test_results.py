@@ -118,6 +118,9 @@ def test_the_last_value_counts_where_the_last_result_lacks_the_metric(tmp_path: 
 
 def test_errors_say_what_to_do(tmp_path: Path) -> None:
     grid = ResultGrid(make(tmp_path / "exp", {"a": [1.0]}, mode=None))
+    assert grid.get_best_result() == grid[0]  # there is nothing to compare it with
+    with pytest.raises(ArgumentError, match="metric: expected the name"):
+        ResultGrid(make(tmp_path / "two", {"a": [1.0], "b": [2.0]}, mode=None)).get_best_result()
     with pytest.raises(ArgumentError) as caught:
         grid.get_best_result(scope="best")
     assert [m.partition(":")[0] for m in caught.value.mistakes] == ["metric", "mode", "scope"]

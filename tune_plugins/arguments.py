@@ -17,16 +17,18 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
 from itertools import islice
 from numbers import Integral, Real
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from tune_plugins.errors import ArgumentError
 
 __all__ = [
     "Mistakes",
     "did_you_mean",
+    "explains",
     "is_async",
     "is_callable",
     "is_finite",
@@ -38,6 +40,9 @@ __all__ = [
     "shown_signature",
     "shown_value",
 ]
+
+
+_T = TypeVar("_T")
 
 
 def is_number(value: object) -> bool:
@@ -93,6 +98,35 @@ def name_mistakes(argument: str, name: str, names: Collection[str], what: str) -
     meant = did_you_mean(str(name).lower(), names).strip()
     found.one_of(argument, name, tuple(names), remedy=f"{meant} Or give {what} object.".strip())
     return found.found
+
+
+def explains(instead: Mapping[str, str]) -> Callable[[type[_T]], type[_T]]:
+    """Decorator of a class: keywords that other systems know are told with what to write, beside its own mistakes.
+
+    Args:
+        instead: {keyword that the class does not take: what to write}. One given as None asks for nothing.
+    """
+
+    def decorate(kind: type[_T]) -> type[_T]:
+        plain: Callable[..., None] = vars(kind)["__init__"]
+
+        @wraps(plain)
+        def init(self: _T, *args: Any, **given: Any) -> None:
+            asked = {name: given.pop(name) for name in instead if name in given}
+            mistakes = Mistakes(kind.__name__)
+            for name, value in asked.items():
+                if value is not None:
+                    mistakes.add(f"{name}: expected nothing, got {shown_value(value)}. {instead[name]}")
+            try:
+                plain(self, *args, **given)
+            except ArgumentError as error:
+                mistakes.merge(error)
+            mistakes.raise_if_any()
+
+        setattr(kind, "__init__", init)  # noqa: B010 (a checker takes no assignment to a method)
+        return kind
+
+    return decorate
 
 
 def is_slip(given: str, meant: str) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_plugins.arguments import Mistakes, is_whole, override_mistakes, shown_call
+from tune_plugins.arguments import Mistakes, explains, is_whole, override_mistakes, shown_call
 from tune_plugins.callbacks import Callback, callback_mistakes
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.scheduler import TrialScheduler
@@ -26,6 +27,14 @@ def default_storage_path() -> str:
     return os.environ.get("TUNE_STORAGE_PATH") or "~/tune_results"
 
 
+@explains(
+    {
+        "keep_checkpoints_num": "Write num_to_keep=.",
+        "checkpoint_freq": "Write checkpoint_frequency=.",
+        "checkpoint_score_attr": "Write checkpoint_score_attribute= and checkpoint_score_order='min' or 'max'.",
+        "checkpoint_keep_all_ranks": "The checkpoint of rank 0 is the trial's; let other ranks write into its folder.",
+    }
+)
 @dataclass
 class CheckpointConfig:
     """Which checkpoints are taken and which are kept.
@@ -109,6 +118,12 @@ class FailureConfig:
         return found.found
 
 
+@explains(
+    {
+        "chdir_to_trial_dir": "Write RunConfig(working_dir='trial'), or nothing for the directory of the script.",
+        "trial_name_string": "Write trial_name_creator=.",
+    }
+)
 @dataclass
 class TuneConfig:
     """How to tune.
@@ -116,14 +131,15 @@ class TuneConfig:
     Args:
         metric: name of the reported metric to optimise; may be a path such as ``eval/loss``. A list of several: trials
             that no other betters in all of them are sought (`ResultGrid.pareto_front`); the display shows the first.
-        mode: "min" or "max"; of several metrics a list, or one for all.
+        mode: "min" or "max"; of several metrics a list, or one for all. May be left out where no scheduler and no
+            searcher compares trials; then there is no best trial until one asks for it with a mode.
         search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",
             "qmc", "hyperopt"; one written for Ray Tune will do. Default: random and grid search.
         scheduler: a `TrialScheduler`, or the name of one, with its defaults: "asha", "hyperband", ...; default: "fifo".
         num_samples: number of configurations; with a grid, of repetitions of the whole grid. -1: as many as there is
             time for, until `time_budget_s`, a stop rule or Ctrl-C ends the run.
         max_concurrent_trials: at most so many trials at a time; None: as many as the cluster fits.
-        time_budget_s: seconds after which the experiment ends; also acts between reports.
+        time_budget_s: seconds, or a `datetime.timedelta`, after which the experiment ends; also acts between reports.
         max_resident_trials: how many paused trials may wait in memory, each in a process of its own; more are saved and
             their processes given back. One more that has no checkpoint to be saved ends the run with an error that
             tells the ways out. None: 32; with GPUs, or inline, none.
@@ -140,7 +156,7 @@ class TuneConfig:
     scheduler: TrialScheduler | str | None = None
     num_samples: int = 1
     max_concurrent_trials: int | None = None
-    time_budget_s: float | None = None
+    time_budget_s: float | timedelta | None = None
     max_resident_trials: int | None = None
     reuse_actors: bool = True
     seed: int | None = None
@@ -164,12 +180,16 @@ class TuneConfig:
         """The mode of each of the metrics."""
         return modes_of(self.mode, len(self.metrics))
 
+    @property
+    def budget_s(self) -> float | None:
+        """`time_budget_s` in seconds."""
+        given = self.time_budget_s
+        return given.total_seconds() if isinstance(given, timedelta) else given
+
     def mistakes(self) -> list[str]:
         """Everything that is wrong with this object by itself, in words; asked again when a run begins."""
         found = Mistakes("TuneConfig")
         found.found += objective_mistakes(self.metric, self.mode)
-        if not found.found and self.metric is not None and self.mode is None:
-            found.add(f"mode: expected 'min' or 'max' beside metric={self.metric!r}, got None. Add mode=.")
         if self.search_alg is not None:
             found.found += _searcher_mistakes(self.search_alg)
         found.found += _scheduler_mistakes(self.scheduler)
@@ -185,10 +205,10 @@ class TuneConfig:
         )
         found.number(
             "time_budget_s",
-            self.time_budget_s,
+            self.budget_s,
             above=0,
             none=True,
-            what="a number of seconds",
+            what="a number of seconds, or a timedelta,",
             remedy="Leave it out for no limit.",
         )
         found.whole("max_resident_trials", self.max_resident_trials, least=0, none=True)
@@ -233,6 +253,14 @@ def _searcher_mistakes(given: Any) -> list[str]:
     return found.found
 
 
+@explains(
+    {
+        "local_dir": "Write storage_path=.",
+        "storage_filesystem": "Results go to a local folder: write storage_path=, and copy the folder after the run.",
+        "sync_config": "Nothing is uploaded meanwhile: write storage_path=, and copy the folder after the run.",
+        "checkpoint_frequency": "Write checkpoint_config=CheckpointConfig(checkpoint_frequency=...).",
+    }
+)
 @dataclass
 class RunConfig:
     """Where results go, when a trial ends, what is shown.
@@ -252,7 +280,7 @@ class RunConfig:
         checkpoint_config: see `CheckpointConfig`.
         failure_config: see `FailureConfig`.
         callbacks: see `tune_plugins.Callback`.
-        verbose: 0: silent; 1: progress and the final summary; 2: each finished trial as well.
+        verbose: 0 or False: silent; 1 or True: progress and the final summary; 2 or more: each finished trial as well.
         progress_reporter: shows progress in place of the built-in display.
         log_to_file: True: what trials print goes to ``stdout`` and ``stderr`` in the trial's folder; a name: both
             go to that file; a pair of names.
@@ -301,7 +329,8 @@ class RunConfig:
             if found.check(isinstance(given, kind), name, f"a {kind.__name__}", given, "Leave it out for defaults."):
                 found.found += given.mistakes()
         found.found += stop_mistakes(self.stop)
-        found.whole("verbose", self.verbose, least=0, remedy="0: silent; 1: progress; 2: each trial as well.")
+        if not isinstance(self.verbose, bool):
+            found.whole("verbose", self.verbose, least=0, remedy="0: silent; 1: progress; 2: each trial as well.")
         found.one_of("runtime", self.runtime, ("ray", "inline"), remedy="Use 'inline' to debug.")
         found.one_of("if_exists", self.if_exists, ("number", "replace", "error"), remedy="Leave it out for a number.")
         found.one_of("working_dir", self.working_dir, ("trial",), none=True, remedy="None: that of this script.")

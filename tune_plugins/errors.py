@@ -2,7 +2,7 @@
 
 Every message names what was given, what was expected and what to do about it::
 
-    TuneError (Exception)             everything that the engine raises
+    TuneError (RuntimeError)          everything that the engine raises
     +-- ArgumentError (ValueError)    arguments are wrong: all of them at once, each with its remedy
     +-- MissingDependencyError (ImportError)
     |                                 an optional package is not installed; names the extra
@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 
-class TuneError(Exception):
-    """Base class of all errors of tune-plugins."""
+class TuneError(RuntimeError):
+    """Base class of all errors of tune-plugins; a RuntimeError, which is what scripts written for Ray Tune expect."""
 
 
 class ArgumentError(TuneError, ValueError):

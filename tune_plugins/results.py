@@ -444,7 +444,7 @@ class ResultGrid:
         scope: Scope = "last",
         filter_nan_and_inf: bool = True,
     ) -> Result:
-        """The result of the best trial.
+        """The result of the best trial; where there is but one trial and no metric, of that.
 
         A value that is NaN, None or text is never best, nor is a mean over one.
 
@@ -459,6 +459,9 @@ class ResultGrid:
             ArgumentError: metric or mode is missing, or mode or scope is none of those above.
             TuneError: there is no result yet, none with that metric, or none with a usable value.
         """
+        alone = len(self) == 1 and scope in SCOPES and bool(self[0].metrics)
+        if alone and metric is None and mode is None and self._metric is None and not self._metrics:
+            return self[0]
         metric, mode = _check_metric(
             "ResultGrid.get_best_result", metric or self._metric, mode or self._mode, scope, self._metrics
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tune_plugins.session import get_context
+from tune_plugins.session import TrialResources, get_context
 
 
 class Trainable:
@@ -143,6 +143,6 @@ class Trainable:
         return self.trial_dir
 
     @property
-    def trial_resources(self) -> Mapping[str, float]:
+    def trial_resources(self) -> TrialResources:
         """What the trial may use, e.g. ``{"CPU": 1}``; empty outside one."""
         return self._context.get_trial_resources()

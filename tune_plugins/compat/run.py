@@ -136,7 +136,7 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
             scheduler=scheduler,
             num_samples=num_samples,
             max_concurrent_trials=max_concurrent_trials or None,
-            time_budget_s=time_budget_s.total_seconds() if isinstance(time_budget_s, timedelta) else time_budget_s,
+            time_budget_s=time_budget_s,
             reuse_actors=reuse_actors,
             trial_name_creator=trial_name_creator,
             trial_dirname_creator=trial_dirname_creator,

@@ -23,7 +23,7 @@ class PlainDisplay(Reporter):
         if run.searcher != "BasicVariantGenerator":
             parts.append(clean(run.searcher, 60))
         if run.metric is not None:
-            parts.append(f"{run.mode} of {clean(run.metric, 80)}")
+            parts.append(f"{run.mode} of {clean(run.metric, 80)}" if run.mode else clean(run.metric, 80))
         if run.time_budget_s is not None:
             parts.append(f"at most {rough_duration(run.time_budget_s)}")
         where = f" -> {clean(run.path, 1000)}" if run.path else ""

@@ -56,6 +56,7 @@ class Progress:
         self.created = 0
         self.reads = 0
         self.metric = run.metric
+        self._compares = run.metric is not None and run.mode is not None
         self.stages: Counter[str] = Counter()
         self._known: dict[str, _Known] = {}
         self._ranking: list[Key] = []
@@ -109,7 +110,7 @@ class Progress:
 
     def _key(self, trial: Trial) -> Key:
         value = self.value(trial)
-        if self.run.metric is None or not math.isfinite(value):
+        if not self._compares or not math.isfinite(value):
             return (1, -(trial.ended_at or float(trial.index)), trial.id)
         return (0, value if self.run.mode == "min" else -value, trial.id)
 
@@ -142,7 +143,7 @@ class Progress:
     @property
     def best(self) -> Trial | None:
         """The trial whose last result is best; never one with NaN or an infinite value."""
-        keys = [self._key(trial) for trial in self.active.values()] if self.run.metric else []
+        keys = [self._key(trial) for trial in self.active.values()] if self._compares else []
         keys += self._ranking[:1]
         rank, _, trial_id = min(keys, default=(1, 0.0, ""))
         return None if rank else self._known[trial_id].trial

@@ -66,7 +66,7 @@ def summary(
         lines += [line(("  " + padded(name, longest), "dim"), "  " + value) for name, value in pairs[:_MOST_PARAMETERS]]
         if len(pairs) > _MOST_PARAMETERS:
             lines.append(line((f"  ... {len(pairs) - _MOST_PARAMETERS} more", "dim")))
-    elif run.metric is not None and total:
+    elif run.metric is not None and run.mode is not None and total:
         lines.append(line((f"no trial has reported a finite number as {cut(clean(run.metric), 80)!r}", "yellow")))
     if len(run.metrics) > 1:
         names = cut(clean(", ".join(run.metrics)), 80)

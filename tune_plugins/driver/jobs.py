@@ -9,6 +9,7 @@ from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.leases import StopRule
 from tune_plugins.driver.plan import Plan
 from tune_plugins.driver.resources import Shape
+from tune_plugins.session import TrialResources
 from tune_plugins.worker.messages import CheckpointPolicy, Job
 
 
@@ -43,7 +44,7 @@ class JobMaker:
             seed=command.seed,
             stop=self._stop,
             policy=self._policy,
-            resources=shape.total,
+            resources=TrialResources(shape.total, [dict(bundle) for bundle in shape.bundles], shape.strategy),
             log_files=self._log_files(trial.dirname),
             metric=self._experiment.rules.metric,
             mode=self._experiment.rules.mode,

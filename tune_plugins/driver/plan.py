@@ -76,6 +76,8 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
                     f"metric: expected the names of several metrics, since {name} compares trials by all of them, got "
                     f"{tune.metric!r}. Write TuneConfig(metric=[...], mode=[...]), or take ASHAScheduler()."
                 )
+            elif not (scheduler.modes or mode):
+                mistakes.add(f"mode: expected 'min' or 'max' for each metric, since {name} compares trials. Add mode=.")
         elif scheduler.needs_metric and not (scheduler.metric or given):
             mistakes.add(
                 f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
@@ -153,7 +155,7 @@ def rules_for(
         ),
     )
     set_up(run.stop, metric=metric, mode=mode)
-    limits = [limit for limit in (tune.time_budget_s, time_limit(run.stop)) if limit is not None]
+    limits = [limit for limit in (tune.budget_s, time_limit(run.stop)) if limit is not None]
     keep, failure = run.checkpoint_config, run.failure_config
     name = type(scheduler).__name__
     # A training whose only end is a threshold would never end if the name were mistyped.

@@ -37,6 +37,12 @@ class PlacementGroupFactory:
         mistakes.raise_if_any()
 
     @property
+    def head_cpus(self) -> float:
+        """Number of CPUs of the first bundle."""
+        first = self.bundles[0]
+        return first.get("CPU", first.get("cpu", 0.0))
+
+    @property
     def required_resources(self) -> dict[str, float]:
         """The sum over all bundles."""
         total: dict[str, float] = {}
@@ -76,9 +82,17 @@ def _bundle_mistakes(where: str, bundle: Any) -> list[str]:
         return [f"{where}: expected a dict such as {{'cpu': 1, 'gpu': 0.5}}, got {bundle!r}."]
     return [
         f"{where}: expected a number of at least 0 for {name!r}, got {amount!r}."
-        for name, amount in bundle.items()
+        for name, amount in _with_custom(bundle).items()
         if not is_finite(amount) or amount < 0
     ]
+
+
+def _with_custom(bundle: Mapping[str, Any]) -> dict[str, Any]:
+    """A bundle in which ``{"custom_resources": {...}}``, as older scripts write it, is resolved."""
+    custom = bundle.get("custom_resources")
+    if not isinstance(custom, Mapping):
+        return dict(bundle)
+    return {**{name: amount for name, amount in bundle.items() if name != "custom_resources"}, **custom}
 
 
 def shape_of(request: ResourceRequest) -> Shape:
@@ -92,7 +106,7 @@ def shape_of(request: ResourceRequest) -> Shape:
     factory = request if isinstance(request, PlacementGroupFactory) else PlacementGroupFactory([request or {"CPU": 1}])
     bundles = []
     for given in factory.bundles:
-        bundle = {_ALIASES.get(name, name): float(amount) for name, amount in given.items()}
+        bundle = {_ALIASES.get(name, name): float(amount) for name, amount in _with_custom(given).items()}
         bundles.append(tuple(sorted((n, a) for n, a in bundle.items() if a > 0)) or (("CPU", 0.001),))
     shape = Shape(tuple(bundles), factory.strategy)
     total = PlacementGroupFactory([dict(b) for b in shape.bundles]).required_resources

@@ -172,8 +172,8 @@ def with_resources(trainable: AnyTrainable, resources: Resources) -> TrialFuncti
 
     Args:
         trainable: a training function or a class derived from `Trainable`.
-        resources: e.g. ``{"cpu": 2, "gpu": 0.5}`` or any custom resource; a `PlacementGroupFactory`; or a
-            function of the config that returns one of these.
+        resources: e.g. ``{"cpu": 2, "gpu": 0.5}`` or any custom resource, also in ``"custom_resources"``; a
+            `PlacementGroupFactory`; or a function of the config that returns one of these.
 
     Raises:
         ArgumentError: `resources` are none.

@@ -13,11 +13,12 @@ from tune_plugins.session.active import (
     is_beside_another,
     report,
 )
-from tune_plugins.session.contract import Session, TrialContext, Verdict
+from tune_plugins.session.contract import Session, TrialContext, TrialResources, Verdict
 
 __all__ = [
     "Session",
     "TrialContext",
+    "TrialResources",
     "Verdict",
     "activate",
     "current",

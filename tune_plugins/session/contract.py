@@ -6,7 +6,7 @@ adapters talk to it directly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -26,6 +26,38 @@ class Verdict(Enum):
 
     CONTINUE = "continue"
     STOP = "stop"  # end the training by the framework's own mechanism
+
+
+class TrialResources(dict[str, float]):
+    """What a trial may use, e.g. ``{"CPU": 1}``; memory in bytes.
+
+    Attributes:
+        bundles: the parts that it consists of, the trial's own first; one, unless it asked for several.
+        strategy: how they lie on the nodes, as of `PlacementGroupFactory`.
+
+    >>> TrialResources({"CPU": 2.0}).head_cpus
+    2.0
+    """
+
+    def __init__(
+        self,
+        total: Mapping[str, float] | Iterable[tuple[str, float]] = (),
+        bundles: Sequence[Mapping[str, float]] = (),
+        strategy: str = "PACK",
+    ) -> None:
+        super().__init__(total)
+        self.bundles = [dict(bundle) for bundle in bundles] or [dict(self)]
+        self.strategy = strategy
+
+    @property
+    def required_resources(self) -> dict[str, float]:
+        """The sum over all bundles."""
+        return dict(self)
+
+    @property
+    def head_cpus(self) -> float:
+        """Number of CPUs of the first bundle."""
+        return self.bundles[0].get("CPU", 0.0)
 
 
 @dataclass(frozen=True)
@@ -57,9 +89,10 @@ class TrialContext:
         Path(self.trial_dir).mkdir(parents=True, exist_ok=True)
         return self.trial_dir
 
-    def get_trial_resources(self) -> Mapping[str, float]:
-        """What the trial may use, e.g. ``{"CPU": 1}``."""
-        return self.trial_resources
+    def get_trial_resources(self) -> TrialResources:
+        """What the trial may use, e.g. ``{"CPU": 1}``; its `bundles` are the parts of that."""
+        given = self.trial_resources
+        return given if isinstance(given, TrialResources) else TrialResources(given)
 
     def get_experiment_name(self) -> str:
         """Name of the experiment."""
