@@ -76,6 +76,11 @@ ROOMS = (
     ),
     Room("callbacks", "hooks around a run", ("arguments", "_imports", "core")),
     Room(
+        "logger",
+        "what happens in a run, for files and for the servers of experiment trackers",
+        ("errors", "arguments", "_imports", "space", "core", "session", "callbacks"),
+    ),
+    Room(
         "config",
         "what a user sets",
         ("errors", "arguments", "core", "schedulers", "search", "stoppers", "record", "callbacks"),
@@ -147,6 +152,22 @@ ROOMS = (
         "adapters, one module a framework, in the folder `integrations/`",
         ("errors", "arguments", "_imports", "space", "record", "session"),
         ("catboost", "keras", "lightgbm", "lightning", "numpy", "safetensors", "torch", "transformers", "xgboost"),
+    ),
+    Room(
+        "integrations._transformers_search",
+        "the search of transformers' Trainer, which drives the whole engine",
+        (
+            "errors",
+            "arguments",
+            "space",
+            "core",
+            "config",
+            "driver",
+            "compat",
+            "tuner",
+            "integrations",
+        ),
+        ("transformers",),
     ),
     Room(
         "integrations._sklearn",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.arguments import did_you_mean, is_async, shown_signature
+from tune_plugins.arguments import did_you_mean, is_async, override_mistakes, shown_signature
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
@@ -74,6 +74,9 @@ class Callback:
     ...         print(trial, trial.last_result.get("loss"))
     """
 
+    _methods: ClassVar[type] = object
+    """Has the methods that a kind of callbacks, such as a logger, calls by itself when hooks are called."""
+
     def setup(
         self,
         stop: Any = None,
@@ -121,7 +124,12 @@ class Callback:
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Called for each reported result, in order; `result` has `trial_id` and the `config` of now, too."""
+        """Called for each reported result, in order.
+
+        `result` also has `trial_id`, the `config` of then, `experiment_tag`, `date`, `pid`, `hostname`, `node_ip`,
+        `done`, and seconds and iterations since the trial was started or restored: `time_this_iter_s`,
+        `time_since_restore`, `iterations_since_restore`.
+        """
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The trial ended without error; `trial.reason` says why in words, `trial.cause` as data."""
@@ -212,13 +220,30 @@ def callback_mistakes(where: str, callback: Any) -> list[str]:
     for name in hooks_of(callback):
         if mistake := _signature_mistake(callback, name):
             found.append(f"{where}: {mistake}")
-    looks_like_ours = ("log_trial_", "on_trial_", "on_experiment_") if isinstance(callback, Callback) else ()
+    looks_like_ours = ("on_trial_", "on_experiment_") if isinstance(callback, Callback) else ()
+    if isinstance(callback, Callback):
+        found += _logger_mistakes(where, callback)
     for name in dir(type(callback)):
         if name in HOOKS or not name.startswith(("on_", *looks_like_ours)):
             continue
         meant = did_you_mean(name, HOOKS, 0.9) if name.startswith("on_") else ""
         if name.startswith(looks_like_ours) and not meant:
             meant = f" There are: {', '.join(hook for hook in HOOKS if hook.startswith('on_'))}."
+        if meant:
+            found.append(f"{where}: {type(callback).__name__}.{name} is no hook, and nobody would call it.{meant}")
+    return found
+
+
+def _logger_mistakes(where: str, callback: Callback) -> list[str]:
+    contract = callback._methods
+    found, called = override_mistakes(where, callback, contract), list(vars(contract))
+    for name in dir(type(callback)):
+        if not name.startswith("log_trial_") or name in called:
+            continue
+        # In a logger, what is like none of them is a method of its own.
+        meant = did_you_mean(name, called, 0.9)
+        if contract is object:
+            meant = " Derive from tune_plugins.logger.LoggerCallback, which calls such methods."
         if meant:
             found.append(f"{where}: {type(callback).__name__}.{name} is no hook, and nobody would call it.{meant}")
     return found

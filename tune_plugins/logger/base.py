@@ -1,0 +1,184 @@
+"""The base of all loggers, in the form of Ray Tune's `LoggerCallback`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tune_plugins.callbacks import Callback
+from tune_plugins.core.trial import CheckpointRecord, Trial
+from tune_plugins.errors import TuneError
+from tune_plugins.logger.background import Background
+
+__all__ = ["LoggedTrial", "LoggerCallback"]
+
+_values_of = attrgetter(*(field.name for field in fields(Trial)))
+
+
+@dataclass(slots=True, eq=False)
+class LoggedTrial(Trial):
+    """A trial as it was when it did what a logger is told of. Two of the same trial are equal, as keys of a dict too.
+
+    Attributes:
+        checkpoint_then: what `checkpoint` was.
+    """
+
+    checkpoint_then: CheckpointRecord | None = None
+
+    @property
+    def checkpoint(self) -> CheckpointRecord | None:
+        """In `log_trial_save` the one that was saved, elsewhere the state that the trial had. `path` is the folder."""
+        return self.checkpoint_then
+
+    def __eq__(self, other: object) -> bool:
+        # Trials of several runs have the same ids, and one logger may see them all.
+        return isinstance(other, Trial) and (other.id, other.names.directory) == (self.id, self.names.directory)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def _as_it_is(trial: Trial, checkpoint: CheckpointRecord | None = None) -> LoggedTrial:
+    logged = LoggedTrial(*_values_of(trial), checkpoint_then=checkpoint or trial.checkpoint)
+    logged.checkpoints = list(logged.checkpoints)
+    return logged
+
+
+class LogMethods:
+    """What a logger overrides."""
+
+    def log_trial_start(self, trial: Trial) -> None:
+        """The training function was entered, for the first time or again."""
+
+    def log_trial_restore(self, trial: Trial) -> None:
+        """The trial goes on from ``trial.checkpoint``, its own or, in an exploit, another trial's."""
+
+    def log_trial_save(self, trial: Trial) -> None:
+        """The checkpoint ``trial.checkpoint`` is complete; the last one may come after the trial's end."""
+
+    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
+        """The trial has reported.
+
+        Args:
+            iteration: number of the step of the loop; that of the training is ``result["training_iteration"]``.
+            trial: as it was then, with the `config` in force.
+            result: what it reported, with `trial_id`, `config`, `training_iteration`, `time_total_s` (seconds),
+                `timestamp` (seconds since the epoch) and so on; a dict of the logger's own.
+        """
+
+    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+        """The trial is over; `failed`: with an error."""
+
+
+class LoggerCallback(LogMethods, Callback):
+    """Base class of loggers: override any of the ``log_trial_*`` methods.
+
+    They are called one after another, in the order of what happened, in a thread that belongs to this logger: neither
+    the run nor another logger waits for a slow disk or server. What they get is of that moment, though the trial may
+    have gone further.
+
+    When the run is over it waits until all is written, and says so if that takes more than five seconds; Ctrl-C gives
+    up the rest. A method that raises is told once, and goes on being called. `setup`, `on_experiment_end` and others
+    of the hooks of `Callback` may be overridden too; they run in the loop, `on_experiment_end` after everything else.
+
+    Memory: at most 50,000 results wait, some 50 MB. When there are as many the run waits for the logger, all in all ten
+    seconds in its life; after that results are left out as long as there is no room, which is told. They are in the
+    record, and starts, checkpoints and ends, with ``trial.last_result``, are logged nevertheless.
+
+    >>> class Lines(LoggerCallback):
+    ...     def log_trial_result(self, iteration, trial, result):
+    ...         with open(f"{trial}.txt", "a") as file:
+    ...             print(result["training_iteration"], result["loss"], file=file)
+    """
+
+    _methods: ClassVar[type] = LogMethods
+    _background: Background | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A subclass that closes its files there need not know that there is a queue.
+        if (own := vars(cls).get("on_experiment_end")) is not None:
+            cls.on_experiment_end = _after_the_queue(own)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the thread: a training function may refer to a logger, and is sent to other processes."""
+        return {name: value for name, value in vars(self).items() if name != "_background"}
+
+    def _caught_up(self) -> None:
+        """Called in the thread when nothing waits: what was gathered is to be written."""
+
+    def _queue(self, name: str, *arguments: Any, **options: Any) -> None:
+        method = getattr(self, name)
+        if getattr(method, "__func__", method) is vars(LogMethods)[name]:
+            return
+        if self._background is None:
+            self._background = Background(type(self).__name__, self._caught_up)
+        call = partial(method, *arguments, **options)
+        self._background.put(name, call, may_be_left_out=name == "log_trial_result")
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Queue `log_trial_start`."""
+        self._queue("log_trial_start", _as_it_is(trial))
+
+    def on_trial_restore(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Queue `log_trial_restore`."""
+        self._queue("log_trial_restore", _as_it_is(trial))
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: CheckpointRecord, **info: Any
+    ) -> None:
+        """Queue `log_trial_save`."""
+        self._queue("log_trial_save", _as_it_is(trial, checkpoint))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Queue `log_trial_result`."""
+        logged, result = _as_it_is(trial), dict(result)  # other callbacks get the same dict, and may write into it
+        logged.config, logged.last_result = result["config"], result
+        logged.iteration = result.get("training_iteration", logged.iteration)
+        self._queue("log_trial_result", iteration, logged, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Queue `log_trial_end`."""
+        self._queue("log_trial_end", _as_it_is(trial), failed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Queue `log_trial_end`, of a trial that failed for good."""
+        self._queue("log_trial_end", _as_it_is(trial), failed=True)
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Wait until everything is written."""
+        self._drain()
+
+    def _drain(self) -> None:
+        background, self._background = self._background, None
+        if background is not None:
+            background.drain()
+
+
+def _after_the_queue(own: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def on_experiment_end(self: LoggerCallback, *arguments: Any, **info: Any) -> Any:
+        self._drain()
+        return own(self, *arguments, **info)
+
+    return on_experiment_end
+
+
+def folder_of(trial: Trial) -> Path:
+    """The folder of a trial, which is made if need be.
+
+    Raises:
+        TuneError: there is none, as in a simulation.
+    """
+    if not trial.path:
+        raise TuneError("there is no folder to write into, as in a simulation. Leave this logger out of it.")
+    folder = Path(trial.path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
