@@ -3,7 +3,8 @@
 Every message names what was given, what was expected and what to do about it::
 
     TuneError (RuntimeError)          everything that the engine raises
-    +-- ArgumentError (ValueError)    arguments are wrong: all of them at once, each with its remedy
+    +-- ArgumentError (ValueError, TypeError)
+    |                                 arguments are wrong: all of them at once, each with its remedy
     +-- MissingDependencyError (ImportError)
     |                                 an optional package is not installed; names the extra
     +-- StorageError                  the record cannot be written or read (in tune_plugins.record.file)
@@ -50,7 +51,7 @@ class TuneError(RuntimeError):
     """Base class of all errors of tune-plugins; a RuntimeError, which is what scripts written for Ray Tune expect."""
 
 
-class ArgumentError(TuneError, ValueError):
+class ArgumentError(TuneError, ValueError, TypeError):
     """One or several arguments are wrong; the message lists all of them.
 
     Attributes:

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.config import default_storage_path
+from tune_plugins.core.autofill import AUTOFILLED, Attempt
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup, modes_of, names_of, objective_mistakes
+from tune_plugins.core.names import tag
 from tune_plugins.core.scores import SCOPES, best_index, finite, number, scope_score
-from tune_plugins.core.trial import CheckpointRecord, TrialStatus
+from tune_plugins.core.trial import CheckpointRecord, TrialStatus, chosen_values
 from tune_plugins.display import html
 from tune_plugins.errors import ArgumentError, TrialError, TuneError, trial_error
 from tune_plugins.record.checkpoint import Checkpoint, CheckpointWriter, newest_valid, remove, reported_with, verify
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # trials in a repr
+_NOT_SHOWN = AUTOFILLED | {"timestamp"}
 _MISSING = object()
 
 
@@ -53,8 +56,10 @@ class Result:
     Attributes:
         trial_id: id of the trial.
         trial_name: its name for people.
-        metrics: its last result with `training_iteration`, `time_total_s` (seconds) and `timestamp`
-            (seconds since the epoch); empty if it reported nothing.
+        metrics: its last result with `training_iteration`, `time_total_s` (seconds) and `timestamp` (seconds since the
+            epoch), and what Ray Tune adds: `trial_id`, `experiment_tag`, `config`, `date`, `done`, `pid`, `hostname`,
+            `node_ip`, `time_this_iter_s`, `time_since_restore`, `iterations_since_restore`. Empty if it reported
+            nothing.
         config: its hyper-parameters.
         path: folder of the trial; may not exist if nothing was put there.
         status: see `TrialStatus`.
@@ -83,9 +88,12 @@ class Result:
     def metrics_dataframe(self) -> pd.DataFrame:
         """All results of the trial in order, one row each; nested metrics are joined by ``/``.
 
+        Columns are as in `metrics`; ``config/...`` are the hyper-parameters that each result was earned with.
+
         Where an integer or a bool is missing or None, its column is of pandas' type ``Int64`` or ``boolean``.
         """
-        return _data_frame([flatten(result) for result in self._results])
+        with _record(self.experiment_path, self._created_at) as store:
+            return _data_frame([_row(result) for result in self._filled(store)])
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -194,6 +202,19 @@ class Result:
         with _record(self.experiment_path, self._created_at) as store:
             return schedule_of(self.trial_id, store.standing_exploits(), store.configs())
 
+    def _filled(self, store: ExperimentStore) -> list[dict[str, Any]]:
+        """All results in order, as `metrics` is the last of them; each with the config that it was earned with."""
+        reported, configs = store.reported(self.trial_id), store.configs(self.trial_id)
+        facts = {"trial_id": self.trial_id, "experiment_tag": self.metrics.get("experiment_tag", "")}
+        found: list[dict[str, Any]] = []
+        config = self.config
+        for seq, result, attempt in reported:
+            while configs and configs[0].seq < seq:
+                config = configs.pop(0).config
+            done = self.status.finished and len(found) == len(reported) - 1
+            found.append(attempt.filled(result, config=config, done=done, **facts))
+        return found
+
     @cached_property
     def _results(self) -> list[dict[str, Any]]:
         with _record(self.experiment_path, self._created_at) as store:
@@ -218,7 +239,7 @@ class Result:
         return results[last]
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in flatten(self.metrics).items() if name != "timestamp"}
+        shown = flatten({name: value for name, value in self.metrics.items() if name not in _NOT_SHOWN})
         metrics = ", ".join(f"{name}={_short(value)}" for name, value in shown.items())
         config = ", ".join(f"{name}={_short(value)}" for name, value in flatten(self.config).items())
         error = f", error={type(self.error).__name__}" if self.error is not None else ""
@@ -228,7 +249,8 @@ class Result:
         parts = [html.paragraph(f"{self.trial_name}: {self.status}", self.reason)]
         if self.error is not None:
             parts.append(html.paragraph(self.error.type_name, self.error.message))
-        for title, values in (("metric", self.metrics), ("hyper-parameter", self.config)):
+        shown = {name: value for name, value in self.metrics.items() if name not in AUTOFILLED}
+        for title, values in (("metric", shown), ("hyper-parameter", self.config)):
             rows = [(name, _short(value)) for name, value in flatten(values).items()]
             parts.append(html.table((title, "value"), rows) if rows else "")
         return html.block(*parts, html.paragraph("folder", self.path))
@@ -311,6 +333,7 @@ class ResultGrid:
         if len(self._metrics) > 1:
             self._metric = self._mode = None
         self._trainable = meta.get("trainable", "trial")
+        self._parameters: Sequence[str] = meta.get("parameters", ())
 
     def kept_by(self, keeper: object) -> ResultGrid:
         """These results, which hold an object as long as they are held: one that deletes their folder, say."""
@@ -379,21 +402,26 @@ class ResultGrid:
     @cached_property
     def _all(self) -> list[Result]:
         with _record(self.experiment_path, self._created_at) as store:
-            trials, last = store.trials(), store.last_results()
+            trials, last, attempts = store.trials(), store.last_results(), store.last_attempts()
             for metric in self._metrics if self._metric is None else (self._metric,):
                 # Not measured each time, or behind the training something else was reported.
                 if lacking := [i for i, r in last.items() if lookup(r, metric) is None]:
                     values = {i: v for i, r in store.all_results() if (v := lookup(r, metric)) is not None}
                     last.update({i: {**last[i], metric: values[i]} for i in lacking if i in values})
-        return [self._result(trial, last.get(trial.trial_id, {})) for trial in trials]
+        return [self._result(trial, last.get(trial.trial_id, {}), attempts.get(trial.trial_id)) for trial in trials]
 
-    def _result(self, trial: RecordedTrial, metrics: dict[str, Any]) -> Result:
+    def _result(self, trial: RecordedTrial, metrics: dict[str, Any], attempt: Attempt | None) -> Result:
         error = _as_error(trial.error, trial.reason) if trial.status is TrialStatus.ERROR else None
         path = str(Path(self.experiment_path, trial.dirname))
+        config = copy_of(self._configs[trial.trial_id]) if trial.trial_id in self._configs else trial.config
+        if attempt is not None:
+            label = tag(trial.number, chosen_values(config, self._parameters))
+            facts = {"trial_id": trial.trial_id, "experiment_tag": label, "done": trial.status.finished}
+            metrics = attempt.filled(metrics, config=config, **facts)
         return Result(
             trial.trial_id,
             metrics,
-            copy_of(self._configs[trial.trial_id]) if trial.trial_id in self._configs else trial.config,
+            config,
             path,
             trial.status,
             trial.reason,
@@ -585,24 +613,21 @@ class ResultGrid:
             metric, mode = _check_metric(
                 "ResultGrid.get_dataframe", filter_metric or self._metric, filter_mode or self._mode
             )
-            best: dict[str, float] = {}
+            best: dict[str, dict[str, Any]] = {}
             with _record(self.experiment_path, self._created_at) as store:
-                for trial_id, result in store.all_results():
-                    score = finite(lookup(result, metric))
-                    if score is None or trial_id not in chosen:
-                        continue
-                    if trial_id not in best or (score < best[trial_id] if mode == "min" else score > best[trial_id]):
-                        best[trial_id], chosen[trial_id] = score, result
+                for trial in self._all:
+                    filled = trial._filled(store)
+                    index = best_index([finite(lookup(result, metric)) for result in filled], mode)
+                    if index is not None:
+                        best[trial.trial_id] = chosen[trial.trial_id] = filled[index]
             if not best:
                 raise TuneError(self._why_no_value(metric))
         return _data_frame(
             [
                 {
-                    **flatten(chosen[result.trial_id]),
-                    "trial_id": result.trial_id,
+                    **_row({"trial_id": result.trial_id, "config": result.config, **chosen[result.trial_id]}),
                     "status": str(result.status),
                     "cause": None if result.cause is None else str(result.cause),
-                    **{f"config/{name}": value for name, value in flatten(result.config).items()},
                 }
                 for result in self._all
             ]
@@ -698,6 +723,12 @@ def _folder_of(path: str | os.PathLike[str]) -> str:
     return str(stored.absolute() if named else given)
 
 
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result without nesting; hyper-parameters are ``config/...``."""
+    config = {f"config/{name}": value for name, value in flatten(result["config"]).items()}
+    return {**flatten({name: value for name, value in result.items() if name != "config"}), **config}
+
+
 def _data_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """One row for each dict. Where integers or bools are missing, pandas would make floats or objects of the others."""
     import pandas as pd
@@ -736,7 +767,7 @@ def _check_metric(
 
 
 def _no_such_metric(metric: str, results: list[dict[str, Any]], who: str) -> str:
-    names = sorted({name for result in results for name in flatten(result)})
+    names = sorted({n for each in results for n in flatten({k: v for k, v in each.items() if k not in AUTOFILLED})})
     hint = did_you_mean(metric, names)
     return f"The metric {metric!r} was not reported by {who}.{hint} Those reported: {', '.join(names)}."
 

@@ -78,11 +78,18 @@ class SuggestionMade(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrialStarted(Event):
-    """User code was entered. `node` and `pid` say where."""
+    """User code was entered. `node`, `pid`, `hostname` and `node_ip` say where.
+
+    `iteration`, `elapsed`: `training_iteration` and `time_total_s` of the state that it goes on from.
+    """
 
     trial_id: str
     node: str = ""
     pid: int = 0
+    hostname: str = ""
+    node_ip: str = ""
+    iteration: int = 0
+    elapsed: float = 0.0
 
     @classmethod
     def dummy(cls, trial: str = "00000", time: float = 0.0) -> TrialStarted:
@@ -131,12 +138,15 @@ class TrialPaused(Event):
 class ExploitDone(Event):
     """A trial told to exploit has done so: `in_place`, inside the running training, or by entering its function anew.
 
-    `reason`: what was done; why it could not be done in place.
+    `reason`: what was done; why it could not be done in place. `iteration`, `elapsed`: `training_iteration` and
+    `time_total_s` of the state that it has adopted.
     """
 
     trial_id: str
     in_place: bool
     reason: str
+    iteration: int = 0
+    elapsed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

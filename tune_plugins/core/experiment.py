@@ -38,6 +38,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tune_plugins.core.autofill import Attempt
 from tune_plugins.core.ends import End, EndCause, ErrorInfo, Outcome
 from tune_plugins.core.events import (
     AskSearcher,
@@ -71,7 +72,7 @@ from tune_plugins.core.events import (
 from tune_plugins.core.leases import reached
 from tune_plugins.core.lineage import Lineage
 from tune_plugins.core.metrics import Mode, lookup
-from tune_plugins.core.named_metrics import NamedMetrics
+from tune_plugins.core.named_metrics import NamedMetrics, Results
 from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
@@ -166,6 +167,9 @@ class Experiment:
         others_read = rules.searcher_reads_results or self.stopper is not None
         self._reads_results = scheduler.reads_results or others_read
         self._reads_every = (scheduler.reads_results and scheduler.reads_every_result) or others_read
+        # Rules of the user's own may go by whatever a result can have; ours do not.
+        self._fills = self.stopper is not None or scheduler.asked_at_every_report
+        self._attempts: dict[str, Attempt] = {}
 
     # ------------------------------------------------------------------------------ the one door
 
@@ -315,6 +319,9 @@ class Experiment:
     def _on_started(self, event: TrialStarted, commands: list[Command]) -> None:
         trial = self._trial(event, "started")
         trial.started_at = trial.started_at or event.time
+        if self._fills:
+            begins = event.iteration, event.elapsed
+            self._attempts[trial.id] = Attempt(event.pid, event.hostname, event.node_ip, *begins)
         self._move(trial, "started", event.time, commands)
 
     def _on_checkpoint(self, event: CheckpointSaved, commands: list[Command]) -> None:
@@ -326,6 +333,8 @@ class Experiment:
 
     def _on_exploited(self, event: ExploitDone, commands: list[Command]) -> None:
         trial = self._trial(event, "exploited")
+        if trial.id in self._attempts:
+            self._attempts[trial.id].go_on_from(event.iteration, event.elapsed)
         self._move(trial, "exploited", event.time, commands)
         if not event.in_place:
             trial.entered_with = trial.results_count
@@ -368,7 +377,7 @@ class Experiment:
             trial.fell_at = None
         trial.results_count += len(results)
         if self._reads_every:
-            self._unseen.setdefault(trial.id, []).extend(results)
+            self._unseen.setdefault(trial.id, []).extend(self._filled(trial, results) if self._fills else results)
         elif event.waiting and self._reads_results:
             self._unseen[trial.id] = [last]
         if event.waiting and trial.status is S.RUNNING:
@@ -481,6 +490,7 @@ class Experiment:
         self._tell_end(trial, commands, failed=failed)
         trial.lease = FREE
         self._resources.pop(trial.id, None)
+        self._attempts.pop(trial.id, None)
         commands += self._lineage.ended(trial)
         if unseen:
             self._ask_stopper(time, commands)
@@ -504,6 +514,11 @@ class Experiment:
         commands.append(RecordDecision(trial.id, trial.iteration, "UNDONE", reason, time))
 
     # ------------------------------------------------------------------------------- decisions
+
+    def _filled(self, trial: Trial, results: Results) -> list[dict[str, Any]]:
+        attempt = self._attempts.setdefault(trial.id, Attempt())
+        facts = {"trial_id": trial.id, "config": trial.config, "experiment_tag": trial.experiment_tag, "done": False}
+        return [attempt.filled(result, **facts) for result in results]
 
     def _show(self, trial: Trial, result: dict[str, Any], commands: list[Command]) -> Decision:
         scheduler = self.scheduler

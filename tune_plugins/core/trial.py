@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -159,6 +159,13 @@ def _asked(what: str, creator: Callable[[Trial], object], trial: Trial) -> str:
     return str(name)
 
 
+def chosen_values(config: dict[str, Any], parameters: Iterable[str]) -> dict[str, Any]:
+    """Values in a config of those parameters that it has, nested ones joined by ``/``."""
+    absent = object()
+    found = {name: lookup(config, name, absent) for name in parameters}
+    return {name: value for name, value in found.items() if value is not absent}
+
+
 _UNNAMED = Names()
 NO_RESULT: dict[str, Any] = {}
 """The last result of a trial that has none yet; never changed in place."""
@@ -264,9 +271,7 @@ class Trial:
     @property
     def evaluated_params(self) -> dict[str, Any]:
         """Values of the hyper-parameters that the search space leaves open, nested ones joined by ``/``."""
-        config, absent = self.config, object()
-        found = {name: lookup(config, name, absent) for name in self.names.parameters}
-        return {name: value for name, value in found.items() if value is not absent}
+        return chosen_values(self.config, self.names.parameters)
 
     @property
     def experiment_tag(self) -> str:

@@ -12,11 +12,12 @@ from itertools import islice
 from typing import Any
 
 from tune_plugins.callbacks import RunInfo
+from tune_plugins.core.autofill import AUTOFILLED
 from tune_plugins.core.metrics import lookup
 from tune_plugins.core.trial import Trial, TrialStatus
 from tune_plugins.display.text import leaves, short, to_float
 
-OWN_METRICS = frozenset({"training_iteration", "time_total_s", "time_this_iter_s", "timestamp", "date", "done"})
+OWN_METRICS = AUTOFILLED | {"training_iteration", "time_total_s", "timestamp"}
 
 _PARAMETERS = 100
 """Hyper-parameters looked at; more than could ever be shown."""

@@ -57,6 +57,9 @@ class Reporter(Callback):
         wall: seconds since the epoch; for the age of trials.
     """
 
+    reads_reported_only = True
+    """Results need nothing that was not reported."""
+
     def __init__(
         self,
         console: Console,

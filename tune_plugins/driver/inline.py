@@ -25,12 +25,11 @@ from tune_plugins.core.events import (
     TrialErrored,
     TrialFinished,
     TrialPaused,
-    TrialStarted,
 )
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Place, Runtime, Task
 from tune_plugins.errors import TrialEvicted
-from tune_plugins.worker.attempt import keep_random_states, run_job, seed_everything
+from tune_plugins.worker.attempt import keep_random_states, run_job, seed_everything, started
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.messages import Job
 
@@ -98,7 +97,7 @@ class InlineRuntime(Runtime):
             return []
         job = self._jobs.popleft()
         mail = self._mail = _InlineMail(job.trial_id, self._leave_user_code, self.remark)
-        mail.event(TrialStarted(time.time(), job.trial_id, pid=os.getpid()))
+        mail.event(started(job))
         directory, environ, put_back = os.getcwd(), dict(os.environ), keep_random_states()
         search_path = list(sys.path)
 

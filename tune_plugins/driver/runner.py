@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from tune_plugins.callbacks import HOOKS, Callback, Hook, RunInfo, hooks_of
+from tune_plugins.core.autofill import Attempt
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -448,10 +449,14 @@ class Hooks:
         self._restoring: set[str] = set()
         # In force at the item that is told: by then an exploit may have given the trial another one.
         self._configs: dict[str, dict[str, Any]] = {}
+        self._attempts: dict[str, Attempt] = {}
+        # A display looks at metrics only, and 30,000 results a second may come.
+        self._fills = False
         self._listening: dict[str, list[Hook]] = {name: [] for name in HOOKS}
         for callback in callbacks:
             for name in hooks_of(callback):
                 self._listening[name].append(Hook(callback, name))
+                self._fills |= name == "on_trial_result" and not getattr(callback, "reads_reported_only", False)
 
     def call(self, name: str, **arguments: Any) -> None:
         """Call one hook of all callbacks that have it."""
@@ -475,21 +480,20 @@ class Hooks:
                 self._configs[item.trial_id] = item.config
             elif isinstance(item, ResultsReported):
                 if self._listening["on_trial_result"]:
-                    whose = {
-                        "trial_id": item.trial_id,
-                        "config": self._configs.get(item.trial_id, self._by_id[item.trial_id].config),
-                    }
-                    for result in item.results:
-                        self._tell("on_trial_result", item.trial_id, result={**result, **whose})
+                    self._tell_results(item)
             elif isinstance(item, StartTrial):
                 if item.checkpoint is not None:
                     self._restoring.add(item.trial_id)
             elif isinstance(item, TrialStarted):
+                begins = item.iteration, item.elapsed
+                self._attempts[item.trial_id] = Attempt(item.pid, item.hostname, item.node_ip, *begins)
                 if item.trial_id in self._restoring:
                     self._restoring.remove(item.trial_id)
                     self._tell("on_trial_restore", item.trial_id)
                 self._tell("on_trial_start", item.trial_id)
             elif isinstance(item, ExploitDone):
+                if item.trial_id in self._attempts:
+                    self._attempts[item.trial_id].go_on_from(item.iteration, item.elapsed)
                 self._tell("on_trial_restore", item.trial_id)
             elif isinstance(item, CheckpointSaved):
                 self._tell("on_trial_save", item.trial_id)
@@ -497,8 +501,21 @@ class Hooks:
             elif isinstance(item, RecordStatus) and (name := _HOOK_OF_STATUS.get(item.status)) is not None:
                 if item.status != TrialStatus.PENDING:
                     self._configs.pop(item.trial_id, None)
+                    self._attempts.pop(item.trial_id, None)
                 error = {} if item.error is None else {"error": item.error}
                 self._tell(name, item.trial_id, **error)
+
+    def _tell_results(self, event: ResultsReported) -> None:
+        trial = self._by_id[event.trial_id]
+        config = self._configs.get(trial.id, trial.config)
+        if not self._fills:
+            for result in event.results:
+                self._tell("on_trial_result", trial.id, result={**result, "trial_id": trial.id, "config": config})
+            return
+        attempt, tag = self._attempts.setdefault(trial.id, Attempt()), trial.experiment_tag
+        for result in event.results:
+            filled = attempt.filled(result, trial_id=trial.id, config=config, experiment_tag=tag, done=False)
+            self._tell("on_trial_result", trial.id, result=filled)
 
     def output(self, trial_id: str, lines: Sequence[str]) -> None:
         """Pass on what a trial, or the run itself (no id), has to say."""

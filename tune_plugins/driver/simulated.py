@@ -340,7 +340,7 @@ class SimulatedRuntime(Runtime):
         )
         first = next(self._order)
         self._advance(run)
-        self._push(TrialStarted(begins, trial_id), run, first)
+        self._push(TrialStarted(begins, trial_id, iteration=command.iteration, elapsed=elapsed), run, first)
 
     def _advance(self, run: _Run) -> None:
         """Compute steps up to where something happens, and plan that."""

@@ -21,11 +21,14 @@ FORMAT_VERSION = 2
 APPLICATION_ID = 0x74756E65  # "tune", in the header of the file
 BUSY_TIMEOUT_S = 30.0
 
-SCHEMA = """
+BEGINNINGS = "kind IN ('TrialStarted', 'ExploitDone')"
+"""Events with which a trial's training begins, or goes on from a state."""
+SCHEMA = f"""
 BEGIN;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL, kind TEXT NOT NULL, trial_id TEXT, data TEXT NOT NULL);
 CREATE INDEX events_with_results ON events (trial_id) WHERE kind = 'ResultsReported';
+CREATE INDEX events_that_begin ON events (trial_id) WHERE {BEGINNINGS};
 CREATE TABLE results (
     id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, trial_id TEXT NOT NULL,
     training_iteration INTEGER, time_total_s REAL, timestamp REAL,

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tune_plugins.core.autofill import Attempt
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.events import Event
 from tune_plugins.core.trial import CheckpointRecord, TrialStatus
@@ -22,7 +23,7 @@ from tune_plugins.record.codec import (
     result_from_row,
     results_event_from_row,
 )
-from tune_plugins.record.file import FILE_NAME, StorageError
+from tune_plugins.record.file import BEGINNINGS, FILE_NAME, StorageError
 from tune_plugins.space.jsonable import loads
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "RecordedConfig",
     "RecordedDecision",
     "RecordedExploit",
+    "RecordedResult",
     "RecordedTrial",
 ]
 
+_REPORTS = f"kind = '{RESULTS_KIND}'"
 _CHUNK = 1000  # rows fetched at a time, so that a long read never blocks commits for long
 
 
@@ -103,6 +106,14 @@ class RecordedCheckpoint(NamedTuple):
     trial_id: str
     record: CheckpointRecord
     deleted: bool
+
+
+class RecordedResult(NamedTuple):
+    """What a trial has reported with event `seq`, and the attempt in which it did."""
+
+    seq: int
+    result: dict[str, Any]
+    attempt: Attempt
 
 
 class RecordReader:
@@ -198,14 +209,51 @@ class RecordReader:
         ]
 
     def results(self, trial_id: str) -> list[dict[str, Any]]:
-        """All results of one trial, in order."""
-        found: list[dict[str, Any]] = []
+        """All results of one trial as they were reported, in order."""
+        return [reported.result for reported in self.reported(trial_id)]
+
+    def reported(self, trial_id: str) -> list[RecordedResult]:
+        """All results of one trial, in order; the attempts of consecutive ones are one object, if they are the same."""
+        found: list[RecordedResult] = []
+        attempt = Attempt()
         events = self._all(
-            f"SELECT data FROM events WHERE kind = '{RESULTS_KIND}' AND trial_id = ? ORDER BY seq", (trial_id,)
+            f"SELECT seq, kind, data FROM events WHERE trial_id = ? AND {_REPORTS} UNION ALL "
+            f"SELECT seq, kind, data FROM events WHERE trial_id = ? AND {BEGINNINGS} ORDER BY seq",
+            (trial_id, trial_id),
         )
-        for (data,) in events:
+        for seq, kind, data in events:
             fact = loads(data)
-            found += self._results(fact["first"], fact["count"])
+            if kind == RESULTS_KIND:
+                results = self._results(fact["first"], fact["count"])
+                found += [RecordedResult(seq, result, attempt) for result in results]
+            else:
+                attempt = _attempt(fact, attempt)
+        return found
+
+    def last_attempts(self) -> dict[str, Attempt]:
+        """The attempt that the newest result of each trial was made in; it is the next one that it is asked about."""
+        newest: dict[str, tuple[int, int, float | None]] = {}
+        for trial_id, seq, before, elapsed in self._all(
+            "WITH spans AS ("
+            "  SELECT trial_id, seq, json_extract(data, '$.first') AS first, json_extract(data, '$.count') AS count, "
+            "  row_number() OVER (PARTITION BY trial_id ORDER BY seq DESC) AS place "
+            f"  FROM events WHERE {_REPORTS}"
+            ") SELECT newest.trial_id, newest.seq, coalesce(earlier.seq, newest.seq), results.time_total_s "
+            "FROM spans AS newest "
+            "LEFT JOIN spans AS earlier "
+            "  ON earlier.trial_id = newest.trial_id AND earlier.place = 2 AND newest.count = 1 "
+            "LEFT JOIN results ON results.id = coalesce(earlier.first + earlier.count - 1, nullif("
+            "  newest.first + newest.count - 2, newest.first - 1)) WHERE newest.place = 1"
+        ):
+            newest[trial_id] = seq, before, elapsed
+        found = {trial_id: Attempt() for trial_id in newest}
+        began: dict[str, int] = {}
+        for seq, trial_id, data in self._all(f"SELECT seq, trial_id, data FROM events WHERE {BEGINNINGS} ORDER BY seq"):
+            if trial_id in newest and seq < newest[trial_id][0]:
+                found[trial_id], began[trial_id] = _attempt(loads(data), found[trial_id]), seq
+        for trial_id, (_, before, elapsed) in newest.items():
+            if elapsed is not None and before > began.get(trial_id, 0):
+                found[trial_id].passed(elapsed)
         return found
 
     def last_results(self) -> dict[str, dict[str, Any]]:
@@ -306,6 +354,14 @@ class RecordReader:
             elif doing == "read":
                 remedy = "If the file is damaged, take it from a backup together with its -wal file."
             raise StorageError(f"Cannot {doing} {self.file}: {error}. {remedy}") from error
+
+
+def _attempt(fact: dict[str, Any], before: Attempt) -> Attempt:
+    """The attempt that begins with a `TrialStarted`, or with an `ExploitDone` in the process of the one before."""
+    began = fact.get("iteration", 0), fact.get("elapsed", 0.0)
+    if "pid" in fact:
+        return Attempt(fact["pid"], fact.get("hostname", ""), fact.get("node_ip", ""), *began)
+    return Attempt(before.pid, before.hostname, before.node_ip, *began)
 
 
 def _trial(*row: Any) -> RecordedTrial:

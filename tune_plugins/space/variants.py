@@ -83,11 +83,6 @@ class Space:
             return []
         if not isinstance(self._given, Mapping):
             return [f"param_space: expected a dict of names to values and domains, got {self._given!r}."]
-        if not self._given:
-            return [
-                "param_space: expected at least one parameter, got an empty dict: there is nothing to search. "
-                "Leave param_space out to run the trainable without parameters."
-            ]
         if list(self._given) == ["grid_search"]:
             return [
                 "param_space: expected a dict of names to values, got a grid_search as the whole space. "

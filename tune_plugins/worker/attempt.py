@@ -15,16 +15,17 @@ from typing import Any
 
 from tune_plugins import session as session_module
 from tune_plugins.core.ends import RETURNED
-from tune_plugins.core.events import TrialFinished
+from tune_plugins.core.events import TrialFinished, TrialStarted
 from tune_plugins.core.metrics import DEFAULT_METRIC
 from tune_plugins.errors import TrialEvicted, TrialRestarted, TrialStopped, TrialUnwound
 from tune_plugins.record.checkpoint import LINKS, sweep
 from tune_plugins.session import Verdict
+from tune_plugins.session.place import place
 from tune_plugins.session.values import plain
 from tune_plugins.worker import children
 from tune_plugins.worker.failures import errored
 from tune_plugins.worker.messages import Job
-from tune_plugins.worker.session import Mail, TrialSession
+from tune_plugins.worker.session import Mail, TrialSession, elapsed_at
 
 ORIGINAL_DIRECTORY = "TUNE_ORIG_WORKING_DIR"
 """Environment variable: the directory of the driver, for a trial that runs in its own folder."""
@@ -82,6 +83,12 @@ def run_job(
     finally:
         leave()
         sweep(folder, LINKS)
+
+
+def started(job: Job, node: str = "") -> TrialStarted:
+    """The event that the function is entered in this process, of which `node` is Ray's name of its machine."""
+    begins = job.iteration, elapsed_at(job.checkpoint)
+    return TrialStarted(time.time(), job.trial_id, node, os.getpid(), *place(), *begins)
 
 
 def _of_the_script(error: FileNotFoundError) -> None:

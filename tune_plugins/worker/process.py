@@ -15,9 +15,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored, TrialStarted
+from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored
 from tune_plugins.errors import TuneError
-from tune_plugins.worker.attempt import run_job, seed_everything
+from tune_plugins.worker.attempt import run_job, seed_everything, started
 from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.failures import as_data, errored
@@ -142,7 +142,7 @@ class Worker:
 
     def _run_job(self, job: Job, capture: OutputCapture) -> None:
         self._mail.begin(job.trial_id)
-        self._mail.event(TrialStarted(time.time(), job.trial_id, self._node, os.getpid()))
+        self._mail.event(started(job, self._node))
         # Should this trial take the process down with it, those before it are safe.
         self._mail.flush()
         try:

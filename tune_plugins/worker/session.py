@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from tune_plugins.core.autofill import COUNTED_SINCE, SUMMED, Attempt
 from tune_plugins.core.ends import SAID_DONE, End
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -113,7 +114,12 @@ class TrialSession:
         self._turns = Turns()
         self.checkpoints_claimed = False
         # time_total_s leaves out the time spent paused, and goes on where the checkpoint was taken.
-        self._clock = time.perf_counter() - _elapsed_at(start)
+        elapsed = elapsed_at(start)
+        self._sums = _sums_at(start)
+        self._clock = time.perf_counter() - elapsed
+        # What is counted since the start is made where it is read, and here only where a threshold is set on it.
+        self._attempt = Attempt(iteration=job.iteration, elapsed=elapsed)
+        self._limits_count = any(rule.name in COUNTED_SINCE for rule in job.stop)
 
     # ------------------------------------------------------------------------------- reporting
 
@@ -146,6 +152,9 @@ class TrialSession:
                 told = _MUST_GROW.format(iteration=iteration, before=self.iteration, remedy=_ONE_REPORTS)
                 self._unwind(TuneError(told))
             result = {**self._last, **result}  # more of the same iteration
+        for each, total in SUMMED.items():
+            if isinstance(number := result.get(each), (int, float)):
+                self._sums[total] = result.setdefault(total, self._sums.get(total, 0) + number)
         self._check_metric(result)
         self._over = last
         self.iteration = iteration
@@ -160,7 +169,8 @@ class TrialSession:
             self._write(lambda directory: _copy(checkpoint, directory, self.trial_dir), wait=waits)
         elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save and goes_on):
             self._write(model.save_state, wait=waits, goes_on=goes_on)
-        end = end_of(result, lease, self.job.stop)
+        counted = {**self._attempt.counted(result), **result} if self._limits_count else result
+        end = end_of(counted, lease, self.job.stop)
         if end is None and result.get(DONE) is True:
             end = SAID_DONE
         if end is None and (wish := self.mail.stop_wanted()) is not None:
@@ -243,16 +253,19 @@ class TrialSession:
         except WarmRestartNeeded as reason:
             self.exploit = exploit
             why = str(reason)
-            self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=False, reason=why))
+            self.mail.event(ExploitDone(time.time(), self.job.trial_id, False, why, donor.iteration, elapsed_at(donor)))
             self._unwind(TrialRestarted(f"goes on from trial {donor.trial_id}; {why}"))
-        self.mail.event(ExploitDone(time.time(), self.job.trial_id, in_place=True, reason=done))
+        elapsed = elapsed_at(donor)
+        self.mail.event(ExploitDone(time.time(), self.job.trial_id, True, done, donor.iteration, elapsed))
+        self._attempt.go_on_from(donor.iteration, elapsed)
         self.job = replace(self.job, config=exploit.config, checkpoint=donor, iteration=donor.iteration)
         self.config.clear()
         self.config.update(copy_of(exploit.config))
         self._lease = exploit.lease
         self.iteration = self._saved_at = self._kept_at = donor.iteration
         self._reports_since_save = 0
-        self._clock = time.perf_counter() - _elapsed_at(donor)
+        self._clock = time.perf_counter() - elapsed
+        self._sums = _sums_at(donor)
 
     def _unwind(self, how: TrialUnwound | TuneError) -> NoReturn:
         self._unwound = how
@@ -373,7 +386,13 @@ _ONE_REPORTS = (
 )
 
 
-def _elapsed_at(record: CheckpointRecord | None) -> float:
+def _sums_at(record: CheckpointRecord | None) -> dict[str, Any]:
+    """Totals that were reported with a checkpoint, from which they are added up further."""
+    reported = {} if record is None or record.path is None else reported_with(record.path)
+    return {total: reported[total] for total in SUMMED.values() if total in reported}
+
+
+def elapsed_at(record: CheckpointRecord | None) -> float:
     """`time_total_s` at which a checkpoint was taken, in seconds; 0 where there is none."""
     if record is None or record.path is None:
         return 0.0
