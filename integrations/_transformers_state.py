@@ -141,26 +141,53 @@ def load_model(directory: Path, build: Any, config: Mapping[str, Any]) -> Any:
     return model.eval()  # as `from_pretrained` does
 
 
-def check_directory(trainer: Any, directory: Path, where: str) -> None:
+def check_directory(directory: Path, where: str) -> None:
     """Look at the checkpoint that a trial is to go on from, before the Trainer does.
 
     Raises:
-        ArgumentError: it is not one of the Trainer; or the batches have another size, so that the number of its steps
-            would mean another epoch.
+        ArgumentError: it is not one of the Trainer.
     """
     remedy = "Expected a checkpoint that this callback or the Trainer has saved."
     existing_file(directory, STATE_FILE, where=where, argument="checkpoint", remedy=remedy)
-    stored, own = _own(directory), _batches(trainer)
-    if other := [name for name in own if name in stored and stored[name] != own[name]]:
-        name = other[0]
-        raise ArgumentError(
-            where,
-            [
-                f"{name}: the checkpoint to go on from was saved with {stored[name]}, this training has {own[name]}. "
-                "The Trainer counts optimizer steps, and would go on in another epoch. Tune "
-                "the size of the batches across trials, and leave it out of what a scheduler mutates."
-            ],
-        )
+
+
+def has_other_batches(trainer: Any, directory: Path) -> bool:
+    """Whether the checkpoint in a directory was saved with batches of another size than this training has."""
+    stored = _own(directory)
+    return any(name in stored and stored[name] != value for name, value in _batches(trainer).items())
+
+
+def recount(trainer: Any, in_epoch: int) -> tuple[int, int]:
+    """Put the count of steps where the checkpoint was by its epoch: it has counted batches of another size.
+
+    Args:
+        trainer: with the `state` of the checkpoint.
+        in_epoch: number of steps in an epoch of this training.
+
+    Returns:
+        Complete epochs, and batches of the next one that are to be passed over, as the Trainer counts them.
+    """
+    state = trainer.state
+    state.global_step = round(state.epoch * in_epoch)
+    epochs, steps = divmod(state.global_step, in_epoch)
+    return epochs, 0 if trainer.args.ignore_data_skip else steps * trainer.args.gradient_accumulation_steps
+
+
+def follow_recount(trainer: Any) -> None:
+    """Put the schedule there as well, once it is loaded."""
+    optimizers, schedulers = parts(trainer)
+    for scheduler in schedulers:
+        if type(scheduler) is lr_scheduler.LambdaLR:
+            scheduler.last_epoch, scheduler._step_count = trainer.state.global_step, trainer.state.global_step + 1
+            _follow(scheduler, optimizers[0])
+
+
+def _follow(scheduler: lr_scheduler.LambdaLR, optimizer: Any) -> None:
+    """Set the rates to what the schedule says of its position."""
+    groups = optimizer.param_groups
+    for group, base, rate in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base * rate(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
 
 
 def load_live(trainer: Any, directory: Path, built: Built, trial: str) -> None:
@@ -222,10 +249,7 @@ def restore_hyperparameters(trainer: Any, directory: Path, built: Built, *, live
         restore_built(optimizers, schedulers, stored, built, live=False)
         for scheduler in schedulers:
             if type(scheduler) is lr_scheduler.LambdaLR:
-                groups = optimizers[0].param_groups
-                for group, base, rate in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
-                    group["lr"] = base * rate(scheduler.last_epoch)
-                scheduler._last_lr = [group["lr"] for group in groups]
+                _follow(scheduler, optimizers[0])
         return
     restore_built(optimizers, schedulers, stored, built, live=live)
 

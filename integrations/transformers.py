@@ -16,6 +16,7 @@ Trainer's own methods, most of them private. All that is not documented, also in
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from tune_plugins.integrations import _transformers_state as trainer_state  # no
 from tune_plugins.integrations._torch_optimizers import Built, hyperparameters  # noqa: E402
 from tune_plugins.integrations._torch_optimizers import apply as apply_to_optimizers  # noqa: E402
 
-__all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
+__all__ = ["TuneReportCallback", "TuneReportCheckpointCallback", "hyperparameter_search", "install", "uninstall"]
 
 INTERNALS = Internals(
     seen=("5.23.0",),
@@ -51,9 +52,14 @@ INTERNALS = Internals(
         "transformers.Trainer: _load_from_checkpoint, store_flos, current_flos, callback_handler, _tr_loss",
         "transformers.Trainer: _total_loss_scalar, _globalstep_last_logged, _initial_global_step",
         "transformers.Trainer: _initial_num_input_tokens_seen, _save",
+        "transformers.Trainer: _hp_search_setup, _report_to_hp_search, _memory_tracker, _init_training_state",
         "transformers.Trainer.save_model: _internal_call",
+        "transformers.TrainingArguments: _setup_devices",
         "transformers.TrainerState.compute_steps: args, max_steps",
         "transformers.PreTrainedModel: _keys_to_ignore_on_save",
+        "transformers.hyperparameter_search: ALL_HYPERPARAMETER_SEARCH_BACKENDS, RayTuneBackend",
+        "transformers.hyperparameter_search: HyperParamSearchBackendBase",
+        "transformers.trainer: DEFAULT_PROGRESS_CALLBACK",
         "numpy._core.multiarray: _reconstruct",
     ),
 )
@@ -133,7 +139,8 @@ class TuneReportCallback(TrainerCallback, Adapter):
             self._begin_late()
         fit: _Fit = self._fit
         where = type(self).__name__
-        self._check(args, where)
+        self._check_processes(args, where)
+        self._check_events(args, where)
         state.compute_steps(args, state.max_steps)  # those of this script, not of the checkpoint
         if fit.directory is not None:
             trainer_state.forget_others_best(fit.trainer, state, fit.directory, session.context.trial_id)
@@ -148,7 +155,7 @@ class TuneReportCallback(TrainerCallback, Adapter):
         fit: _Fit | None = self._fit
         if fit is None or not logs:
             return
-        if "train_runtime" in logs:
+        if "total_flos" in logs:  # "train_runtime" may be that of an evaluation on the training data
             # Before `load_best_model_at_end`: a checkpoint holds the newest weights, to be gone on from.
             fit.over = True
             self.finish_fit()
@@ -200,9 +207,10 @@ class TuneReportCallback(TrainerCallback, Adapter):
                 f"This version of transformers has no Trainer.{_AFTER}, after which results are reported. "
                 "Use one that tune-plugins supports: pip install 'tune-plugins[transformers]'"
             )
-        _wrap(trainer, "train", partial(self._around_train, trainer))
-        _wrap(trainer, _AFTER, self._around_conclusions)
-        _wrap(trainer, "_load_optimizer_and_scheduler", self._around_loading)
+        wrap_method(trainer, "train", partial(self._around_train, trainer))
+        wrap_method(trainer, _AFTER, self._around_conclusions)
+        wrap_method(trainer, "_load_optimizer_and_scheduler", self._around_loading)
+        wrap_method(trainer, "_init_training_state", self._around_position)
 
     def _around_train(self, trainer: Any, train: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         fit = self._begin(trainer)
@@ -212,7 +220,7 @@ class TuneReportCallback(TrainerCallback, Adapter):
             with fit.start.as_directory() if fit.start is not None else nullcontext() as directory:
                 if directory is not None:
                     fit.directory = Path(directory)
-                    trainer_state.check_directory(trainer, fit.directory, type(self).__name__)
+                    trainer_state.check_directory(fit.directory, type(self).__name__)
                     args, kwargs = args[1:], {**kwargs, "resume_from_checkpoint": str(directory)}
                 return train(*args, **kwargs)
         finally:
@@ -229,7 +237,17 @@ class TuneReportCallback(TrainerCallback, Adapter):
         fit.built = hyperparameters(*trainer_state.parts(fit.trainer))
         result = load(*args, **kwargs)
         trainer_state.restore_hyperparameters(fit.trainer, fit.directory, fit.built, live=False)
+        if trainer_state.has_other_batches(fit.trainer, fit.directory):
+            trainer_state.follow_recount(fit.trainer)
         return result
+
+    def _around_position(self, begin: Callable[..., Any], /, max_steps: int, in_epoch: int, *args: Any) -> Any:
+        """The Trainer counts steps, which with batches of another size belong to another epoch."""
+        position = begin(max_steps, in_epoch, *args)
+        fit: _Fit | None = self._fit
+        if fit is None or fit.directory is None or not trainer_state.has_other_batches(fit.trainer, fit.directory):
+            return position
+        return trainer_state.recount(fit.trainer, in_epoch)
 
     def _around_conclusions(self, conclude: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         result = conclude(*args, **kwargs)
@@ -266,13 +284,15 @@ class TuneReportCallback(TrainerCallback, Adapter):
         self._install(trainer)
         self._begin(trainer)
 
-    def _check(self, args: Any, where: str) -> None:
+    def _check_processes(self, args: Any, where: str) -> None:
         if args.world_size > 1:
             raise TuneError(
                 f"{where}: this training has {args.world_size} processes, which the callback does not support. "
                 "Train each trial in one process, or write the loop by hand with "
                 "tune_plugins.integrations.torch.TrainState, which knows of ranks."
             )
+
+    def _check_events(self, args: Any, where: str) -> None:
         need = {"evaluate": ("eval_strategy", "epoch"), "log": ("logging_strategy", "epoch")}.get(self._on)
         if need is not None and getattr(args.__dict__.get(need[0]), "value", None) == "no":
             raise ArgumentError(
@@ -381,7 +401,7 @@ def _is_rate(name: str) -> bool:
     return name.rpartition("/")[2] in ("lr", "learning_rate")
 
 
-def _wrap(trainer: Any, name: str, around: Callable[..., Any]) -> None:
+def wrap_method(trainer: Any, name: str, around: Callable[..., Any]) -> None:
     """Let a method of this one object go through `around`, which gets the method and its arguments."""
     method = getattr(trainer, name)
 
@@ -397,3 +417,65 @@ def _running_trainer() -> Any:
     if (trainer := calling(Trainer)) is not None:
         return trainer
     raise TuneError("The events of a Trainer came from something else. Give the callback to a transformers.Trainer.")
+
+
+def hyperparameter_search(
+    trainer: Trainer,
+    hp_space: Callable[[Any], Mapping[str, Any]] | None = None,
+    n_trials: int = 20,
+    direction: str | list[str] = "minimize",
+    compute_objective: Callable[[dict[str, float]], Any] | None = None,
+    hp_name: Callable[[Any], str] | None = None,
+    **tune_arguments: Any,
+) -> Any:
+    """Search for the hyper-parameters of a `Trainer`: its own ``hyperparameter_search(backend="ray")`` on this engine.
+
+    Each trial trains a copy of the Trainer, with the hyper-parameters in its TrainingArguments and a new model. It is
+    reported, saved, stopped and resumed as by `TuneReportCheckpointCallback`: after each evaluation, with everything
+    that was logged and ``objective``. The Trainer's `output_dir` has a folder ``run-<trial_id>`` for each trial. The
+    Trainer itself stays as it is, but for `hp_space`, `compute_objective` and `hp_name`, which it notes as usual.
+
+    >>> best = hyperparameter_search(
+    ...     trainer, lambda trial: {"learning_rate": tune.loguniform(1e-6, 1e-4)}, n_trials=8, scheduler="asha"
+    ... )  # doctest: +SKIP
+
+    Args:
+        trainer: made with `model_init`: a function without arguments, or of the dict of hyper-parameters.
+        hp_space: called with None, returns {name: value or domain}; names are those of TrainingArguments, or what
+            `model_init` knows. Default: `learning_rate`, `num_train_epochs`, `seed`, `per_device_train_batch_size`.
+        n_trials: number of configurations; -1: as many as there is time for, until `time_budget_s`.
+        direction: "minimize" or "maximize" the objective; a list for several objectives.
+        compute_objective: called with the metrics of an evaluation, returns a number, or a list for several objectives.
+            Default: the sum of what `compute_metrics` returns, or the loss.
+        hp_name: called with the hyper-parameters, returns the name of the trial and of its folder in `output_dir`.
+        **tune_arguments: those of Ray Tune's ``run`` (`resources_per_trial`, `scheduler`, `search_alg`, `stop`,
+            `name`, `storage_path` or `local_dir`, `keep_checkpoints_num`, `checkpoint_score_attr`, `callbacks`,
+            `verbose`, `max_concurrent_trials`, `time_budget_s`, `max_failures`, `raise_on_failed_trial`, ...), and all
+            others of `TuneConfig`, `RunConfig`, `CheckpointConfig` and `FailureConfig`. Default resources: a CPU, and a
+            GPU where the Trainer uses one.
+
+    Returns:
+        A `transformers.trainer_utils.BestRun` (`run_id`, `objective`, `hyperparameters`, `run_summary`), whose
+        `run_summary` is an `ExperimentAnalysis`. With several objectives a list of them: the Pareto front. Trials are
+        compared by their last results, or as the environment variable ``RAY_SCOPE`` says ("all", "avg", ...).
+
+    Raises:
+        ArgumentError: lists everything that is wrong with the arguments.
+        TuneError: trials have failed, or none has a usable objective.
+    """
+    return _engine().search(trainer, hp_space, n_trials, direction, compute_objective, hp_name, tune_arguments)
+
+
+def install() -> None:
+    """Let `Trainer.hyperparameter_search(backend="ray", ...)` be `hyperparameter_search` in this process."""
+    _engine().set_backend(own=True)
+
+
+def uninstall() -> None:
+    """Give ``backend="ray"`` back to Ray Tune."""
+    _engine().set_backend(own=False)
+
+
+def _engine() -> Any:
+    """The search stands above the adapters, which it uses; a worker never loads it."""
+    return importlib.import_module("tune_plugins.integrations._transformers_search")
