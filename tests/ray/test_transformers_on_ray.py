@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 import tune_plugins as tune
-from tune_plugins.integrations.transformers import TuneReportCheckpointCallback
+from tune_plugins.integrations.transformers import TuneReportCheckpointCallback, hyperparameter_search
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import ASHAScheduler, PopulationBasedTraining
@@ -161,3 +162,66 @@ def test_asha(fit: Fit) -> None:
         assert result.checkpoint is not None
         saved = load_file(Path(result.checkpoint.path, "model.safetensors"))
         assert saved["line.weight"][0, 0].item() == result.metrics["eval_weight"]
+
+
+class Measured(Trainer):
+    """Adds to each evaluation what is known of the process that it is in."""
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        found = {"data": id(self.train_dataset), "pid": os.getpid(), "ray_tune": float("ray.tune" in sys.modules)}
+        return {**super().evaluate(*args, **kwargs), **found, "weight": self.model.line.weight[0, 0].item()}
+
+
+@pytest.mark.parametrize("synch", [True, False])
+def test_search_by_the_trainer(tmp_path: Path, synch: bool) -> None:
+    seen: dict[str, Any] = {}
+
+    def objective(metrics: dict[str, float]) -> float:
+        assert not metrics["ray_tune"], "Ray Tune is imported by nobody"
+        data = seen.setdefault("data", metrics["data"])
+        assert metrics["data"] == data, "trials of a process share the data"
+        return metrics["eval_loss"]
+
+    made = Measured(
+        model_init=Line,
+        args=TrainingArguments(
+            output_dir=str(tmp_path / "output"),
+            num_train_epochs=EPOCHS,
+            per_device_train_batch_size=10,
+            eval_strategy="epoch",
+            logging_strategy="epoch",
+            save_strategy="no",
+            lr_scheduler_type="constant",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        ),
+        train_dataset=ROWS,
+        eval_dataset=ROWS[::2],
+    )
+    made.remove_callback(PrinterCallback)
+    best = hyperparameter_search(
+        made,
+        lambda _: rates(0.3, 0.2, 0.001, 0.0001),
+        1,
+        compute_objective=objective,
+        scheduler=PopulationBasedTraining(
+            "training_iteration",
+            perturbation_interval=INTERVAL,
+            hyperparam_mutations={
+                "learning_rate": tune.loguniform(1e-4, 0.5),
+                "per_device_train_batch_size": [5, 10, 20],
+            },
+            synch=synch,
+        ),
+        seed=1,
+        storage_path=tmp_path / "results",
+        verbose=0,
+    )
+    grid = best.run_summary.grid
+    assert not grid.errors and "ray.tune" not in sys.modules
+    assert best.objective == min(result.metrics["objective"] for result in grid)
+    assert {decision.action for decision in grid.decisions} & {"IN_PLACE", "RESTART"}
+    for result in grid:
+        assert result.metrics["epoch"] == EPOCHS
+        assert result.metrics["global_step"] == EPOCHS * len(ROWS) // result.config["per_device_train_batch_size"]
