@@ -68,7 +68,7 @@ ROOMS = (
         "what training code and adapters talk to inside a trial, and the half of it in child processes",
         ("errors", "space", "core", "record"),
     ),
-    Room("trainable", "a training as a class", ("space", "session")),
+    Room("trainable", "a training as a class", ("errors", "space", "core", "record", "session")),
     Room(
         "worker",
         "the process that runs trials, up to its end of the wire",
@@ -83,7 +83,7 @@ ROOMS = (
     Room(
         "config",
         "what a user sets",
-        ("errors", "arguments", "core", "schedulers", "search", "stoppers", "record", "callbacks"),
+        ("errors", "arguments", "core", "schedulers", "search", "stoppers", "record", "callbacks", "logger"),
     ),
     Room("display", "what people see of a run", ("core", "callbacks", "config"), ("IPython", "rich")),
     Room(
@@ -102,6 +102,7 @@ ROOMS = (
             "trainable",
             "worker",
             "callbacks",
+            "logger",
             "config",
         ),
     ),

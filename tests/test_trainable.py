@@ -17,7 +17,8 @@ from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.schedulers import Action, PopulationBasedTraining, TrialScheduler
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
-from tune_plugins.worker.class_trial import STATE_FILE, run_class
+from tune_plugins.trainable import STATE_FILE
+from tune_plugins.worker.class_trial import run_class
 
 
 class Descent(tune.Trainable):

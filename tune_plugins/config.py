@@ -143,7 +143,9 @@ class TuneConfig:
         max_resident_trials: how many paused trials may wait in memory, each in a process of its own; more are saved and
             their processes given back. One more that has no checkpoint to be saved ends the run with an error that
             tells the ways out. None: 32; with GPUs, or inline, none.
-        reuse_actors: True (default): warm workers; False: a fresh process for each trial.
+        reuse_actors: None: warm workers, which is the default; True: and an object of a class derived from `Trainable`
+            serves one trial after the other, as far as its `reset_config` returns True; it must begin anew then. False:
+            a fresh process for each trial.
         seed: one seed for everything random; None: drawn, and recorded.
         trial_name_creator: called with the `Trial`, returns its name for people.
         trial_dirname_creator: called with the `Trial`, returns the name of its folder; what does not fit into one
@@ -158,7 +160,7 @@ class TuneConfig:
     max_concurrent_trials: int | None = None
     time_budget_s: float | timedelta | None = None
     max_resident_trials: int | None = None
-    reuse_actors: bool = True
+    reuse_actors: bool | None = None
     seed: int | None = None
     trial_name_creator: Callable[[Trial], str] | None = None
     trial_dirname_creator: Callable[[Trial], str] | None = None
@@ -212,7 +214,7 @@ class TuneConfig:
             remedy="Leave it out for no limit.",
         )
         found.whole("max_resident_trials", self.max_resident_trials, least=0, none=True)
-        found.flag("reuse_actors", self.reuse_actors)
+        found.one_of("reuse_actors", self.reuse_actors, (True, False), none=True)
         found.whole("seed", self.seed, least=0, none=True)
         for name in ("trial_name_creator", "trial_dirname_creator"):
             found.function(name, getattr(self, name), "of the trial that returns a name", arguments=1, none=True)
@@ -279,7 +281,8 @@ class RunConfig:
             ``(trial_id, result) -> bool``; a `Stopper`; or a list of these, of which any one is enough.
         checkpoint_config: see `CheckpointConfig`.
         failure_config: see `FailureConfig`.
-        callbacks: see `tune_plugins.Callback`.
+        callbacks: objects, see `tune_plugins.Callback`; or names of loggers: "csv", "json", "tensorboard", "mlflow",
+            "wandb", "comet".
         verbose: 0 or False: silent; 1 or True: progress and the final summary; 2 or more: each finished trial as well.
         progress_reporter: shows progress in place of the built-in display.
         log_to_file: True: what trials print goes to ``stdout`` and ``stderr`` in the trial's folder; a name: both
@@ -300,7 +303,7 @@ class RunConfig:
     stop: StopCondition | Sequence[StopCondition] | None = None
     checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
     failure_config: FailureConfig = field(default_factory=FailureConfig)
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[Callback | str] | None = ()
     verbose: int = 1
     progress_reporter: Callback | None = None
     log_to_file: bool | str | tuple[str, str] = False
@@ -340,11 +343,11 @@ class RunConfig:
         names = logs if isinstance(logs, tuple) else (logs,)
         right = isinstance(logs, bool) or (len(names) <= 2 and all(is_plain(name) for name in names))
         found.check(right, "log_to_file", "True, False, a file name or a pair of them", logs)
-        if not isinstance(self.callbacks, Sequence) or isinstance(self.callbacks, str):
-            found.add(f"callbacks: expected a list of tune_plugins.Callback, got {self.callbacks!r}.")
-        else:
-            for number, callback in enumerate(self.callbacks):
-                found.found += callback_mistakes(f"callbacks[{number}]", callback)
+        given = self.callbacks
+        several = isinstance(given, (Sequence, type(None))) and not isinstance(given, str)
+        if found.check(several, "callbacks", "a list of tune_plugins.Callback, or of names of loggers", given):
+            for number, callback in enumerate(given or ()):
+                found.found += _callback_mistakes(f"callbacks[{number}]", callback)
         if self.progress_reporter is not None:
             found.found += callback_mistakes("progress_reporter", self.progress_reporter)
         return found.found
@@ -364,6 +367,20 @@ class RunConfig:
     def storage_dir(self) -> Path:
         """`storage_path` with ``~`` expanded, absolute."""
         return Path(os.path.expanduser(self.storage_path or default_storage_path())).absolute()
+
+
+def _callback_mistakes(where: str, given: Any) -> list[str]:
+    if not isinstance(given, str):
+        return callback_mistakes(where, given)
+    from tune_plugins.logger.by_name import create_logger, name_mistakes
+
+    if mistakes := name_mistakes(where, given):
+        return mistakes
+    try:
+        create_logger(given)
+    except ArgumentError as error:
+        return [f"{where}: {given!r} needs arguments: {mistake}" for mistake in error.mistakes]
+    return []
 
 
 def _environment_mistakes(given: Any, runtime: str) -> list[str]:

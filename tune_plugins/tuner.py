@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes, shown_value
@@ -152,7 +153,8 @@ class Tuner:
         mistakes = Mistakes("Tuner")
         found = self._look_at_arguments(mistakes)
         mistakes.found += storage_mistakes(run)
-        place = _PLACES.get(run.runtime, _inline)(self._trainable, tune, run, mistakes)
+        trainable = replace(self._trainable, reuses_objects=tune.reuse_actors is True)
+        place = _PLACES.get(run.runtime, _inline)(trainable, tune, run, mistakes)
         mistakes.raise_if_any()
         assert found is not None
         space, (scheduler, searcher) = found

@@ -77,9 +77,9 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
     trial_dirname_creator: Callable[[Trial], str] | None = None,
     max_failures: int = 0,
     fail_fast: bool | Literal["raise"] = False,
-    reuse_actors: bool = True,
+    reuse_actors: bool | None = None,
     raise_on_failed_trial: bool = True,
-    callbacks: Sequence[Callback] | None = None,
+    callbacks: Sequence[Callback | str] | None = None,
     max_concurrent_trials: int | None = None,
     **others: Any,
 ) -> ExperimentAnalysis:

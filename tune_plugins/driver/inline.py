@@ -29,7 +29,7 @@ from tune_plugins.core.events import (
 from tune_plugins.driver.resources import Shape, shape_of
 from tune_plugins.driver.runtime import Place, Runtime, Task
 from tune_plugins.errors import TrialEvicted
-from tune_plugins.worker.attempt import keep_random_states, run_job, seed_everything, started
+from tune_plugins.worker.attempt import keep_random_states, release_objects, run_job, seed_everything, started
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.messages import Job
 
@@ -57,6 +57,10 @@ class InlinePlace(Place):
     def open(self, task: Task) -> InlineRuntime:
         """The runtime of one run."""
         return InlineRuntime(self._function, task.make_job)
+
+    def close(self) -> None:
+        """Nothing is left of the run in this process."""
+        release_objects()
 
 
 class InlineRuntime(Runtime):

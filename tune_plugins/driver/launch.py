@@ -18,6 +18,7 @@ from tune_plugins.driver.runner import Runner
 from tune_plugins.driver.runtime import Place, Task
 from tune_plugins.driver.shared_files import SharedFiles
 from tune_plugins.driver.suggestions import Suggestions
+from tune_plugins.logger.by_name import create_logger
 from tune_plugins.record.store import ExperimentStore
 from tune_plugins.stoppers import split_stop
 
@@ -89,7 +90,7 @@ def carry_out(
                 stop=stop,
                 seed=plan.seed,
                 results_matter=plan.searcher.learns or scheduler.reads_results,
-                fresh=not plan.tune.reuse_actors,
+                fresh=plan.tune.reuse_actors is False,
                 report_timeout_s=plan.run.failure_config.report_timeout_s,
                 make_job=make_job,
             )
@@ -98,7 +99,8 @@ def carry_out(
         suggestions = Suggestions(
             plan.searcher, runtime.time, None if at_once else runtime.wake, results_in=str(directory)
         )
-        callbacks = [*displays, *plan.run.callbacks]
+        given_by_user = plan.run.callbacks or ()
+        callbacks = [*displays, *(create_logger(each) if isinstance(each, str) else each for each in given_by_user)]
         more_warnings: Callable[[], list[str]] = list
         if not (place.virtual or plan.run.working_dir):
             shared = SharedFiles(os.getcwd(), str(directory.parent))

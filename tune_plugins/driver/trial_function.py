@@ -31,11 +31,13 @@ class TrialFunction:
         function: called with the config (and `parameters` as keywords); or a class derived from `Trainable`.
         resources: of one trial; None: one CPU.
         parameters: large arguments; they travel to each worker process once.
+        reuses_objects: an object of a class serves one trial after the other, as far as `reset_config` can do that.
     """
 
     function: Callable[..., Any]
     resources: Resources = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    reuses_objects: bool = False
 
     @property
     def name(self) -> str:
@@ -49,9 +51,9 @@ class TrialFunction:
         given = self.function
         if not (isinstance(given, type) and issubclass(given, Trainable)):
             return given
-        from tune_plugins.worker.class_trial import run_class
+        from tune_plugins.worker.class_trial import run_class, run_class_again
 
-        return partial(run_class, given)
+        return partial(run_class_again if self.reuses_objects else run_class, given)
 
     def __call__(self, config: dict[str, Any]) -> Any:
         """Run it here and now."""
@@ -158,7 +160,11 @@ def as_trial_function(trainable: AnyTrainable | str) -> TrialFunction:
             )
             raise ArgumentError("trainable", [mistake])
         trainable = _registered[trainable]
-    return trainable if isinstance(trainable, TrialFunction) else TrialFunction(trainable)
+    if isinstance(trainable, TrialFunction):
+        return trainable
+    known = isinstance(trainable, type) and issubclass(trainable, Trainable)
+    asks = known and trainable.default_resource_request is not Trainable.default_resource_request
+    return TrialFunction(trainable, trainable.default_resource_request if asks else None)
 
 
 def _look_at_trainable(trainable: Any, mistakes: Mistakes) -> None:

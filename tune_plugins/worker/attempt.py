@@ -103,6 +103,12 @@ def _of_the_script(error: FileNotFoundError) -> None:
         error.strerror = error.args[1]
 
 
+def release_objects() -> None:
+    """No trial will follow in this process, or of this run: what waits for one is cleaned up."""
+    if (module := sys.modules.get("tune_plugins.worker.class_trial")) is not None:
+        module.release()
+
+
 def nothing() -> None:
     """Do nothing."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,12 @@ from typing import Any
 from tune_plugins import session as tune_session
 from tune_plugins.errors import TuneError, WarmRestartNeeded
 from tune_plugins.session import Session, Verdict
-from tune_plugins.trainable import Trainable
-
-STATE_FILE = "trainable.json"
-"""In each checkpoint: ``{"iteration": steps so far, "done": ended by itself, "state": the dict returned or null}``."""
+from tune_plugins.trainable import Trainable, checked_result, read_state, reset_config, save_state
 
 logger = logging.getLogger(__name__)
 
 
-def run_class(trainable_class: type[Trainable], config: dict[str, Any], **parameters: Any) -> None:
+def run_class(trainable_class: type[Trainable], config: dict[str, Any], /, **parameters: Any) -> None:
     """Make an object and step it to its end; what the Tuner runs in place of a training function.
 
     Args:
@@ -32,13 +29,55 @@ def run_class(trainable_class: type[Trainable], config: dict[str, Any], **parame
         TuneError: not called inside a trial; a checkpoint was not written by a `Trainable`; a method returned
             something it must not.
     """
+    session = _session(trainable_class)
+    trainable = trainable_class(config, **parameters)
+    _to_its_end(trainable, session)
+    trainable.cleanup()
+
+
+def run_class_again(trainable_class: type[Trainable], config: dict[str, Any], /, **parameters: Any) -> None:
+    """As `run_class`, with the object of the trial before in this process, if `reset_config` can take the new config.
+
+    Of one run only: its parameters are the same for all trials.
+    """
+    session = _session(trainable_class)
+    of = trainable_class, session.context.experiment_dir
+    trainable = _kept.pop(of, None)
+    release()
+    if trainable is not None and not trainable.reset(config):
+        trainable.cleanup()
+        trainable = None
+    if trainable is None:
+        trainable = trainable_class(config, **parameters)
+    _to_its_end(trainable, session)
+    _kept[of] = trainable
+
+
+_kept: dict[tuple[type[Trainable], str], Trainable] = {}
+"""By class and folder of the experiment, the object of the last trial that has come to its end; at most one."""
+
+
+def release() -> None:
+    """Clean up the object that waits for a next trial."""
+    while _kept:
+        _, trainable = _kept.popitem()
+        try:
+            trainable.cleanup()
+        except Exception:
+            logger.exception("cleanup() of %s failed", type(trainable).__name__)
+
+
+def _session(trainable_class: type[Trainable]) -> Session:
     session = tune_session.current()
     if session is None:
         raise TuneError(
             f"{trainable_class.__name__} was to be run as a trial outside of one. "
-            "Run it through Tuner(...).fit(), or make an object and call step() yourself."
+            "Run it through Tuner(...).fit(), or make an object and call train() yourself."
         )
-    trainable = trainable_class(config, **parameters)
+    return session
+
+
+def _to_its_end(trainable: Trainable, session: Session) -> None:
     try:
         _train(_Running(trainable), session)
     except BaseException:
@@ -46,9 +85,8 @@ def run_class(trainable_class: type[Trainable], config: dict[str, Any], **parame
             trainable.cleanup()
         except Exception:
             # Whoever reads the record wants to know what came first; and a verdict must not be lost.
-            logger.exception("cleanup() of %s failed, too", trainable_class.__name__)
+            logger.exception("cleanup() of %s failed, too", type(trainable).__name__)
         raise
-    trainable.cleanup()
 
 
 def _train(running: _Running, session: Session) -> None:
@@ -63,15 +101,15 @@ def _train(running: _Running, session: Session) -> None:
         with session.start_checkpoint.as_directory() as directory:
             running.load_state(Path(directory), None)
         running.reset(trainable.config)  # False is no news: the object was set up with this config
+    logs = implements(type(trainable), "log_result")
     while not running.done:
-        result = trainable.step()
-        if not isinstance(result, dict):
-            raise TypeError(
-                f"{type(trainable).__name__}.step() must return a dict of metrics, got {type(result).__name__}: "
-                f"{str(result)[:80]}."
-            )
+        began = time.perf_counter()
+        result = checked_result(trainable, trainable.step())
         trainable._iteration += 1
+        trainable._elapsed += time.perf_counter() - began
         running.done = bool(result.get("done", False))
+        if logs:
+            trainable.log_result(trainable.completed(result))
         asked = 1 if result.get("should_checkpoint") else 0
         verdict = session.report(
             result, iteration=trainable._iteration, model=port, save_every=asked, last=running.done
@@ -96,33 +134,10 @@ class _Running:
     """Its state is one that has come to its end: `step` said so."""
 
     def save_state(self, directory: Path) -> None:
-        returned: Any = self.trainable.save_checkpoint(str(directory))
-        name = f"{type(self.trainable).__name__}.save_checkpoint()"
-        if isinstance(returned, (str, Path)) and Path(returned) == directory:
-            returned = None
-        if returned is not None and not isinstance(returned, dict):
-            raise TypeError(
-                f"{name} must return None, having written files into the folder, or a dict of plain data, got "
-                f"{type(returned).__name__}: {str(returned)[:80]}."
-            )
-        if (directory / STATE_FILE).exists():
-            raise TuneError(f"{name} has written a file {STATE_FILE!r}, a name that is taken. Choose another one.")
-        if mistakes := list(_not_plain(returned)):
-            raise TypeError(
-                f"{name} returned a dict that cannot be stored as JSON: {'; '.join(mistakes[:5])}. Convert these to "
-                "plain numbers, text, lists and dicts, or write them into files in the folder and return None."
-            )
-        noted = {"iteration": self.trainable.iteration, "done": self.done, "state": returned}
-        (directory / STATE_FILE).write_text(json.dumps(noted), encoding="utf-8")
+        save_state(self.trainable, directory, done=self.done)
 
     def load_state(self, directory: Path, iteration: int | None) -> None:
-        try:
-            noted = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise TuneError(
-                f"The checkpoint {str(directory)!r}, from which this trial is to go on, was not written by a "
-                f"Trainable: it has no {STATE_FILE!r}. Give a checkpoint of a trial of the same class."
-            ) from None
+        noted = read_state(directory)
         state = noted["state"]
         try:
             self.trainable.load_checkpoint(str(directory) if state is None else state)
@@ -132,7 +147,7 @@ class _Running:
             # E.g. the donor's layers have another size: a new object is made for its config, and loads it.
             text = f"{type(self.trainable).__name__}.load_checkpoint() failed in the running object: {error}"
             raise WarmRestartNeeded(text.partition("\n")[0]) from error
-        self.trainable._iteration = noted["iteration"] if iteration is None else iteration
+        self.trainable._begin(noted["iteration"] if iteration is None else iteration, noted.get("time_total_s", 0.0))
         self.done = noted["done"]
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
@@ -148,13 +163,7 @@ class _Running:
     def reset(self, config: dict[str, Any]) -> bool:
         """Show `config` to `reset_config`; True if the training has it now."""
         self.trainable.config = config
-        answer: Any = self.trainable.reset_config(_replaced(config, {}))
-        if answer not in (True, False, None):
-            raise TypeError(
-                f"{type(self.trainable).__name__}.reset_config() must return True (the training now runs with the new "
-                f"config) or False (make a new object; None is the same), got {answer!r}."
-            )
-        return bool(answer)
+        return reset_config(self.trainable, _replaced(config, {}))
 
 
 def _replaced(config: Mapping[str, Any], changed: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -165,18 +174,3 @@ def _replaced(config: Mapping[str, Any], changed: Mapping[str, Any], path: str =
         else changed.get(f"{path}{key}", value)
         for key, value in config.items()
     }
-
-
-def _not_plain(value: Any, path: str = "") -> Iterable[str]:
-    """What in `value` would not come back from JSON as it is."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            where = f"{path}[{key!r}]"
-            if type(key) is not str:
-                yield f"{where} has a key that is no text"
-            yield from _not_plain(inner, where)
-    elif type(value) is list:
-        for number, inner in enumerate(value):
-            yield from _not_plain(inner, f"{path}[{number}]")
-    elif value is not None and type(value) not in (bool, int, float, str):
-        yield f"{path} is a {type(value).__module__}.{type(value).__qualname__}"

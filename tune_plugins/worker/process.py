@@ -17,7 +17,7 @@ from typing import Any
 
 from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored
 from tune_plugins.errors import TuneError
-from tune_plugins.worker.attempt import run_job, seed_everything, started
+from tune_plugins.worker.attempt import release_objects, run_job, seed_everything, started
 from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.failures import as_data, errored
@@ -77,6 +77,7 @@ class Worker:
             while (job := self._next_job()) is not None:
                 self._run_job(job, capture)
         finally:
+            release_objects()
             capture.close()
             self._background.shutdown()
             self._mail.flush()
