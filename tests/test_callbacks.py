@@ -251,7 +251,7 @@ WRONG = {
     "nothing": (object(), "expected a tune_plugins.Callback, got <object"),
     "logger": (
         OfALogger(),
-        "OfALogger.log_trial_result is no hook, and nobody would call it. Derive from tune_plugins.logger.LoggerCallback",
+        "OfALogger.log_trial_result is no hook, and nobody would call it. Derive from tune_plugins.logger.Logger",
     ),
     "no method": (NoMethod(), "got NoMethod.on_trial_start = 3"),
 }

@@ -10,19 +10,27 @@ from tune_plugins._imports import unknown_name
 from tune_plugins.arguments import did_you_mean
 from tune_plugins.logger.base import LoggedTrial, LoggerCallback
 from tune_plugins.logger.by_name import create_logger
+from tune_plugins.logger.comet import CometLoggerCallback
 from tune_plugins.logger.files import CSVLoggerCallback, JsonLoggerCallback
+from tune_plugins.logger.mlflow import MLflowLoggerCallback, setup_mlflow
 from tune_plugins.logger.printing import pretty_print
 from tune_plugins.logger.tensorboard import TBXLoggerCallback, TensorBoardLoggerCallback
+from tune_plugins.logger.wandb import WandbLoggerCallback, setup_wandb
 
 __all__ = [
     "CSVLoggerCallback",
+    "CometLoggerCallback",
     "JsonLoggerCallback",
     "LoggedTrial",
     "LoggerCallback",
+    "MLflowLoggerCallback",
     "TBXLoggerCallback",
     "TensorBoardLoggerCallback",
+    "WandbLoggerCallback",
     "create_logger",
     "pretty_print",
+    "setup_mlflow",
+    "setup_wandb",
 ]
 
 _OF_RAY = {

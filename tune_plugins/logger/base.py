@@ -182,3 +182,18 @@ def folder_of(trial: Trial) -> Path:
     folder = Path(trial.path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def checkpoint_folder(trial: Trial) -> Path:
+    """The folder of the checkpoint that `log_trial_save` tells of.
+
+    Raises:
+        TuneError: it is gone: a logger works behind the run.
+    """
+    checkpoint = trial.checkpoint
+    if checkpoint is None or checkpoint.path is None or not Path(checkpoint.path).is_dir():
+        raise TuneError(
+            f"{checkpoint.id if checkpoint else 'the checkpoint'} of trial {trial.id} was removed before it could be "
+            "copied. Raise CheckpointConfig(num_to_keep=...) where all are wanted."
+        )
+    return Path(checkpoint.path)
