@@ -32,7 +32,7 @@ class LoggedTrial(Trial):
 
     @property
     def checkpoint(self) -> CheckpointRecord | None:
-        """In `log_trial_save` the one that was saved, elsewhere the state that the trial had. `path` is the folder."""
+        """In `log_trial_save` the one that was saved, else the newest one, perhaps later than that moment."""
         return self.checkpoint_then
 
     def __eq__(self, other: object) -> bool:
@@ -44,7 +44,7 @@ class LoggedTrial(Trial):
 
 
 def _as_it_is(trial: Trial, checkpoint: CheckpointRecord | None = None) -> LoggedTrial:
-    logged = LoggedTrial(*_values_of(trial), checkpoint_then=checkpoint or trial.checkpoint)
+    logged = LoggedTrial(*_values_of(trial), checkpoint or trial.checkpoint)
     logged.checkpoints = list(logged.checkpoints)
     return logged
 
@@ -56,7 +56,7 @@ class LogMethods:
         """The training function was entered, for the first time or again."""
 
     def log_trial_restore(self, trial: Trial) -> None:
-        """The trial goes on from ``trial.checkpoint``, its own or, in an exploit, another trial's."""
+        """The trial goes on from a checkpoint, its own or, in an exploit, another trial's."""
 
     def log_trial_save(self, trial: Trial) -> None:
         """The checkpoint ``trial.checkpoint`` is complete; the last one may come after the trial's end."""
@@ -172,13 +172,7 @@ def _after_the_queue(own: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def folder_of(trial: Trial) -> Path:
-    """The folder of a trial, which is made if need be.
-
-    Raises:
-        TuneError: there is none, as in a simulation.
-    """
-    if not trial.path:
-        raise TuneError("there is no folder to write into, as in a simulation. Leave this logger out of it.")
+    """The folder of a trial, which is made if need be."""
     folder = Path(trial.path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

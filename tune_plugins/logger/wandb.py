@@ -89,7 +89,7 @@ class WandbLoggerCallback(LoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Log its values."""
         run = self._run_of(trial)
-        if self._configs.get(trial) is not trial.config:
+        if self._configs[trial] is not trial.config:
             self._configs[trial] = trial.config
             run.config.update(to_plain(trial.config), allow_val_change=True)
         values = reported(result, (FACTS - {"config"} if self.log_config else FACTS) | self.excludes)
@@ -142,7 +142,7 @@ class WandbLoggerCallback(LoggerCallback):
             if trial in self._ids:
                 options |= {"id": self._ids[trial], "resume": "allow"}
             run = self._runs[trial] = wandb.init(**options)
-            self._ids[trial] = run.id
+            self._ids[trial], self._configs[trial] = run.id, trial.config
             run.define_metric("*", step_metric=_STEP)
         return self._runs[trial]
 
