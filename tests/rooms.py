@@ -85,7 +85,7 @@ ROOMS = (
         "what a user sets",
         ("errors", "arguments", "core", "schedulers", "search", "stoppers", "record", "callbacks", "logger"),
     ),
-    Room("display", "what people see of a run", ("core", "callbacks", "config"), ("IPython", "rich")),
+    Room("display", "what people see of a run", ("arguments", "core", "callbacks", "config"), ("IPython", "rich")),
     Room(
         "driver",
         "the loop of a run, and the runtimes that carry out the core's commands",
@@ -125,10 +125,11 @@ ROOMS = (
     ),
     Room(
         "compat",
-        "scripts that were written for Ray Tune: `run`, `ExperimentAnalysis`",
+        "scripts that were written for Ray Tune: `run`, `ExperimentAnalysis`, where its modules are here",
         (
             "errors",
             "arguments",
+            "_imports",
             "space",
             "core",
             "stoppers",

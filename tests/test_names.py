@@ -89,7 +89,12 @@ SAID = {
     "tune_plugins.Searcher": "It lives in tune_plugins.search: from tune_plugins.search import Searcher",
     "tune_plugins.TrialPlateauStopper": "It lives in tune_plugins.stoppers: from tune_plugins.stoppers import "
     "TrialPlateauStopper",
-    "tune_plugins.schedulers.Stopper": "It lives in tune_plugins.stoppers: from tune_plugins.stoppers import Stopper",
+    "tune_plugins.schedulers.Stopper": "It lives in tune_plugins: from tune_plugins import Stopper",
+    "tune_plugins.SyncConfig": "Nothing is uploaded while a run goes on: give RunConfig(storage_path=...), and copy "
+    "the folder.",
+    "tune_plugins.stopper.TimoutStopper": "Did you mean 'TimeoutStopper'?",
+    "tune_plugins.tune.ASHAScheduler": "It lives in tune_plugins.schedulers: from tune_plugins.schedulers import "
+    "ASHAScheduler",
     "tune_plugins.schedulers.TuneConfig": "It lives in tune_plugins: from tune_plugins import TuneConfig",
     "tune_plugins.search.BasicVariantGenerater": "Did you mean 'BasicVariantGenerator'?",
     "tune_plugins.stoppers.TimeOutStopper": "Did you mean 'TimeoutStopper'?",

@@ -17,20 +17,31 @@ if TYPE_CHECKING:
         callbacks as callbacks,
         errors as errors,
         integrations as integrations,
+        logger as logger,
         schedulers as schedulers,
         search as search,
         space as space,
         stoppers as stoppers,
         testing as testing,
     )
-    from tune_plugins.callbacks import Callback as Callback
+    from tune_plugins.callbacks import Callback as Callback, ProgressReporter as ProgressReporter
     from tune_plugins.compat.analysis import ExperimentAnalysis as ExperimentAnalysis
-    from tune_plugins.compat.run import Experiment as Experiment, run as run, run_experiments as run_experiments
+    from tune_plugins.compat.run import (
+        Experiment as Experiment,
+        ResumeConfig as ResumeConfig,
+        run as run,
+        run_experiments as run_experiments,
+    )
     from tune_plugins.config import (
         CheckpointConfig as CheckpointConfig,
         FailureConfig as FailureConfig,
         RunConfig as RunConfig,
         TuneConfig as TuneConfig,
+    )
+    from tune_plugins.core.stopper import Stopper as Stopper
+    from tune_plugins.display.reporters import (
+        CLIReporter as CLIReporter,
+        JupyterNotebookReporter as JupyterNotebookReporter,
     )
     from tune_plugins.driver.ray.cluster import shutdown as shutdown
     from tune_plugins.driver.resources import PlacementGroupFactory as PlacementGroupFactory
@@ -67,9 +78,11 @@ else:
         __name__,
         {
             "compat.analysis": ("ExperimentAnalysis",),
-            "compat.run": ("Experiment", "run", "run_experiments"),
-            "callbacks": ("Callback",),
+            "compat.run": ("Experiment", "ResumeConfig", "run", "run_experiments"),
+            "callbacks": ("Callback", "ProgressReporter"),
             "config": ("CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"),
+            "core.stopper": ("Stopper",),
+            "display.reporters": ("CLIReporter", "JupyterNotebookReporter"),
             "driver.ray.cluster": ("shutdown",),
             "driver.resources": ("PlacementGroupFactory",),
             "driver.simulated": ("Curve", "SimulatedCluster"),
@@ -87,5 +100,15 @@ else:
             "trainable": ("Trainable",),
             "tuner": ("Tuner",),
         },
-        modules=("callbacks", "errors", "integrations", "schedulers", "search", "space", "stoppers", "testing"),
+        modules=(
+            "callbacks",
+            "errors",
+            "integrations",
+            "logger",
+            "schedulers",
+            "search",
+            "space",
+            "stoppers",
+            "testing",
+        ),
     )

@@ -6,14 +6,15 @@ A ``__getattr__`` made here belongs under ``if not TYPE_CHECKING``: for a checke
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from tune_plugins.errors import MissingDependencyError
 
-_DOORS = ("", ".space", ".schedulers", ".search", ".stoppers", ".callbacks", ".errors")
+_DOORS = ("", ".space", ".schedulers", ".search", ".stoppers", ".callbacks", ".logger", ".errors")
 """Where a name may live that was looked for elsewhere, below ``tune_plugins``; of several the first is told."""
 
 
@@ -81,6 +82,20 @@ def unknown_name(module: str, hint: Callable[[str], str] | None = None) -> Calla
     return missing
 
 
+def names_from(module: str, homes: Iterable[str]) -> Callable[[str], Any]:
+    """A ``__getattr__`` for `module`, whose names live in other ones; the first of these that has a name gives it."""
+    missing = unknown_name(module)
+
+    def get(name: str) -> Any:
+        if not name.startswith("__"):
+            for home in map(importlib.import_module, homes):
+                if name in home.__all__ or name in vars(home):
+                    return getattr(home, name)
+        return missing(name)
+
+    return get
+
+
 def _in_an_import() -> bool:
     """Whether the code that asks a module for a name is ``from module import name``.
 
@@ -107,6 +122,9 @@ def _hint(module: str) -> Callable[[str], str]:
         for home in (module, *(top + door for door in _DOORS)):
             for known in importlib.import_module(home).__all__:
                 homes.setdefault(known, home)
+        instead = importlib.import_module(f"{top}.compat.modules").INSTEAD
+        if name in instead:
+            return str(instead[name])
         if name in homes:
             return f"It lives in {homes[name]}: from {homes[name]} import {name}"
         by_lower = {known.lower(): known for known in homes}
@@ -116,3 +134,28 @@ def _hint(module: str) -> Callable[[str], str]:
         return ""
 
     return hint
+
+
+class _Aliases:
+    """Finds modules of this package that are not there and that Ray Tune has; see `tune_plugins.compat.modules`."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Only asked when no other finder knows the module."""
+        top, _, inner = name.partition(".")
+        if top != __name__.partition(".")[0] or not inner or inner.startswith("compat"):
+            return None
+        if inner not in importlib.import_module(f"{top}.compat.modules").HOMES:
+            return None
+        return importlib.machinery.ModuleSpec(name, cast(Any, self), is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """The alias."""
+        top, _, inner = spec.name.partition(".")
+        made: ModuleType = importlib.import_module(f"{top}.compat.modules").alias(inner)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It is whole."""
+
+
+sys.meta_path.append(_Aliases())

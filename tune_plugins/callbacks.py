@@ -13,7 +13,16 @@ from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
 
-__all__ = ["Callback", "CheckpointRecord", "EndCause", "ErrorInfo", "RunInfo", "Trial", "TrialStatus"]
+__all__ = [
+    "Callback",
+    "CheckpointRecord",
+    "EndCause",
+    "ErrorInfo",
+    "ProgressReporter",
+    "RunInfo",
+    "Trial",
+    "TrialStatus",
+]
 
 if not TYPE_CHECKING:
     __getattr__ = unknown_name(__name__)
@@ -166,6 +175,44 @@ class Callback:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """What `get_state` gave last, for an experiment that is continued; nothing calls it as yet."""
+
+
+class ProgressReporter(Callback):
+    """Base class of what shows progress in place of the built-in display: ``RunConfig(progress_reporter=...)``.
+
+    Define `report`, and `should_report` to say when. For a table with columns of your own take `CLIReporter`.
+
+    >>> class Ended(ProgressReporter):
+    ...     def report(self, trials, done, *sys_info):
+    ...         print(sum(trial.status.finished for trial in trials), "of", len(trials), "trials have ended")
+    """
+
+    reads_reported_only = True
+    """Results need nothing that was not reported."""
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        """Asked about ten times a second, and at the end of the run (`done`): whether `report` is to be called."""
+        return True
+
+    def report(self, trials: list[Trial], done: bool, *sys_info: str) -> None:
+        """Show progress.
+
+        Args:
+            trials: all trials so far.
+            done: the run is over.
+            sys_info: nothing; there for those that were written for Ray Tune.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define report(self, trials, done, *sys_info).")
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Report if it is time."""
+        if self.should_report(trials, False):
+            self.report(trials, False)
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Report for the last time."""
+        if self.should_report(trials, True):
+            self.report(trials, True)
 
 
 HOOKS: Mapping[str, Callable[..., Any]] = {

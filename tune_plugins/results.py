@@ -84,6 +84,24 @@ class Result:
     _mode: Mode | None = field(default=None, repr=False)
     _created_at: float | None = field(default=None, repr=False)  # of the experiment, seconds since the epoch
 
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str]) -> Result:
+        """The result of the trial that has this folder.
+
+        Raises:
+            ArgumentError: no trial of the experiment in the folder above has it.
+            StorageError: there is no experiment.
+        """
+        folder = Path(os.path.abspath(os.path.expanduser(path)))
+        grid = ResultGrid(folder.parent)
+        for result in grid:
+            if os.path.basename(result.path) == folder.name:
+                return result
+        there = ", ".join(sorted(os.path.basename(result.path) for result in grid)[:_SHOWN])
+        raise ArgumentError(
+            "Result.from_path", [f"path: expected the folder of a trial ({there or 'none'}), got {os.fspath(path)!r}."]
+        )
+
     @property
     def metrics_dataframe(self) -> pd.DataFrame:
         """All results of the trial in order, one row each; nested metrics are joined by ``/``.
@@ -301,7 +319,8 @@ class ResultGrid:
     its results.
 
     Args:
-        path: folder of the experiment, or its name where it is in the default storage folder.
+        path: folder of the experiment, or its name where it is in the default storage folder; or an object that has it
+            as its `experiment_path`, such as an `ExperimentAnalysis`.
         metric, mode: what "best" means unless told otherwise; default: as the experiment was run.
         configs: of the trials by id, as the trials have got them, where that is known; default: as they are recorded.
         keeper: an object that is held as long as the results are.
@@ -320,7 +339,7 @@ class ResultGrid:
         keeper: object = None,
     ) -> None:
         self._configs = configs or {}
-        self.experiment_path = _folder_of(path)
+        self.experiment_path = _folder_of(getattr(path, "experiment_path", path))
         self._keeper = keeper
         with ExperimentStore.open(self.experiment_path) as store:
             meta = store.meta()
@@ -416,7 +435,7 @@ class ResultGrid:
         config = copy_of(self._configs[trial.trial_id]) if trial.trial_id in self._configs else trial.config
         if attempt is not None:
             label = tag(trial.number, chosen_values(config, self._parameters))
-            facts = {"trial_id": trial.trial_id, "experiment_tag": label, "done": trial.status.finished}
+            facts: dict[str, Any] = {"trial_id": trial.trial_id, "experiment_tag": label, "done": trial.status.finished}
             metrics = attempt.filled(metrics, config=config, **facts)
         return Result(
             trial.trial_id,

@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.metrics import Mode, Scope
+from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import number
-from tune_plugins.errors import TuneError
+from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.record.file import FILE_NAME, StorageError
 from tune_plugins.results import Result, ResultGrid
 from tune_plugins.space.nested import flatten
 
@@ -55,7 +56,7 @@ class AnalysedTrial:
     @property
     def last_result(self) -> dict[str, Any]:
         """Its last result, with its config."""
-        return {**self.result.metrics, "config": self.result.config, "trial_id": self.result.trial_id}
+        return {"config": self.result.config, "trial_id": self.result.trial_id, **self.result.metrics}
 
     @property
     def local_path(self) -> str:
@@ -63,6 +64,25 @@ class AnalysedTrial:
         return self.result.path
 
     logdir = local_path
+
+    @property
+    def experiment_tag(self) -> str:
+        """Its number and hyper-parameters in one word."""
+        return str(self.result.metrics.get("experiment_tag", ""))
+
+    @property
+    def experiment_dir_name(self) -> str:
+        """Name of the experiment's folder."""
+        return os.path.basename(self.result.experiment_path)
+
+    @property
+    def trainable_name(self) -> str:
+        """Name of what is trained."""
+        return self.result.trial_name.removesuffix(f"_{self.result.trial_id}")
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.result.checkpoint is not None
 
     @property
     def evaluated_params(self) -> dict[str, Any]:
@@ -75,6 +95,8 @@ class AnalysedTrial:
         found: dict[str, dict[str, float]] = {}
         frame = self.result.metrics_dataframe
         for name in frame.columns:
+            if name in _FACTS or str(name).startswith("config/"):
+                continue
             values = [value for value in map(number, frame[name].tolist()) if value is not None]
             if values:
                 found[str(name)] = {
@@ -88,8 +110,22 @@ class AnalysedTrial:
         return found
 
 
+_FACTS = frozenset({"trial_id", "date", "timestamp", "pid", "hostname", "node_ip", "experiment_tag"})
+"""Columns that say where and when, and measure nothing."""
+
+
 def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(values) / len(values)
+
+
+def _grid_in(path: str | os.PathLike[str]) -> ResultGrid:
+    try:
+        return ResultGrid(path)
+    except StorageError as error:
+        if os.path.exists(os.path.join(path, FILE_NAME)):
+            raise
+        mistake = f"experiment_path: expected the folder of an experiment, got {os.fspath(path)!r}. {error}"
+        raise ArgumentError("ExperimentAnalysis", [mistake]) from error
 
 
 class ExperimentAnalysis:
@@ -100,7 +136,8 @@ class ExperimentAnalysis:
         default_metric, default_mode: what "best" means unless told otherwise; default: as the experiment was run.
 
     Raises:
-        StorageError: there is no readable record.
+        ArgumentError: there is no experiment.
+        StorageError: its record cannot be read.
     """
 
     def __init__(
@@ -111,7 +148,7 @@ class ExperimentAnalysis:
         default_mode: Mode | None = None,
     ) -> None:
         given = experiment_path
-        self.grid = given if isinstance(given, ResultGrid) else ResultGrid(given)
+        self.grid = given if isinstance(given, ResultGrid) else _grid_in(given)
         self.default_metric = default_metric or self.grid.metric
         self.default_mode = default_mode or self.grid.mode
 
@@ -183,6 +220,18 @@ class ExperimentAnalysis:
     ) -> Checkpoint | None:
         """The state of a trial with the best value of a metric, see `Result.get_best_checkpoint`."""
         return trial.result.get_best_checkpoint(metric or self.default_metric, mode or self.default_mode)
+
+    def get_trial_checkpoints_paths(
+        self, trial: AnalysedTrial, metric: str | None = None
+    ) -> list[tuple[str, float | None]]:
+        """(folder, value of a metric) of each checkpoint that a trial has kept, oldest first.
+
+        Args:
+            trial: one of `trials`.
+            metric: name of a metric; default: that of the run, else `training_iteration`.
+        """
+        name = metric or self.default_metric or "training_iteration"
+        return [(kept.path, number(lookup(result, name))) for kept, result in trial.result.best_checkpoints]
 
     def get_last_checkpoint(
         self, trial: AnalysedTrial | None = None, metric: str | None = None, mode: Mode | None = None

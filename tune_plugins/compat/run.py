@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from tune_plugins.arguments import Mistakes, did_you_mean
@@ -27,10 +28,19 @@ from tune_plugins.tuner import Tuner
 if TYPE_CHECKING:
     from tune_plugins.core.trial import Trial
 
-__all__ = ["Experiment", "run", "run_experiments"]
+__all__ = ["Experiment", "ResumeConfig", "run", "run_experiments"]
 
 _NOT_HERE: dict[str, str] = {
     "resume": "Runs cannot be resumed yet. Start anew, with earlier results as a warm start of the searcher.",
+    "metric_columns": "Write progress_reporter=CLIReporter(metric_columns=...).",
+    "loggers": "Write callbacks=['csv', 'json', 'tensorboard'], or objects of tune_plugins.logger.",
+    "queue_trials": "A run waits for resources by itself.",
+    "keep_checkpoints_num": "Write checkpoint_config=CheckpointConfig(num_to_keep=...).",
+    "checkpoint_score_attr": "Write checkpoint_config=CheckpointConfig(checkpoint_score_attribute=...).",
+    "checkpoint_freq": "Write checkpoint_config=CheckpointConfig(checkpoint_frequency=...).",
+    "checkpoint_at_end": "Write checkpoint_config=CheckpointConfig(checkpoint_at_end=True).",
+    "trial_executor": "Leave it out.",
+    "upload_dir": "Results go to a local folder: give storage_path=, and copy the folder when the run is over.",
     "resume_config": "Runs cannot be resumed yet.",
     "restore": "Trials begin from a checkpoint of yours if the training function loads it; give its path in config.",
     "storage_filesystem": "Results go to a local folder: give storage_path=, and copy the folder when the run is over.",
@@ -39,6 +49,28 @@ _NOT_HERE: dict[str, str] = {
     "chdir_to_trial_dir": "Write working_dir='trial', or leave it out for the directory of the script.",
 }
 """Arguments of Ray Tune's that have no place here, and what to write."""
+
+
+@dataclass
+class ResumeConfig:
+    """What becomes of the trials of a run that is resumed; `run` cannot resume runs yet, and says so.
+
+    Args:
+        finished: of trials that have ended.
+        unfinished: of trials that were running or waiting.
+        errored: of trials that have failed.
+    """
+
+    class ResumeType(Enum):
+        """What becomes of a trial."""
+
+        RESUME = "resume"
+        RESTART = "restart"
+        SKIP = "skip"
+
+    finished: ResumeType = ResumeType.SKIP
+    unfinished: ResumeType = ResumeType.RESUME
+    errored: ResumeType = ResumeType.SKIP
 
 
 class Experiment:

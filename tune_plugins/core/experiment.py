@@ -517,7 +517,12 @@ class Experiment:
 
     def _filled(self, trial: Trial, results: Results) -> list[dict[str, Any]]:
         attempt = self._attempts.setdefault(trial.id, Attempt())
-        facts = {"trial_id": trial.id, "config": trial.config, "experiment_tag": trial.experiment_tag, "done": False}
+        facts: dict[str, Any] = {
+            "trial_id": trial.id,
+            "config": trial.config,
+            "experiment_tag": trial.experiment_tag,
+            "done": False,
+        }
         return [attempt.filled(result, **facts) for result in results]
 
     def _show(self, trial: Trial, result: dict[str, Any], commands: list[Command]) -> Decision:

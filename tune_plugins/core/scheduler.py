@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes, override_mistakes, shown_call
 from tune_plugins.core.metrics import Mode, lookup
+from tune_plugins.core.ray_form import FORMS, NOOP, RayForms, in_our_form, is_ours, takes_both
 from tune_plugins.core.searcher import Fidelity, Searcher
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError
@@ -78,6 +79,8 @@ class TrialScheduler(metaclass=_Checked):
     CONTINUE = Action.CONTINUE
     PAUSE = Action.PAUSE
     STOP = Action.STOP
+    NOOP = NOOP
+    """Of a scheduler in the form of Ray Tune: it has told the controller what becomes of the trial, or nothing does."""
 
     needs_metric = True
     """Whether the scheduler compares trials; if so, a metric and mode must be given somewhere."""
@@ -113,6 +116,9 @@ class TrialScheduler(metaclass=_Checked):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in FORMS:
+            if is_ours(vars(cls).get(name)):
+                setattr(cls, name, takes_both(vars(cls)[name]))
         own, order = vars(cls), cls.__mro__
 
         def home(name: str) -> int:
@@ -143,7 +149,7 @@ class TrialScheduler(metaclass=_Checked):
         found.mode("mode", self.mode, none=True)
         named = "'training_iteration', 'time_total_s' or the name of a reported metric"
         found.text("time_attr", self.time_attr, named)
-        return found.found + override_mistakes("scheduler", self, TrialScheduler)
+        return found.found + override_mistakes("scheduler", self, TrialScheduler, RayForms)
 
     def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Called once before the first trial of each run; a metric or mode set in the constructor wins.
@@ -164,6 +170,7 @@ class TrialScheduler(metaclass=_Checked):
         """The config that trial number `index` starts with, given the one that was suggested. Do not change that."""
         return config
 
+    @takes_both
     def on_trial_add(self, trial: Trial) -> None:
         """A trial was created."""
 
@@ -174,6 +181,7 @@ class TrialScheduler(metaclass=_Checked):
         """
         return Milestone("training_iteration", trial.iteration + 1)
 
+    @takes_both
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> Decision | str:
         """Decide about `trial`; called for each result, in order, when it stands at its milestone or has ended.
 
@@ -181,12 +189,15 @@ class TrialScheduler(metaclass=_Checked):
         """
         return Action.CONTINUE
 
+    @takes_both
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None) -> None:
         """The trial has ended without error, by itself or because it was stopped; `result` is its last one."""
 
+    @takes_both
     def on_trial_error(self, trial: Trial) -> None:
         """The trial has failed for good."""
 
+    @takes_both
     def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
         """Which trial gets a free slot; None: a new one, or, if there are no more, nobody.
 
@@ -223,6 +234,25 @@ class TrialScheduler(metaclass=_Checked):
 
         `choose_trial_to_run` is called once more afterwards.
         """
+
+    def callbacks(self) -> Iterable[Any]:
+        """Callbacks of a run with this scheduler, beside those of the user; for what it writes into files."""
+        return ()
+
+    # ---------------------------------------------- what schedulers of Ray Tune have, and call of one another
+
+    def set_search_properties(self, metric: str | None, mode: Mode | None, **spec: Any) -> bool:
+        """Called by a scheduler in the form of Ray Tune that holds this one: as `setup`, with the seed as it is."""
+        self.setup(metric=metric, mode=mode, seed=self.seed)
+        return True
+
+    def on_trial_remove(self, controller: Any, trial: Trial) -> None:
+        """In the form of Ray Tune: a trial ended while it waited."""
+        controller.call(self, in_our_form(self, "on_trial_complete"), trial, trial.last_result)
+
+    def debug_string(self) -> str:
+        """The lines of `notes`."""
+        return "\n".join(self.notes())
 
     # ----------------------------------------------------------------------------- for people
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.metrics import lookup
@@ -205,6 +205,12 @@ class Trial:
             without these.
     """
 
+    PENDING: ClassVar[TrialStatus] = TrialStatus.PENDING
+    RUNNING: ClassVar[TrialStatus] = TrialStatus.RUNNING
+    PAUSED: ClassVar[TrialStatus] = TrialStatus.PAUSED
+    TERMINATED: ClassVar[TrialStatus] = TrialStatus.TERMINATED
+    ERROR: ClassVar[TrialStatus] = TrialStatus.ERROR
+
     id: str
     index: int
     config: dict[str, Any]
@@ -262,6 +268,15 @@ class Trial:
     def path(self) -> str:
         """Its folder; empty where there is none. It need not exist."""
         return f"{self.names.directory}/{self.dirname}" if self.names.directory else ""
+
+    @property
+    def experiment_dir_name(self) -> str:
+        """Name of the experiment's folder."""
+        return self.names.directory.rpartition("/")[2]
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state of the training it has now."""
+        return self.checkpoint is not None
 
     @property
     def local_path(self) -> str:

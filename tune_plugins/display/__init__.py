@@ -15,21 +15,28 @@ if TYPE_CHECKING:
 
     from tune_plugins.callbacks import Callback
     from tune_plugins.config import RunConfig
+    from tune_plugins.display.drawn import DrawnDisplay
+    from tune_plugins.display.reporters import CLIReporter
 
 
 def displays(run: RunConfig) -> list[Callback]:
     """What shows a run, as its `progress_reporter` or else its `verbose` says; at most one callback."""
-    display = run.progress_reporter or make_display(run.verbose)
+    from tune_plugins.display.reporters import CLIReporter
+
+    reporter = run.progress_reporter
+    chosen = reporter if isinstance(reporter, CLIReporter) else None
+    display = reporter if reporter is not None and chosen is None else make_display(run.verbose, reporter=chosen)
     return [] if display is None else [display]
 
 
-def make_display(verbose: int, console: Console | None = None) -> Callback | None:
+def make_display(verbose: int, console: Console | None = None, reporter: CLIReporter | None = None) -> Callback | None:
     """The display of a run, as a callback.
 
     Args:
         verbose: 0: nothing at all; 1: progress and the final summary; 2 and more: also a line for each finished trial.
         console: where to write; default: standard output. A live table is drawn where it is a terminal
             that can move its cursor, and in a notebook; else plain lines are written.
+        reporter: has chosen what the table shows.
 
     Returns:
         The callback, or None for ``verbose=0``.
@@ -41,10 +48,15 @@ def make_display(verbose: int, console: Console | None = None) -> Callback | Non
     from tune_plugins.display.live import LiveDisplay
     from tune_plugins.display.notebook import NotebookDisplay
     from tune_plugins.display.plain import PlainDisplay
+    from tune_plugins.display.reporters import TabledDisplay
 
     console = console or Console()
+    drawn: type[DrawnDisplay] | None = None
     if console.is_jupyter:
         # Lines are to be text of the cell's output, not a display each.
-        return NotebookDisplay(Console(force_jupyter=False, force_terminal=False), verbose)
-    live = console.is_terminal and not console.is_dumb_terminal
-    return (LiveDisplay if live else PlainDisplay)(console, verbose)
+        drawn, console = NotebookDisplay, Console(force_jupyter=False, force_terminal=False)
+    elif console.is_terminal and not console.is_dumb_terminal:
+        drawn = LiveDisplay
+    if reporter is not None and (drawn is None or reporter.own):
+        return TabledDisplay(console, verbose, reporter)
+    return PlainDisplay(console, verbose) if drawn is None else drawn(console, verbose, reporter=reporter)

@@ -15,6 +15,8 @@ from tune_plugins.display.table import TrialTable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tune_plugins.display.reporters import CLIReporter
+
 _SHARE = 0.02
 """At most this share of the driver's time goes into drawing."""
 
@@ -38,10 +40,13 @@ class DrawnDisplay(Reporter):
         verbose: int = 1,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        reporter: CLIReporter | None = None,
     ) -> None:
         super().__init__(console, verbose, clock, wall)
         self.drawn = 0
-        self._table = TrialTable()
+        self._reporter = reporter
+        self._most = None if reporter is None else reporter.max_progress_rows
+        self._table = self._new_table()
         self._next = 0.0
         self._memory = ""
         self._memory_next = 0.0
@@ -56,7 +61,7 @@ class DrawnDisplay(Reporter):
 
     def begin(self) -> None:
         """Show the first picture."""
-        self._table = TrialTable()
+        self._table = self._new_table()
         self.step(self.began)
 
     def step(self, now: float) -> None:
@@ -74,6 +79,9 @@ class DrawnDisplay(Reporter):
         finally:
             self.abandon()
 
+    def _new_table(self) -> TrialTable:
+        return TrialTable(None if self._reporter is None else self._reporter.chosen)
+
     def _draw(self, now: float, most: int | None = None) -> None:
         if (size := self.size()) is None:
             return
@@ -88,7 +96,7 @@ class DrawnDisplay(Reporter):
             elapsed=self.elapsed,
             now=self.time_of_trials(),
             memory=self._memory,
-            most=most,
+            most=most or self._most,
             ascii_only=self.ascii_only,
             table=self._table,
         )

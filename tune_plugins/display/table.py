@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral, Real
 
 from rich.cells import cell_len
@@ -43,14 +44,32 @@ class _Column:
         return min(max(self.width, self.least, cell_len(self.title), *map(cell_len, cells)), _WIDEST)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Columns that the user wants to see in place of ours.
+
+    Attributes:
+        metrics: {name in a result: title}; empty: the metric of the run, iteration and time.
+        parameters: {name of a hyper-parameter, nested ones joined by ``/``: title}; None: those that fit.
+        widest: most characters of a column.
+        most_parameters: that are chosen for the user; None: as many as fit.
+    """
+
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] | None = None
+    widest: int = _WIDEST
+    most_parameters: int | None = None
+
+
 class TrialTable:
     """The table of trials. Its columns are chosen once, and do not move as long as the terminal keeps its width.
 
     Trial and metric are always there; then status, iteration and time, then as many of the hyper-parameters as fit, in
-    the order in which the user wrote them. Columns grow while there is room, and never shrink.
+    the order in which the user wrote them; or what was `chosen`. Columns grow while there is room, and never shrink.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Chosen | None = None) -> None:
+        self.wanted = chosen or Chosen()
         self._columns = 0
         self._left: list[_Column] = []
         self._right: list[_Column] = []
@@ -103,23 +122,34 @@ class TrialTable:
                 taken += column.width + len(_GAP)
 
         longest = f"{progress.run.max_iterations or 0:.0f}"
+        wanted = self.wanted
         add(self._left, _Column("trial", lambda trial, _: clean(trial.id, _WIDEST), right=False), always=True)
-        if progress.metric is not None:
+        if progress.metric is not None and not wanted.metrics:
             value = _Column(_title(progress.metric), lambda trial, _: _value(progress, trial), least=_NUMBER)
             add(self._right, value, always=True)
         add(self._left, _Column("status", lambda trial, _: trial.status.value, right=False, least=_STATUS))
-        add(self._right, _Column("iter", lambda trial, _: f"{trial.iteration or ''}", least=len(longest)))
-        add(self._right, _Column("time", _time, least=_TIME))
-        names = progress.shown_parameters[:_MOST_PARAMETERS]
-        for name, title in _parameter_titles(names).items():
-            add(self._left, _parameter(name, title, trials))
-        self._chosen = bool(names) and progress.metric is not None
+        for name, title in wanted.metrics.items():
+            add(self._right, _Column(cut(clean(title), wanted.widest), partial(_reported, name), least=_NUMBER))
+        if not wanted.metrics:
+            add(self._right, _Column("iter", lambda trial, _: f"{trial.iteration or ''}", least=len(longest)))
+            add(self._right, _Column("time", _time, least=_TIME))
+        names = progress.shown_parameters[: wanted.most_parameters or _MOST_PARAMETERS]
+        titles = _parameter_titles(names) if wanted.parameters is None else wanted.parameters
+        for name, title in titles.items():
+            add(self._left, _parameter(name, cut(clean(title), wanted.widest), trials))
+        self._chosen = bool(titles) and progress.metric is not None
 
 
 def _parameter(name: str, title: str, trials: Sequence[Trial]) -> _Column:
     values = [lookup(trial.config, name, "") for trial in trials]
     broken = any(isinstance(value, Real) and not isinstance(value, Integral) for value in values)
     return _Column(title, lambda trial, _: short(lookup(trial.config, name, ""), 16), least=_NUMBER if broken else 0)
+
+
+def _reported(name: str, trial: Trial, _: float) -> str:
+    value = lookup(trial.last_result, name, "")
+    number = to_float(value)
+    return metric_text(number) if number == number and not isinstance(value, Integral) else short(value, 16)
 
 
 def _value(progress: Progress, trial: Trial) -> str:

@@ -162,9 +162,10 @@ def as_trial_function(trainable: AnyTrainable | str) -> TrialFunction:
         trainable = _registered[trainable]
     if isinstance(trainable, TrialFunction):
         return trainable
-    known = isinstance(trainable, type) and issubclass(trainable, Trainable)
-    asks = known and trainable.default_resource_request is not Trainable.default_resource_request
-    return TrialFunction(trainable, trainable.default_resource_request if asks else None)
+    if isinstance(trainable, type) and issubclass(trainable, Trainable):
+        asks = any("default_resource_request" in vars(each) for each in trainable.__mro__ if each is not Trainable)
+        return TrialFunction(trainable, trainable.default_resource_request if asks else None)
+    return TrialFunction(trainable)
 
 
 def _look_at_trainable(trainable: Any, mistakes: Mistakes) -> None:
