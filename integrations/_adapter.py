@@ -20,7 +20,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from weakref import finalize
 
 from tune_plugins import session as tune_session
+from tune_plugins._imports import unknown_name
 from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.integrations._metrics import Metrics, check_metrics, select_metrics
@@ -39,6 +40,7 @@ from tune_plugins.session.model_port import ModelPort, names_applied
 
 F = TypeVar("F", bound="Fit")
 T = TypeVar("T")
+A = TypeVar("A", bound="Adapter")
 
 Copy = int | Callable[[Path], None]
 """A model that is kept: the function writes it into an empty directory; a number stands for its first rounds."""
@@ -95,11 +97,13 @@ class Adapter:
         filename: name of the file in a checkpoint, as it was given.
         model: what is trained, during a fit; else None.
         trainer: what trains it, during a fit, where the framework has such an object; else None.
+        silent: during a fit for which another callback acts.
         _fit: what `begin_fit` has returned, for the adapter itself; it sets it to None when the fit is over.
     """
 
     saves: bool = False
     endings: tuple[str, ...] = ()
+    silent: bool = False
     _fit: Any = None
 
     @property
@@ -234,7 +238,7 @@ class Adapter:
             ArgumentError: an argument is wrong; lists all mistakes.
         """
         found = Mistakes(type(self).__name__)
-        self._metrics = check_metrics(metrics, found)
+        self._own_metrics = self._metrics = check_metrics(metrics, found)
         self.filename, self._frequency, self._at_end = filename or "", frequency, checkpoint_at_end
         if filename is not None and not self._is_file_name(filename):
             ending = f" ending in {' or '.join(self.endings)}" if self.endings else ""
@@ -254,6 +258,9 @@ class Adapter:
     ) -> F | None:
         """A training call begins: what it is to the trial, or None outside a tuning run.
 
+        Of several adapters among the callbacks, as Ray Tune's pair of one that reports and one that saves, the one that
+        saves acts for all of them, and the others get None; see `join`.
+
         Args:
             kind: `Fit`, or a class derived from it.
             callbacks: all of the call.
@@ -262,20 +269,17 @@ class Adapter:
                 when it knows that this call trains.
 
         Raises:
-            ArgumentError: several of the callbacks report.
+            ArgumentError: several of the callbacks save, or take different metrics for the same.
         """
-        self._fit = None
+        self._fit, self.silent = None, False
         session = tune_session.current()
         if session is None:
             return None
-        if sum(isinstance(callback, Adapter) for callback in callbacks) > 1:
-            raise ArgumentError(
-                type(self).__name__,
-                [
-                    "callbacks: expected one callback that reports to the tuning run, got several, so that "
-                    "everything would be reported more than once. Keep one of them."
-                ],
-            )
+        adapters = [callback for callback in callbacks if isinstance(callback, Adapter)] or [self]
+        if self is not leader(adapters):
+            self.silent = True
+            return None
+        self.join([adapter for adapter in adapters if adapter is not self])
         owns = self.saves and savable and (session.claim_checkpoints() if claim else not session.checkpoints_claimed)
         # A trial that goes on, and a fit that does not: what its framework counts begins with 1 again.
         counts = not session.has_reported and (owns or session.start_checkpoint is None)
@@ -284,6 +288,24 @@ class Adapter:
         if self.saves and savable:
             self._keep_best(fit)
         return fit
+
+    def join(self, others: Sequence[Adapter]) -> None:
+        """Report in this fit what all of them were asked to: the metrics that any of them names, else all.
+
+        An adapter with more arguments that say what is reported, and when, joins these as well.
+        """
+        self._metrics = self._own_metrics
+        for other in others:
+            for name, source in (other._own_metrics or {}).items():
+                if (known := (self._metrics or {}).get(name, source)) != source:
+                    raise ArgumentError(
+                        type(self).__name__,
+                        [
+                            f"metrics: {name!r} is {known!r} in one of the callbacks that report to the tuning run, "
+                            f"and {source!r} in another. Name them differently, or keep one of the callbacks."
+                        ],
+                    )
+                self._metrics = {**(self._metrics or {}), name: source}
 
     def _keep_best(self, fit: Fit) -> None:
         """Let the models of a fit be saved: the best one so far, too."""
@@ -448,6 +470,24 @@ class Port:
         return names_applied(returned, changed, f"{type(self.adapter).__name__}.")
 
 
+def leader(adapters: Sequence[A]) -> A:
+    """Which of the adapters of a training call acts for all of them: the one that saves, or else the first.
+
+    Raises:
+        ArgumentError: several of them save.
+    """
+    savers = [adapter for adapter in adapters if adapter.saves]
+    if len(savers) > 1:
+        raise ArgumentError(
+            type(savers[0]).__name__,
+            [
+                f"callbacks: expected one callback that saves checkpoints for the tuning run, got {len(savers)}. "
+                "Keep one of them."
+            ],
+        )
+    return (savers or adapters)[0]
+
+
 def existing_file(directory: str | Path, name: str, *, where: str, argument: str, remedy: str) -> str:
     """Path of a file in the directory of a checkpoint.
 
@@ -537,6 +577,26 @@ def _name(adapter: type) -> str:
         if package == _PACKAGE and not module.startswith("_"):
             return f"{module}.{base.__qualname__}"
     return f"{adapter.__module__}.{adapter.__qualname__}"
+
+
+_OF_RAY = {
+    "RayTrainReportCallback": "TuneReportCheckpointCallback",
+    "RayReportCallback": "TuneReportCheckpointCallback",
+    "ReportCheckpointCallback": "TuneReportCheckpointCallback",
+    "TuneCheckpointCallback": "TuneReportCheckpointCallback",
+    "TuneReporterCallback": "TuneReportCallback",
+    "TuneCallback": "TuneReportCallback",
+}
+"""{name of a callback of Ray's: name here}."""
+
+
+def names_of_ray(module: str) -> Callable[[str], Any]:
+    """A ``__getattr__`` for an adapter's module: what Ray calls differently is told by its name here."""
+
+    def hint(name: str) -> str:
+        return f"It is here: from {module} import {_OF_RAY[name]}" if name in _OF_RAY else ""
+
+    return unknown_name(module, hint)
 
 
 def callers() -> Iterator[FrameType]:

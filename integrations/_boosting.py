@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,14 @@ class BoostingAdapter(Adapter):
         remedy = "Leave it out to report the metrics as they are."
         name, what = "results_postprocessing_fn", "of the metrics dict"
         mistakes.function(name, postprocess, what, arguments=1, none=True, remedy=remedy)
-        self._postprocess = postprocess
+        self._own_postprocess = self._postprocess = postprocess
         self.set_up(metrics=metrics, mistakes=mistakes.found, **checkpoints)
+
+    def join(self, others: Sequence[Adapter]) -> None:
+        """Report what all of them were asked to, made by the function of whichever has one."""
+        super().join(others)
+        functions = [getattr(adapter, "_own_postprocess", None) for adapter in (self, *others)]
+        self._postprocess = next((function for function in functions if function is not None), None)
 
     def _processed(self, values: dict[str, float]) -> dict[str, Any]:
         """What the user's function makes of the metrics of a round, as plain numbers."""

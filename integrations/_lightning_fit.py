@@ -93,7 +93,8 @@ class Fit(_adapter.Fit):
         self._steps_reported = trainer.global_step
         self._claim()
         _after(trainer.fit_loop, "on_advance_end", self._epoch_done)
-        if trainer.check_val_every_n_epoch is None:  # validation follows the steps, not the epochs
+        # Where validation follows the steps and not the epochs, or these themselves are reported.
+        if trainer.check_val_every_n_epoch is None or "train_batch_end" in self.on:
             _after(trainer.fit_loop.epoch_loop, "on_advance_end", self._batch_done)
 
     def validated(self) -> None:
@@ -145,13 +146,14 @@ class Fit(_adapter.Fit):
     # ------------------------------------------------------------------------------------- reporting
 
     def _batch_done(self) -> None:
-        if self._due and not self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        due = self._due or "train_batch_end" in self.on
+        if due and not self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self._inside_epoch = True
             self._report()
             self._inside_epoch = False
 
     def _epoch_done(self) -> None:
-        self._reported_last = self._due or "train_epoch_end" in self.on
+        self._reported_last = self._due or not {"train_epoch_end", "train_batch_end"}.isdisjoint(self.on)
         if self._reported_last:
             self._report()
 

@@ -86,6 +86,37 @@ def select_metrics(
     return wanted
 
 
+def check_events(
+    on: Any,
+    events: Sequence[str],
+    mistakes: Mistakes,
+    *,
+    name: str = "on",
+    also: Mapping[str, str] | None = None,
+    remedy: str = "",
+) -> tuple[str, ...]:
+    """Bring an argument that says when to report, one event or several, into one form: each once.
+
+    Args:
+        on: what the user gave.
+        events: those there are.
+        mistakes: is told what is wrong; the return value is then of no use.
+        name: of the argument.
+        also: {other name of an event: that of `events`}.
+        remedy: what to do.
+    """
+    given = [on] if isinstance(on, str) or not isinstance(on, Iterable) else list(on)
+    found = [(also or {}).get(event, event) if isinstance(event, str) else event for event in given]
+    right = bool(found) and all(event in events for event in found)
+    expected = f"one or several of {', '.join(map(repr, events))}"
+    return joined(found) if mistakes.check(right, name, expected, on, remedy) else ()
+
+
+def joined(*several: Iterable[str]) -> tuple[str, ...]:
+    """All names of several collections, each once."""
+    return tuple(dict.fromkeys(name for names in several for name in names))
+
+
 def returned_metrics(metrics: Any, *, where: str) -> dict[str, Any]:
     """Metrics that user code made, as plain values.
 

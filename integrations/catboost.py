@@ -39,12 +39,12 @@ from functools import partial, wraps
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError
-from tune_plugins.integrations._adapter import Copy, Fit, Internals
+from tune_plugins.integrations._adapter import Copy, Fit, Internals, leader, names_of_ray
 from tune_plugins.integrations._boosting import BoostingAdapter, Postprocess, live_parameters, load_into
 from tune_plugins.integrations._metrics import Metrics
 
@@ -119,7 +119,7 @@ class TuneReportCallback(BoostingAdapter):
 
     def _carry_out(self, call: _Call, callbacks: Collection[Any]) -> None:
         """Train, as `_CatBoostBase._train` does it."""
-        others = [callback for callback in callbacks if callback is not self]
+        others = [callback for callback in callbacks if not isinstance(callback, TuneReportCallback)]
         fit = self.begin_fit(partial(_Fit, call=call, others=others), callbacks)
         assert fit is not None
         try:
@@ -322,7 +322,7 @@ def _train(
         _train_alone(model, train_pool, test_pool, params, allow_clear_pool, init_model)
     else:
         call = _Call(model, train_pool, test_pool, dict(params), allow_clear_pool, init_model)
-        own[0]._carry_out(call, callbacks)
+        leader(own)._carry_out(call, callbacks)
 
 
 _CatBoostBase._train = _train
@@ -601,3 +601,7 @@ def _load(path: str | Path) -> Any:
 def _rounds(model: Any) -> int:
     """Number of trees; 0 for none."""
     return 0 if model is None else int(model.tree_count_)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of_ray(__name__)

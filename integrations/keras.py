@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
+from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import ArgumentError, MissingDependencyError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, built_model, callers
-from tune_plugins.integrations._metrics import Metrics
+from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, built_model, callers, names_of_ray
+from tune_plugins.integrations._metrics import Metrics, check_events, joined
 
 BACK_ENDS = ("torch", "jax", "tensorflow")
 
@@ -93,11 +94,9 @@ INTERNALS = Internals(
     ),
 )
 
-ReportEvent = Literal["epoch_end", "train_batch_end", "test_end"]
-EVENTS: tuple[ReportEvent, ...] = get_args(ReportEvent)
-"""When a result may be reported."""
-CheckpointEvent = Literal["epoch_end", "train_batch_end"]
-CHECKPOINT_EVENTS: tuple[CheckpointEvent, ...] = get_args(CheckpointEvent)
+Event = Literal["epoch_end", "train_batch_end", "test_end", "train_end"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+"""When a result may be reported, and a checkpoint be saved with it."""
 MODEL_CHECKPOINT_MEMORY = ("best", "_batches_seen_since_last_saving", "_last_batch_seen")
 
 
@@ -139,25 +138,42 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
         report_metrics_on: ``"epoch_end"``; ``"train_batch_end"``: every training step is an iteration;
-            ``"test_end"``: every evaluation is one, the validations of `fit` as well as `evaluate` with this callback.
+            ``"test_end"``: every evaluation is one, the validations of `fit` as well as `evaluate` with this callback;
+            ``"train_end"``: the last epoch is reported if it was not. One or several: an epoch is reported once.
+        on: another name of `report_metrics_on`.
 
     Raises:
         ArgumentError: an argument is wrong; or, with the first result, a metric does not exist (it lists
             those that do).
     """
 
-    def __init__(self, metrics: Metrics = None, report_metrics_on: ReportEvent = "epoch_end") -> None:
+    def __init__(
+        self,
+        metrics: Metrics = None,
+        report_metrics_on: Event | Iterable[Event] = "epoch_end",
+        on: Event | Iterable[Event] | None = None,
+    ) -> None:
         super().__init__()
-        self._set_up(report_metrics_on, metrics=metrics)
+        self._set_up(report_metrics_on if on is None else on, metrics=metrics)
 
-    def _set_up(self, report_metrics_on: str, *, mistakes: Collection[str] = (), **common: Any) -> None:
-        self._report_on = report_metrics_on
-        wrong = (
-            f"report_metrics_on: expected {_listed(EVENTS)}, got {report_metrics_on!r}. "
-            "Leave it out to report every epoch."
-        )
-        self.set_up(mistakes=[*([wrong] if report_metrics_on not in EVENTS else []), *mistakes], **common)
-        if report_metrics_on == "train_batch_end":
+    def _set_up(self, report_on: Any, *, checkpoint_on: Any = "epoch_end", **common: Any) -> None:
+        found = Mistakes("")
+        remedy = "Leave it out to report every epoch."
+        self._own_report_on = check_events(report_on, EVENTS, found, name="report_metrics_on", remedy=remedy)
+        remedy = "Leave it out to save at the end of an epoch."
+        self._checkpoint_on = check_events(checkpoint_on, EVENTS, found, name="checkpoint_on", remedy=remedy)
+        if "train_batch_end" in self._checkpoint_on:  # a checkpoint belongs to a report
+            self._own_report_on = joined(self._own_report_on, ["train_batch_end"])
+        self.set_up(mistakes=found.found, **common)
+        self.join(())
+
+    def join(self, others: Sequence[Adapter]) -> None:
+        """Report what, and when, any of them was asked to."""
+        super().join(others)
+        events = (other._own_report_on for other in others if isinstance(other, TuneReportCallback))
+        self._report_on = joined(self._own_report_on, *events)
+        self.__dict__.pop("on_train_batch_end", None)
+        if "train_batch_end" in self._report_on:
             # Set only where it is used: Keras reads the metrics back from the device after each batch for a
             # callback that has this method, and steps would no longer overlap.
             self.on_train_batch_end = self._on_train_batch_end
@@ -174,7 +190,7 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
             # Last in a new list: Keras is in the middle of the old one.
             call.container.callbacks = [*(callback for callback in call.callbacks if callback is not self), self]
         fit.model, fit.call = self.model, call
-        fit.counts = fit.counts and fit.session.start_checkpoint is None and self._report_on == "epoch_end"
+        fit.counts = fit.counts and fit.session.start_checkpoint is None and self._report_on == ("epoch_end",)
         if fit.port is not None:
             fit.base_learning_rates = hyper.learning_rates(fit.model)
             if fit.start is not None:
@@ -192,15 +208,15 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
         if (fit := self._fit) is None:
             return
         fit.batch = batch + 1
-        values = self._values(logs, fit)
+        values = self._values(logs, fit, whole="epoch_end" not in self._report_on)
         if fit.call.steps is not None and fit.batch >= fit.call.steps:
             fit.held = values
         else:
-            self._report(fit, values, offers_state=self._checkpoint_on == "train_batch_end")
+            self._report(fit, values, offers_state="train_batch_end" in self._checkpoint_on)
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Report an evaluation, if that is wanted."""
-        if self._report_on != "test_end":
+        if "test_end" not in self._report_on or self.silent:
             return
         if (fit := self._fit) is not None:
             fit.held = self._values(logs, fit)
@@ -211,14 +227,15 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
         """Report the epoch."""
         if (fit := self._fit) is None:
             return
-        by_batch = self._report_on == "train_batch_end"
+        by_batch = "train_batch_end" in self._report_on
         if by_batch and fit.call.steps is None and not fit.model.stop_training:
             fit.call.steps = fit.batch  # a generator: Keras itself counts in the first epoch
         if not by_batch or fit.held is not None:  # else a stop in the middle of the epoch
             fit.epoch, fit.batch = epoch + 1, 0
         held, fit.held = fit.held, None
-        values = self._values(logs, fit) if self._report_on == "epoch_end" else held
         planned = fit.call.epochs is not None and epoch + 1 >= fit.call.epochs
+        ends = "train_end" in self._report_on and (planned or fit.model.stop_training)
+        values = self._values(logs, fit) if "epoch_end" in self._report_on or (ends and held is None) else held
         if values is not None:
             self._report(fit, values, offers_state=True, last=planned)
         if fit.model.stop_training or planned:
@@ -241,22 +258,20 @@ class TuneReportCallback(keras.callbacks.Callback, Adapter):
         if self.send(values, fit.epoch, offers_state=offers_state, last=last):
             fit.model.stop_training = True
 
-    def _values(self, logs: Mapping[str, Any] | None, fit: _Fit | None) -> dict[str, Any]:
-        """What is to be reported of Keras' logs, as plain numbers."""
+    def _values(self, logs: Mapping[str, Any] | None, fit: _Fit | None, *, whole: bool = True) -> dict[str, Any]:
+        """What is to be reported of Keras' logs, as plain numbers; where they are not `whole`, what there is of it."""
         logs = logs or {}
         wanted = self._metrics
         if wanted is None:
             return {name: _plain(value) for name, value in logs.items()}
-        if missing := [source for source in wanted.values() if source not in logs]:
-            by_epoch = self._report_on == "epoch_end"
+        if whole and (missing := [source for source in wanted.values() if source not in logs]):
+            by_epoch = "epoch_end" in self._report_on
             later = by_epoch and fit is not None and fit.call.validates_later(fit.epoch)
             if not (later and all(source.startswith("val_") for source in missing)):
                 self.select(logs, "Compile the model with a loss or metrics.")
         return {name: _plain(logs[source]) for name, source in wanted.items() if source in logs}
 
     # ------------------------------------------------------------------------------------- checkpoints
-
-    _checkpoint_on = "epoch_end"
 
     def _go_on(self, fit: _Fit, directory: str) -> None:
         """Begin with the state of a checkpoint."""
@@ -304,13 +319,15 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
         report_metrics_on: ``"epoch_end"``; ``"train_batch_end"``: every training step is an iteration;
-            ``"test_end"``: every evaluation is one, the validations of `fit` as well as `evaluate` with this callback.
-        checkpoint_on: reports that a checkpoint may be saved with: ``"epoch_end"``, those at the end of an epoch; or
-            ``"train_batch_end"``, all of them. Keras begins an interrupted epoch anew, so that a trial which goes
+            ``"test_end"``: every evaluation is one, the validations of `fit` as well as `evaluate` with this callback;
+            ``"train_end"``: the last epoch is reported if it was not. One or several: an epoch is reported once.
+        checkpoint_on: reports that a checkpoint may be saved with, one or several: with ``"train_batch_end"`` all of
+            them, else those at the end of an epoch. Keras begins an interrupted epoch anew, so that a trial which goes
             on from the middle of one trains some batches again.
-        filename: name of the weights file in the checkpoint, ending in ``.weights.h5``.
+        filename: name of the weights file in the checkpoint, ending in ``.weights.h5``; a name without ending gets it.
         frequency: save a checkpoint every so many reports; 0: only when the tuning run asks for one.
         checkpoint_at_end: save one when the training ends.
+        on: another name of `report_metrics_on` and `checkpoint_on` together.
 
     Raises:
         ArgumentError: an argument is wrong; a metric does not exist; the checkpoint to go on from lacks the
@@ -323,28 +340,19 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def __init__(
         self,
         metrics: Metrics = None,
-        report_metrics_on: ReportEvent = "epoch_end",
-        checkpoint_on: CheckpointEvent = "epoch_end",
+        report_metrics_on: Event | Iterable[Event] = "epoch_end",
+        checkpoint_on: Event | Iterable[Event] = "epoch_end",
         filename: str = "model.weights.h5",
         frequency: int = 0,
         checkpoint_at_end: bool = True,
+        on: Event | Iterable[Event] | None = None,
     ) -> None:
         keras.callbacks.Callback.__init__(self)
-        self._checkpoint_on = checkpoint_on
-        mistakes = []
-        if checkpoint_on not in CHECKPOINT_EVENTS:
-            mistakes.append(
-                f"checkpoint_on: expected {_listed(CHECKPOINT_EVENTS)}, got {checkpoint_on!r}. "
-                "Leave it out to save at the end of an epoch."
-            )
-        elif checkpoint_on == "train_batch_end" and report_metrics_on != "train_batch_end":
-            mistakes.append(
-                "checkpoint_on: got 'train_batch_end', but a checkpoint belongs to a report, and "
-                f"report_metrics_on is {report_metrics_on!r}. Set both to 'train_batch_end', or leave this one out."
-            )
+        if isinstance(filename, str) and filename and "." not in filename:
+            filename += self.endings[0]
         self._set_up(
-            report_metrics_on,
-            mistakes=mistakes,
+            report_metrics_on if on is None else on,
+            checkpoint_on=checkpoint_on if on is None else on,
             metrics=metrics,
             filename=filename,
             frequency=frequency,
@@ -643,5 +651,5 @@ def _plain(value: Any) -> Any:
     return {str(i): _plain(part) for i, part in enumerate(value)} if isinstance(value, list) else value
 
 
-def _listed(names: Collection[str]) -> str:
-    return " or ".join(map(repr, names))
+if not TYPE_CHECKING:
+    __getattr__ = names_of_ray(__name__)

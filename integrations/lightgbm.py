@@ -23,12 +23,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Copy, Fit, Internals, running_call
+from tune_plugins.integrations._adapter import Copy, Fit, Internals, names_of_ray, running_call
 from tune_plugins.integrations._boosting import BoostingAdapter, Course, Postprocess, live_parameters, moved_by_script
 from tune_plugins.integrations._metrics import Metrics
 
@@ -170,7 +170,7 @@ class TuneReportCallback(BoostingAdapter):
         """What LightGBM calls before each round."""
         fit: _Fit | None = self._fit
         if fit is None:
-            if tune_session.current() is not None:
+            if tune_session.current() is not None and not self.silent:
                 raise TuneError(
                     "The callback can report only from lightgbm.train, lightgbm.cv or the scikit-learn estimators of "
                     "LightGBM, and was called from elsewhere. Train with one of them, or call tune_plugins.report()."
@@ -190,7 +190,8 @@ class TuneReportCallback(BoostingAdapter):
     def _begin(self, call: _Call) -> None:
         """Look at a call of LightGBM before it has binned its data."""
         fit = self.begin_fit(_Fit, call.callbacks, savable=call.trains)
-        assert fit is not None
+        if fit is None:  # another callback acts for this one
+            return
         if not fit.session.has_reported:
             _Loan.end_all()  # an error may have ended a fit of an earlier trial where no callback sees it
         fit.origin = fit.begin = fit.before = call.begin
@@ -720,3 +721,7 @@ class _Loan:
             if self._init_score is None and data._handle is not None:
                 data.set_field("init_score", self._own)
         data.version = version
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of_ray(__name__)

@@ -16,23 +16,32 @@ fits. All that is not documented, also in `_lightning_fit`, `_lightning_state` a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
+from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import MissingDependencyError
-from tune_plugins.integrations._adapter import Adapter, Copy, Internals
+from tune_plugins.integrations._adapter import Adapter, Copy, Internals, names_of_ray
 from tune_plugins.integrations._files import move_into_trial
-from tune_plugins.integrations._metrics import Metrics
+from tune_plugins.integrations._metrics import Metrics, check_events, joined
 
 __all__ = ["TuneReportCallback", "TuneReportCheckpointCallback"]
 
-Hook = Literal["validation_end", "train_epoch_end", "train_end"]
-HOOKS: tuple[Hook, ...] = get_args(Hook)
+Own = Literal["validation_end", "train_epoch_end", "train_batch_end", "train_end"]
+Hook = Own | Literal["validation_epoch_end", "fit_end"]
 """What `on` may name."""
+HOOKS: tuple[Own, ...] = get_args(Own)
+_SAME: dict[str, Own] = {
+    "validation_epoch_end": "validation_end",
+    "epoch_end": "train_epoch_end",
+    "batch_end": "train_batch_end",
+    "fit_end": "train_end",
+}
+"""{other hook of Lightning, some of older versions: the one that comes at the same time}."""
 
 
 def _callback_classes() -> list[type]:
@@ -113,7 +122,8 @@ class TuneReportCallback(Callback, Adapter):
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
         on: what makes an epoch one to be reported, one name or several: ``"validation_end"``, ``"train_epoch_end"``;
-            with ``"train_end"`` the end of the training is reported if its last epoch was not.
+            with ``"train_end"`` the end of the training is reported if its last epoch was not; with
+            ``"train_batch_end"`` every training step is, and `training_iteration` counts these.
 
     Raises:
         ArgumentError: an argument is wrong; or, in the training, a metric does not exist (it lists those that do),
@@ -125,17 +135,18 @@ class TuneReportCallback(Callback, Adapter):
         self._set_up(on, metrics=metrics)
 
     def _set_up(self, on: Any, *, mistakes: Collection[str] = (), **common: Any) -> None:
-        names = [on] if isinstance(on, str) else list(on) if isinstance(on, Iterable) else [on]
-        self._on = tuple(dict.fromkeys(names))
-        wrong = (
-            f"on: expected one or several of {', '.join(map(repr, HOOKS))}, got {on!r}. "
-            "Write on='validation_end', or on='train_epoch_end' for a training without validation."
-        )
-        fits = bool(names) and all(name in HOOKS for name in names)
-        self.set_up(mistakes=[*([] if fits else [wrong]), *mistakes], **common)
+        remedy = "Write on='validation_end', or on='train_epoch_end' for a training without validation."
+        found = Mistakes("", mistakes)
+        self._own_on = self._on = check_events(on, HOOKS, found, also=_SAME, remedy=remedy)
+        self.set_up(mistakes=found.found, **common)
         self._log: Any = None
         if tune_session.current() is not None:
             reserve_port()
+
+    def join(self, others: Sequence[Adapter]) -> None:
+        """Report what, and when, any of them was asked to."""
+        super().join(others)
+        self._on = joined(self._own_on, *(other._own_on for other in others if isinstance(other, TuneReportCallback)))
 
     @property
     def log(self) -> Any:
@@ -282,3 +293,7 @@ def _move_files(trainer: Any, session: tune_session.Session) -> None:
 
 
 _EITHER = "save_checkpoints: expected True or False, got {!r}."
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of_ray(__name__)

@@ -17,20 +17,21 @@ Trainer's own methods, most of them private. All that is not documented, also in
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from weakref import WeakSet
 
 from tune_plugins import session as tune_session
 from tune_plugins._imports import require
+from tune_plugins.arguments import Mistakes
 from tune_plugins.errors import ArgumentError, TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, calling
+from tune_plugins.integrations._adapter import Adapter, Copy, Fit, Internals, calling, names_of_ray
 from tune_plugins.integrations._files import move_into_trial
-from tune_plugins.integrations._metrics import Metrics
+from tune_plugins.integrations._metrics import Metrics, check_events, joined
 from tune_plugins.session.values import plain
 
 require("torch", extra="transformers", needed_by="tune_plugins.integrations.transformers")
@@ -103,23 +104,20 @@ class TuneReportCallback(TrainerCallback, Adapter):
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
         on: report after each ``"evaluate"`` (`eval_strategy` of the TrainingArguments says when), each ``"epoch_end"``,
-            or each training ``"log"`` (`logging_strategy`).
+            or each training ``"log"`` (`logging_strategy`); or after any of several.
 
     Raises:
         ArgumentError: an argument is wrong; or, when training, a metric does not exist (it lists those that do), or the
             Trainer never does what `on` asks for.
     """
 
-    def __init__(self, metrics: Metrics = None, on: Event = "evaluate") -> None:
+    def __init__(self, metrics: Metrics = None, on: Event | Iterable[Event] = "evaluate") -> None:
         self._set_up(on, metrics=metrics)
 
-    def _set_up(self, on: str, **common: Any) -> None:
-        wrong = (
-            f"on: expected {', '.join(map(repr, _ON[:-1]))} or {_ON[-1]!r}, got {on!r}. "
-            "Leave it out to report each evaluation."
-        )
-        self.set_up(mistakes=[] if on in _ON else [wrong], **common)
-        self._on = on
+    def _set_up(self, on: Event | Iterable[Event], **common: Any) -> None:
+        found = Mistakes("")
+        self._own_on = self._on = check_events(on, _ON, found, remedy="Leave it out to report each evaluation.")
+        self.set_up(mistakes=found.found, **common)
         self._installed: WeakSet[Any] = WeakSet()  # Trainers
 
     # ------------------------------------------------------------------------------- events of the Trainer
@@ -135,9 +133,11 @@ class TuneReportCallback(TrainerCallback, Adapter):
         if session is None:
             self._fit = None
             return
-        if self._fit is None:
+        if self._fit is None and not self.silent:
             self._begin_late()
-        fit: _Fit = self._fit
+        fit: _Fit | None = self._fit
+        if fit is None:  # another callback acts for this one
+            return
         where = type(self).__name__
         self._check_processes(args, where)
         self._check_events(args, where)
@@ -168,7 +168,7 @@ class TuneReportCallback(TrainerCallback, Adapter):
         """Note that there are metrics to report; where they are reported later, keep the model that they are of."""
         if self._fit is not None:
             self._fit.seen.add("evaluate")
-            if self._on != "evaluate" and self._fit.best is not None:
+            if self._on != ("evaluate",) and self._fit.best is not None:
                 newest, wanted = self._fit.newest, self._metrics
                 self.consider(newest if wanted is None else {n: newest[s] for n, s in wanted.items() if s in newest})
 
@@ -187,6 +187,11 @@ class TuneReportCallback(TrainerCallback, Adapter):
         if self._fit is not None:
             self._fit.over = True
             self.finish_fit()
+
+    def join(self, others: Sequence[Adapter]) -> None:
+        """Report what, and when, any of them was asked to."""
+        super().join(others)
+        self._on = joined(self._own_on, *(other._own_on for other in others if isinstance(other, TuneReportCallback)))
 
     # ------------------------------------------------------------------------------ inside the Trainer
 
@@ -214,9 +219,9 @@ class TuneReportCallback(TrainerCallback, Adapter):
 
     def _around_train(self, trainer: Any, train: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         fit = self._begin(trainer)
-        if fit is None:
-            return train(*args, **kwargs)
         try:
+            if fit is None:
+                return train(*args, **kwargs)
             with fit.start.as_directory() if fit.start is not None else nullcontext() as directory:
                 if directory is not None:
                     fit.directory = Path(directory)
@@ -224,7 +229,7 @@ class TuneReportCallback(TrainerCallback, Adapter):
                     args, kwargs = args[1:], {**kwargs, "resume_from_checkpoint": str(directory)}
                 return train(*args, **kwargs)
         finally:
-            self._fit = None
+            self._fit, self.silent = None, False
 
     def _begin(self, trainer: Any) -> _Fit | None:
         return self.begin_fit(partial(_Fit, trainer=trainer), trainer.callback_handler.callbacks)
@@ -252,10 +257,11 @@ class TuneReportCallback(TrainerCallback, Adapter):
     def _around_conclusions(self, conclude: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         result = conclude(*args, **kwargs)
         fit: _Fit | None = self._fit
-        if fit is not None and self._on in fit.seen:
+        if fit is not None and not fit.seen.isdisjoint(self._on):
+            measured = "evaluate" in fit.seen and self._on == ("evaluate",)
             fit.seen.clear()
             state = fit.trainer.state
-            last, measured = 0 < state.max_steps <= state.global_step, self._on == "evaluate"
+            last = 0 < state.max_steps <= state.global_step
             if self.send(self._values(fit), last=last, measured=measured):
                 fit.trainer.control.should_training_stop = True
         return result
@@ -293,13 +299,15 @@ class TuneReportCallback(TrainerCallback, Adapter):
             )
 
     def _check_events(self, args: Any, where: str) -> None:
-        need = {"evaluate": ("eval_strategy", "epoch"), "log": ("logging_strategy", "epoch")}.get(self._on)
-        if need is not None and getattr(args.__dict__.get(need[0]), "value", None) == "no":
+        need = {"evaluate": "eval_strategy", "log": "logging_strategy"}
+        never = [event for event in self._on if getattr(vars(args).get(need.get(event, "")), "value", None) == "no"]
+        if len(never) == len(self._on):
             raise ArgumentError(
                 where,
                 [
-                    f"on={self._on!r}: the TrainingArguments say {need[0]}='no', so that nothing would be reported. "
-                    f"Set {need[0]}={need[1]!r} there, or on='epoch_end' here."
+                    f"on={event!r}: the TrainingArguments say {need[event]}='no', so that nothing would be reported. "
+                    f"Set {need[event]}='epoch' there, or on='epoch_end' here."
+                    for event in never
                 ],
             )
 
@@ -326,7 +334,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
 
     Args:
         metrics: what to report: None for all, a name, several names, or {name to report: source}.
-        on: report after each ``"evaluate"``, each ``"epoch_end"``, or each training ``"log"``.
+        on: report after each ``"evaluate"``, each ``"epoch_end"``, or each training ``"log"``; or any of several.
         frequency: save a checkpoint every so many reports; 0: only when the tuning run asks for one.
         checkpoint_at_end: save one when the training ends.
 
@@ -340,7 +348,7 @@ class TuneReportCheckpointCallback(TuneReportCallback):
     def __init__(
         self,
         metrics: Metrics = None,
-        on: Event = "evaluate",
+        on: Event | Iterable[Event] = "evaluate",
         frequency: int = 0,
         checkpoint_at_end: bool = True,
     ) -> None:
@@ -479,3 +487,7 @@ def uninstall() -> None:
 def _engine() -> Any:
     """The search stands above the adapters, which it uses; a worker never loads it."""
     return importlib.import_module("tune_plugins.integrations._transformers_search")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of_ray(__name__)

@@ -19,11 +19,11 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_plugins._imports import require
 from tune_plugins.errors import TuneError, WarmRestartNeeded
-from tune_plugins.integrations._adapter import Copy, Fit, Internals, calling, running_call
+from tune_plugins.integrations._adapter import Copy, Fit, Internals, calling, names_of_ray, running_call
 from tune_plugins.integrations._boosting import (
     BoostingAdapter,
     Course,
@@ -494,3 +494,7 @@ def _callbacks() -> Collection[TrainingCallback]:
     """All callbacks of the fit that calls; empty if it is none of XGBoost's."""
     container = calling(CallbackContainer)
     return () if container is None else container.callbacks
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of_ray(__name__)

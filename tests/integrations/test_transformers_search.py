@@ -175,7 +175,7 @@ def test_it_is_put_back_where_a_trial_fails(tmp_path: Path, here: dict[str, Any]
 
 
 def test_the_best_hyperparameters_train_the_trainer(tmp_path: Path, here: dict[str, Any]) -> None:
-    """The loop that scripts have behind the search (discuss.huggingface.co, hyperparameter search with Trainer)."""
+    """The loop that scripts have behind the search (huggingface/notebooks, text_classification)."""
     trainer = trainer_of(tmp_path)
     best = hyperparameter_search(trainer, n_trials=2, direction="maximize", **here)
     assert set(best.hyperparameters) == {"learning_rate", "num_train_epochs", "seed", "per_device_train_batch_size"}
@@ -186,7 +186,7 @@ def test_the_best_hyperparameters_train_the_trainer(tmp_path: Path, here: dict[s
 
 
 def test_a_callback_that_holds_the_trainer(tmp_path: Path, here: dict[str, Any]) -> None:
-    """It evaluates the training data at the end of an epoch (discuss.huggingface.co, logging training accuracy)."""
+    """It evaluates the training data at the end of an epoch (asked for in huggingface/transformers#13759)."""
 
     class OnTraining(TrainerCallback):
         def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> Any:
