@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import statistics
 from datetime import timedelta
 from pathlib import Path
@@ -252,3 +253,25 @@ def test_mistakes_in_the_run_configuration() -> None:
     ]
     assert len(caught.value.mistakes) == len(wanted)
     assert all(mistake.startswith(start) for mistake, start in zip(caught.value.mistakes, wanted, strict=True))
+
+
+@pytest.mark.parametrize("timeout", [5, timedelta(seconds=5)])
+def test_a_timeout_that_is_asked_by_hand_counts_from_then_and_not_while_it_is_stored(
+    monkeypatch: pytest.MonkeyPatch, timeout: Any
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("tune_plugins.stoppers.time.monotonic", lambda: now[0])
+    stopper = TimeoutStopper(timeout)
+    now[0] += 50
+    assert not stopper.stop_all()
+    now[0] += 3
+    assert not stopper.stop_all()
+    stored = pickle.dumps(stopper)
+    now[0] += 1000
+    again = pickle.loads(stored)
+    assert not again.stop_all() and stopper.stop_all()
+    now[0] += 2
+    assert again.stop_all() and again.reason == "5 s are over"
+    assert pickle.loads(pickle.dumps(again)).stop_all()
+    again.setup()
+    assert not again.stop_all()

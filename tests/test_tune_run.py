@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -125,11 +128,11 @@ def test_arguments_reach_their_place() -> None:
 
 def test_arguments_that_have_no_place_say_what_to_write() -> None:
     with pytest.raises(tune.ArgumentError) as caught:
-        tune.run(easy, resume="AUTO", sync_config=object(), num_sampels=3, storage_path="a", local_dir="b")
+        tune.run(easy, resume="LOCAL", sync_config=object(), num_sampels=3, storage_path="a", local_dir="b")
     told = str(caught.value)
     assert "4 mistakes" in told
     for part in (
-        "resume: expected nothing, got 'AUTO'. Runs cannot be resumed yet",
+        "resume: expected nothing, got 'LOCAL'. Runs cannot be resumed yet",
         "sync_config: expected nothing",
         "num_sampels: there is no such argument. Did you mean 'num_samples'?",
         "local_dir: expected one folder, got 'b' beside storage_path='a'",
@@ -160,3 +163,161 @@ def test_experiments_as_objects_and_as_dicts() -> None:
     assert [trial.last_result["mean_loss"] for trial in trials] == [5.1]
     with pytest.raises(tune.ArgumentError, match=r"experiments\['four'\]: expected a dict with 'run'"):
         tune.run_experiments({"four": {"config": {}}}, **COMMON)
+
+
+def test_what_was_written_with_checkpoint_dir_is_what_a_trial_goes_on_from(tmp_path: Path) -> None:
+    def train(config: dict[str, Any], checkpoint_dir: str | None = None) -> None:
+        start = 0 if checkpoint_dir is None else int(Path(checkpoint_dir, "step").read_text())
+        for step in range(start, 5):
+            with tune.checkpoint_dir(step=step) as folder:
+                Path(folder, "step").write_text(str(step + 1))
+            tune.report(loss=config["x"] / (step + 1), start=start)
+            if step == 2 and not (tmp_path / "failed").exists():
+                (tmp_path / "failed").touch()
+                raise OSError("once")
+
+    space = {"x": tune.grid_search([1, 2])}
+    analysis = tune.run(train, config=space, name="first", resume="AUTO", max_failures=1, **COMMON)
+    first, second = analysis.trials
+    assert first.result.metrics_dataframe["start"].tolist() == [0, 0, 0, 3, 3]
+    assert second.last_result["start"] == 0 and len(second.result.best_checkpoints) == 5
+    middle = second.result.best_checkpoints[1][0]
+    for given in (middle, middle.path):
+        again = tune.run(train, config={"x": 1}, restore=given, **COMMON)
+        assert again.trials[0].result.metrics_dataframe["start"].tolist() == [2, 2, 2]
+    with pytest.raises(tune.ArgumentError, match="restore: expected the folder of a checkpoint, got '/nowhere'"):
+        tune.run(train, config={"x": 1}, restore="/nowhere", **COMMON)
+    with pytest.raises(tune.ArgumentError, match="resume: expected nothing, got 'AUTO'"):
+        tune.run(train, config=space, name="first", resume="AUTO", **COMMON)
+    with pytest.raises(tune.TuneError, match=r"checkpoint_dir\(\) was called outside a trial"), tune.checkpoint_dir(1):
+        pass
+
+
+def test_a_folder_that_was_not_filled_is_no_checkpoint(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        with suppress(ValueError), tune.checkpoint_dir() as folder:
+            folders.append(folder)
+            raise ValueError
+        with tune.checkpoint_dir() as folder:
+            folders.append(folder)
+        with tune.checkpoint_dir() as folder:
+            folders.append(folder)
+            Path(folder, "second").touch()
+        tune.report(loss=1)
+        tune.report(loss=2)
+
+    folders: list[str] = []
+    (trial,) = tune.run(train, **COMMON).trials
+    ((checkpoint, result),) = trial.result.best_checkpoints
+    assert result["loss"] == 1 and Path(checkpoint.path, "second").exists()
+    assert not any(Path(folder).exists() for folder in folders) and len(folders) == 3
+
+
+def test_restore_of_a_class(tmp_path: Path) -> None:
+    class Counting(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.count = 0
+
+        def step(self) -> dict[str, Any]:
+            self.count += 1
+            return {"count": self.count}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            return {"count": self.count}
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            self.count = checkpoint["count"]
+
+    by_hand = Counting()
+    by_hand.train()
+    by_hand.train()
+    analysis = tune.run(Counting, restore=by_hand.save(tmp_path / "state").path, stop={"count": 4}, **COMMON)
+    assert analysis.trials[0].last_result["training_iteration"] == analysis.trials[0].last_result["count"] == 4
+
+
+def test_names_of_a_trial_and_its_checkpoints(analysis: tune.ExperimentAnalysis) -> None:
+    trial = analysis.trials[1]
+    assert (trial.trainable_name, trial.experiment_tag, trial.experiment_dir_name) == ("easy", "1_width=1", "mine")
+    assert not trial.has_checkpoint() and analysis.get_trial_checkpoints_paths(trial) == []
+    assert trial.last_result["done"] is True and set(trial.metric_analysis) >= {"mean_loss", "time_this_iter_s"}
+    assert not {"timestamp", "pid", "config/width"} & set(trial.metric_analysis)
+    assert [r.config for r in tune.ResultGrid(analysis)] == [t.config for t in analysis.trials]
+    assert tune.Result.from_path(trial.local_path).metrics == trial.result.metrics
+    with pytest.raises(tune.ArgumentError, match=r"expected the folder of a trial \(trial_00000, .*got '.*/other'"):
+        tune.Result.from_path(Path(trial.local_path).parent / "other")
+    with pytest.raises(ValueError, match="experiment_path: expected the folder of an experiment, got '/nowhere'"):
+        tune.ExperimentAnalysis("/nowhere")
+
+
+def test_an_experiment_of_something_else_is_refused() -> None:
+    for wrong in (3, easy, tune.Trainable):
+        with pytest.raises(TypeError, match="Experiment"):
+            tune.Experiment("" if wrong is easy else "name", wrong)  # type: ignore[arg-type]
+
+
+def test_resources_of_a_trial_have_the_attributes_of_a_placement_group() -> None:
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        given = tune.get_context().get_trial_resources()
+        assert given == given.required_resources == {"CPU": 1.0} and given.bundles == [{"CPU": 1.0}]
+        return {"cpus": given.head_cpus, "strategy": given.strategy}
+
+    (trial,) = tune.run(train, **COMMON).trials
+    assert (trial.last_result["cpus"], trial.last_result["strategy"]) == (1.0, "PACK")
+
+
+def test_configs_of_other_systems_say_what_to_write() -> None:
+    with pytest.raises(tune.ArgumentError) as caught:
+        tune.RunConfig(verbose=-1, local_dir="x", sync_config=object(), storage_filesystem=None)  # type: ignore[call-arg]
+    assert [m.partition(":")[0] for m in caught.value.mistakes] == ["local_dir", "sync_config", "verbose"]
+    assert caught.value.mistakes[0].endswith("Write storage_path=.")
+    assert tune.RunConfig(storage_filesystem=None, verbose=True) == tune.RunConfig()  # type: ignore[call-arg]
+    with pytest.raises(tune.ArgumentError, match=r"keep_checkpoints_num: .* Write num_to_keep="):
+        tune.CheckpointConfig(keep_checkpoints_num=2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        tune.RunConfig(nmae="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("verbose", "silent"), [(False, True), (0, True), (True, False), (3, False)])
+def test_verbose_as_in_ray(verbose: Any, silent: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    tune.run(easy, config={"width": 1, "height": 1}, verbose=verbose, runtime="inline")
+    assert (capsys.readouterr().out == "") is silent
+
+
+def test_what_compares_asks_for_the_mode() -> None:
+    space = {"width": tune.grid_search([2.0, 1.0]), "height": 0.5}
+    analysis = tune.run(easy, config=space, metric="mean_loss", **COMMON)
+    with pytest.raises(tune.ArgumentError, match="mode"):
+        _ = analysis.best_trial
+    assert analysis.get_best_config(mode="min") == {"width": 1.0, "height": 0.5}
+    for options in ({"scheduler": "asha"}, {"search_alg": "evolutionary"}):
+        with pytest.raises(tune.ArgumentError, match="mode: expected 'min' or 'max'"):
+            tune.run(easy, config={"width": tune.uniform(0, 1), "height": 1}, metric="mean_loss", **options, **COMMON)
+    assert tune.run(easy, config={"width": 1, "height": 1}, time_budget_s=timedelta(hours=1), **COMMON).trials
+    assert tune.run(lambda config: {"loss": len(config)}, config={}, **COMMON).trials[0].last_result["loss"] == 0
+
+
+def test_names_and_modules_of_ray_are_found() -> None:
+    code = """
+import tune_plugins.stopper.maximum_iteration as deep
+from tune_plugins import CLIReporter, JupyterNotebookReporter, ProgressReporter, ResumeConfig, Stopper, stoppers
+from tune_plugins.analysis import ExperimentAnalysis
+from tune_plugins.experiment import Experiment, Trial
+from tune_plugins.experiment.trial import Trial as Same
+from tune_plugins.integration.xgboost import TuneReportCallback
+from tune_plugins.logger.csv import CSVLoggerCallback
+from tune_plugins.registry import register_trainable
+from tune_plugins.result import TRAINING_ITERATION, DEFAULT_METRIC, TIME_TOTAL_S
+from tune_plugins.schedulers.async_hyperband import ASHAScheduler, AsyncHyperBandScheduler
+from tune_plugins.schedulers.trial_scheduler import FIFOScheduler, TrialScheduler
+from tune_plugins.stopper import *
+from tune_plugins.tune import run, run_experiments
+from tune_plugins.tune_config import ResumeConfig, TuneConfig
+from tune_plugins.utils import flatten_dict, merge_dicts, validate_save_restore
+from tune_plugins.utils.log import Verbosity
+assert deep.MaximumIterationStopper is stoppers.MaximumIterationStopper is MaximumIterationStopper
+assert Trial is Same and Trial.TERMINATED == "TERMINATED" and TRAINING_ITERATION == "training_iteration"
+import sys
+assert "ray" not in sys.modules, "names cost nothing"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

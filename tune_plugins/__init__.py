@@ -62,7 +62,12 @@ if TYPE_CHECKING:
     from tune_plugins.results import Result as Result, ResultGrid as ResultGrid, experiments as experiments
     from tune_plugins.schedulers.by_name import create_scheduler as create_scheduler
     from tune_plugins.search.by_name import create_searcher as create_searcher
-    from tune_plugins.session import get_checkpoint as get_checkpoint, get_context as get_context, report as report
+    from tune_plugins.session import (
+        checkpoint_dir as checkpoint_dir,
+        get_checkpoint as get_checkpoint,
+        get_context as get_context,
+        report as report,
+    )
     from tune_plugins.simulation import simulate as simulate
     from tune_plugins.space.constraints import constraint as constraint
     from tune_plugins.space.functions import *  # noqa: F403
@@ -92,7 +97,7 @@ else:
             "results": ("Result", "ResultGrid", "experiments"),
             "schedulers.by_name": ("create_scheduler",),
             "search.by_name": ("create_searcher",),
-            "session": ("get_checkpoint", "get_context", "report"),
+            "session": ("checkpoint_dir", "get_checkpoint", "get_context", "report"),
             "simulation": ("simulate",),
             "space.constraints": ("constraint",),
             "space.functions": FUNCTIONS,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tune_plugins.core.trial import Trial
 
 
+__all__ = ["CheckpointConfig", "FailureConfig", "RunConfig", "TuneConfig"]
+
+
 def default_storage_path() -> str:
     """``$TUNE_STORAGE_PATH``, or ``~/tune_results``."""
     return os.environ.get("TUNE_STORAGE_PATH") or "~/tune_results"

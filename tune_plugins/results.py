@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from tune_plugins.schedulers import TrialScheduler
     from tune_plugins.schedulers.pbt_replay import PBTSchedule
 
+__all__ = ["Result", "ResultGrid", "experiments"]
+
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # trials in a repr

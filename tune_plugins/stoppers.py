@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -110,10 +111,15 @@ class TimeoutStopper(Stopper):
         self.timeout = float(seconds)
         self._began: float | None = None
         self._now = 0.0
+        self._used, self._asked_at = 0.0, math.nan
 
-    def setup(self, *, metric: str | None, mode: Mode | None) -> None:
+    def setup(self, *, metric: str | None = None, mode: Mode | None = None) -> None:
         """Start with no time used up."""
-        self._began = None
+        self._began, self._used, self._asked_at = None, 0.0, math.nan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the time used up so far: that until it is loaded again does not count."""
+        return {**vars(self), "_used": self._seconds(), "_asked_at": math.nan}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Takes the time of the result; for rules of your own that ask this one."""
@@ -123,9 +129,20 @@ class TimeoutStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether the newest result came so long after the first one."""
+        """Whether the newest result came so long after the first one.
+
+        One that is shown no results, since it is used by hand, counts from the first time it is asked.
+        """
         self.reason = f"{self.timeout:g} s are over"
-        return self._began is not None and self._now - self._began >= self.timeout
+        if self._began is not None:
+            return self._now - self._began >= self.timeout
+        self._used = self._seconds()
+        self._asked_at = time.monotonic()
+        return self._used >= self.timeout
+
+    def _seconds(self) -> float:
+        passed = time.monotonic() - self._asked_at
+        return self._used + (passed if math.isfinite(passed) else 0.0)
 
 
 class TrialPlateauStopper(Stopper):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,9 @@ from tune_plugins.core.searcher import Searcher
 from tune_plugins.driver.resources import Resources
 from tune_plugins.driver.trial_function import AnyTrainable, as_trial_function, with_resources
 from tune_plugins.errors import TuneError
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.record.file import FILE_NAME
+from tune_plugins.record.names import numbered
 from tune_plugins.stoppers import StopCondition
 from tune_plugins.tuner import Tuner
 
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Experiment", "ResumeConfig", "run", "run_experiments"]
 
 _NOT_HERE: dict[str, str] = {
-    "resume": "Runs cannot be resumed yet. Start anew, with earlier results as a warm start of the searcher.",
+    "resume": "Runs cannot be resumed yet. Start anew, with earlier results as a warm start of the searcher; 'AUTO' is "
+    "right where there is no experiment of this name yet.",
     "metric_columns": "Write progress_reporter=CLIReporter(metric_columns=...).",
     "loggers": "Write callbacks=['csv', 'json', 'tensorboard'], or objects of tune_plugins.logger.",
     "queue_trials": "A run waits for resources by itself.",
@@ -42,7 +46,6 @@ _NOT_HERE: dict[str, str] = {
     "trial_executor": "Leave it out.",
     "upload_dir": "Results go to a local folder: give storage_path=, and copy the folder when the run is over.",
     "resume_config": "Runs cannot be resumed yet.",
-    "restore": "Trials begin from a checkpoint of yours if the training function loads it; give its path in config.",
     "storage_filesystem": "Results go to a local folder: give storage_path=, and copy the folder when the run is over.",
     "sync_config": "Results go to a local folder: give storage_path=, and copy the folder when the run is over.",
     "export_formats": "Load the best model: analysis.best_checkpoint.load_model().",
@@ -80,9 +83,16 @@ class Experiment:
         name: of the experiment.
         run: a training function, a class, or a registered name.
         **arguments: of `tune_plugins.run`: ``config``, ``stop``, ``num_samples``, ``resources_per_trial``, ...
+
+    Raises:
+        ArgumentError: `name` or `run` is something else.
     """
 
     def __init__(self, name: str, run: AnyTrainable | str, **arguments: Any) -> None:
+        mistakes = Mistakes("Experiment")
+        mistakes.text("name", name, "a name")
+        mistakes.found += as_trial_function(run).mistakes()
+        mistakes.raise_if_any()
         self.name, self.trainable, self.arguments = name, run, arguments
 
 
@@ -113,6 +123,7 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
     raise_on_failed_trial: bool = True,
     callbacks: Sequence[Callback | str] | None = None,
     max_concurrent_trials: int | None = None,
+    restore: str | os.PathLike[str] | Checkpoint | None = None,
     **others: Any,
 ) -> ExperimentAnalysis:
     """Tune a training function.
@@ -129,6 +140,7 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
         local_dir: another name of `storage_path`.
         max_failures: see `FailureConfig`.
         fail_fast: see `FailureConfig`.
+        restore: a checkpoint that trials go on from: adapters load it, `get_checkpoint` gives it.
         raise_on_failed_trial: an error where trials have failed, once the run is over.
         **others: all else that `TuneConfig` and `RunConfig` take, such as ``seed=``.
 
@@ -145,6 +157,9 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
         return run(experiment.trainable, **{**given, **more, "name": experiment.name, **experiment.arguments})
     mistakes = Mistakes("tune.run")
     known = {each.name for kind in (TuneConfig, RunConfig) for each in fields(kind)}
+    place = RunConfig(name=name, storage_path=storage_path if local_dir is None else local_dir)
+    if str(others.get("resume")).startswith("AUTO") and not _exists(place):
+        del others["resume"]
     for other, value in list(others.items()):
         if other in _NOT_HERE:
             if value not in (None, False):
@@ -154,12 +169,14 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
             mistakes.add(f"{other}: there is no such argument.{did_you_mean(other, known)} See help(tune.run).")
     if local_dir is not None and storage_path is not None:
         mistakes.add(f"local_dir: expected one folder, got {local_dir!r} beside storage_path={storage_path!r}.")
+    start = restore if isinstance(restore, (Checkpoint, type(None))) else Checkpoint(restore)
+    if start is not None and not os.path.isdir(start.path):
+        mistakes.add(f"restore: expected the folder of a checkpoint, got {os.fspath(start.path)!r}, which is none.")
     mistakes.raise_if_any()
+    trainable = replace(as_trial_function(run_or_experiment), restore=start)
     of_tune = {each.name for each in fields(TuneConfig)}
     tuner = Tuner(
-        as_trial_function(run_or_experiment)
-        if resources_per_trial is None
-        else with_resources(as_trial_function(run_or_experiment), resources_per_trial),
+        trainable if resources_per_trial is None else with_resources(trainable, resources_per_trial),
         param_space=config,
         tune_config=TuneConfig(
             metric=metric,
@@ -196,6 +213,11 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
             f"results are in {analysis.experiment_path}; give raise_on_failed_trial=False to have them returned."
         ) from first.error
     return analysis
+
+
+def _exists(place: RunConfig) -> bool:
+    """Whether there is an experiment of a name that the user has given."""
+    return place.name is not None and (place.storage_dir / numbered(place.name, 1)[1] / FILE_NAME).exists()
 
 
 def run_experiments(

@@ -11,6 +11,8 @@ from typing import Any, Concatenate, TypeAlias
 from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.driver.resources import Resources, resource_mistakes
 from tune_plugins.errors import ArgumentError
+from tune_plugins.record.checkpoint import Checkpoint
+from tune_plugins.session.active import GoingOnFrom, WithCheckpointDir
 from tune_plugins.trainable import Trainable
 
 __all__ = [
@@ -31,13 +33,19 @@ class TrialFunction:
         function: called with the config (and `parameters` as keywords); or a class derived from `Trainable`.
         resources: of one trial; None: one CPU.
         parameters: large arguments; they travel to each worker process once.
+        restore: a state that trials go on from, saved before the run.
         reuses_objects: an object of a class serves one trial after the other, as far as `reset_config` can do that.
     """
 
     function: Callable[..., Any]
     resources: Resources = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    restore: Checkpoint | None = None
     reuses_objects: bool = False
+
+    @property
+    def __name__(self) -> str:
+        return self.name
 
     @property
     def name(self) -> str:
@@ -48,12 +56,23 @@ class TrialFunction:
     @property
     def entry(self) -> Callable[..., Any]:
         """What is called with the config: the function itself, or the loop that steps the class."""
-        given = self.function
-        if not (isinstance(given, type) and issubclass(given, Trainable)):
-            return given
-        from tune_plugins.worker.class_trial import run_class, run_class_again
+        entry = given = self.function
+        if isinstance(given, type) and issubclass(given, Trainable):
+            from tune_plugins.worker.class_trial import run_class, run_class_again
 
-        return partial(run_class_again if self.reuses_objects else run_class, given)
+            entry = partial(run_class_again if self.reuses_objects else run_class, given)
+        elif self._takes_checkpoint_dir:
+            entry = WithCheckpointDir(given)
+        return entry if self.restore is None else GoingOnFrom(self.restore, entry)
+
+    @property
+    def _takes_checkpoint_dir(self) -> bool:
+        """It is ``train(config, checkpoint_dir=None)``, an older form of `tune_plugins.get_checkpoint`."""
+        try:
+            there = "checkpoint_dir" in inspect.signature(self.function).parameters
+        except (TypeError, ValueError):
+            return False
+        return there and "checkpoint_dir" not in self.parameters
 
     def __call__(self, config: dict[str, Any]) -> Any:
         """Run it here and now."""
@@ -115,7 +134,8 @@ class TrialFunction:
         except ValueError:
             return None  # some built-ins have none
         try:
-            signature.bind(*arguments, **dict.fromkeys(self.parameters))
+            own = {"checkpoint_dir": None} if function is self.function and self._takes_checkpoint_dir else {}
+            signature.bind(*arguments, **own, **dict.fromkeys(self.parameters))
         except TypeError as error:
             return f"{signature} ({error})"
         return None

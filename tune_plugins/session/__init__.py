@@ -6,6 +6,7 @@ and `finish`. `tune_plugins.report`, `get_checkpoint` and `get_context` are the 
 
 from tune_plugins.session.active import (
     activate,
+    checkpoint_dir,
     current,
     enter,
     get_checkpoint,
@@ -21,6 +22,7 @@ __all__ = [
     "TrialResources",
     "Verdict",
     "activate",
+    "checkpoint_dir",
     "current",
     "enter",
     "get_checkpoint",

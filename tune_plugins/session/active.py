@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint
@@ -99,8 +103,86 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
         metrics = {**metrics, **kwargs} if metrics else kwargs
     elif metrics is None:
         metrics = {}
-    if session.report(metrics, checkpoint=checkpoint) is Verdict.STOP:
-        raise session.stopped
+    folder = _saved.pop(session, None) if checkpoint is None else None
+    try:
+        given = checkpoint if folder is None else Checkpoint(folder)
+        if session.report(metrics, checkpoint=given) is Verdict.STOP:
+            raise session.stopped
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def checkpoint_dir(step: int | None = None) -> Iterator[str]:
+    """A folder to save the state into, which the next `report` hands over.
+
+    An older form of ``report(..., checkpoint=Checkpoint.from_directory(folder))``::
+
+        with tune.checkpoint_dir(step) as folder:
+            torch.save(model.state_dict(), os.path.join(folder, "model.pt"))
+        tune.report(loss=loss)
+
+    Args:
+        step: nothing; checkpoints are numbered by `training_iteration`.
+
+    Raises:
+        TuneError: called outside a trial.
+    """
+    session = current()
+    if session is None:
+        raise TuneError(
+            "checkpoint_dir() was called outside a trial: there is nobody to keep a checkpoint. "
+            "Run the function through Tuner(...).fit()."
+        )
+    folder = tempfile.mkdtemp(prefix="checkpoint-")
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if (earlier := _saved.pop(session, None)) is not None:
+        shutil.rmtree(earlier, ignore_errors=True)  # nothing was reported since
+    _saved[session] = folder
+
+
+_saved: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
+"""By session, the folder that was filled for its next report."""
+
+
+class WithCheckpointDir:
+    """A function ``train(config, checkpoint_dir=None)``, which gets the state to go on from as a folder.
+
+    Args:
+        function: the user's.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, config: dict[str, Any], **parameters: Any) -> Any:
+        """Call it with what `get_checkpoint` says."""
+        checkpoint = get_checkpoint()
+        folder = None if checkpoint is None else checkpoint.path
+        return self.function(config, checkpoint_dir=folder, **parameters)
+
+
+class GoingOnFrom:
+    """A trial function whose trials go on from a state that was saved before the run.
+
+    Args:
+        checkpoint: the state.
+        function: called with the config, in a trial.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, function: Callable[..., Any]) -> None:
+        self.checkpoint, self.function = checkpoint, function
+
+    def __call__(self, config: dict[str, Any], **parameters: Any) -> Any:
+        """Call it; a trial that was paused or has failed goes on from its own state."""
+        if (session := current()) is not None and session.start_checkpoint is None:
+            session.start_checkpoint = self.checkpoint
+        return self.function(config, **parameters)
 
 
 def get_checkpoint() -> Checkpoint | None:

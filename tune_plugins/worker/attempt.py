@@ -50,8 +50,8 @@ def run_job(
     try:
         while True:
             reset(job)
+            os.environ[ORIGINAL_DIRECTORY] = before = os.getcwd()
             if job.in_own_folder:
-                os.environ[ORIGINAL_DIRECTORY] = before = os.getcwd()
                 sys.path[:] = [path or before for path in sys.path]  # empty: the working directory
                 folder.mkdir(parents=True, exist_ok=True)
                 os.chdir(folder)

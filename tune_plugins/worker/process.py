@@ -17,7 +17,7 @@ from typing import Any
 
 from tune_plugins.core.events import Event, ResultsReported, StopTrial, TrialErrored
 from tune_plugins.errors import TuneError
-from tune_plugins.worker.attempt import release_objects, run_job, seed_everything, started
+from tune_plugins.worker.attempt import ORIGINAL_DIRECTORY, release_objects, run_job, seed_everything, started
 from tune_plugins.worker.channel import Wire, pack, unpack
 from tune_plugins.worker.children import children_may_report
 from tune_plugins.worker.failures import as_data, errored
@@ -165,10 +165,11 @@ class Worker:
         seed_everything(job.seed)
 
 
-# Set by PyTorch, its libraries and Lightning when they are imported, seeded or begin to train; what is imported depends
-# on none of them.
-_SET_BY_LIBRARIES = frozenset(
+# Set here for each trial, and by PyTorch, its libraries and Lightning when they are imported, seeded or begin to train;
+# what is imported depends on none of them.
+_WITHOUT_EFFECT = frozenset(
     (
+        ORIGINAL_DIRECTORY,
         "KMP_DUPLICATE_LIB_OK",
         "KMP_INIT_AT_FORK",
         "LOCAL_RANK",
@@ -185,7 +186,7 @@ _SET_BY_LIBRARIES = frozenset(
 
 
 def _environ() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _SET_BY_LIBRARIES}
+    return {name: value for name, value in os.environ.items() if name not in _WITHOUT_EFFECT}
 
 
 class ImportsSeen:
