@@ -47,9 +47,8 @@ def objective(config: Mapping[str, Any], trainer: Trainer, objectives: Sequence[
     trainer.hp_search_backend = HPSearchBackend.RAY
     trainer._hp_search_setup({name: value for name, value in config.items() if hasattr(args, name)})
     trainer.hp_search_backend = None
-    session = tune_session.current()
-    run = f"run-{session.context.trial_id}" if session is not None else "run"
-    args.output_dir = os.path.join(args.output_dir, str(trainer.hp_name(dict(config))) if trainer.hp_name else run)
+    run = trainer.hp_name(dict(config)) if trainer.hp_name else f"run-{tune_session.get_context().trial_id}"
+    args.output_dir = os.path.join(args.output_dir, str(run))  # as the Trainer names it for Ray Tune
     trainer.add_callback(_Objectives(trainer, objectives))
     trainer.train(trial=dict(config))
 

@@ -248,11 +248,6 @@ def test_all_wrong_arguments_at_once() -> None:
         assert any(mistake.startswith(f"{name}:") for mistake in caught.value.mistakes)
 
 
-def test_two_reporting_callbacks_are_refused() -> None:
-    with RecordingSession(), pytest.raises(ArgumentError, match="more than once"):
-        fit(TuneReportCallback(), TuneReportCheckpointCallback())
-
-
 def test_a_call_that_is_not_catboosts_is_refused() -> None:
     with RecordingSession(), pytest.raises(TuneError, match="`fit` of CatBoost"):
         TuneReportCallback().after_iteration(None)

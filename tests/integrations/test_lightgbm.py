@@ -201,11 +201,6 @@ def test_all_wrong_arguments_at_once() -> None:
         assert any(mistake.startswith(f"{name}:") for mistake in caught.value.mistakes)
 
 
-def test_two_reporting_callbacks_are_refused() -> None:
-    with RecordingSession(), pytest.raises(ArgumentError, match="more than once"):
-        fit(TuneReportCallback(), TuneReportCheckpointCallback())
-
-
 def test_a_loop_that_is_not_lightgbms_is_refused() -> None:
     env = lgb.callback.CallbackEnv(None, {}, 0, 0, 1, None)  # type: ignore[arg-type]
     with RecordingSession(), pytest.raises(TuneError, match=r"lightgbm\.train"):

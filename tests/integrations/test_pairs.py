@@ -20,6 +20,7 @@ import torch
 import transformers_task
 import xgboost
 
+import tune_plugins as tune
 from tune_plugins.errors import ArgumentError, TrialEvicted, TuneError
 from tune_plugins.session import TrialContext
 from tune_plugins.testing import Exploit, RecordingSession
@@ -169,6 +170,32 @@ def test_a_trial_goes_on_and_exploits_with_the_pair(name: str) -> None:
         train(save(), report({"loss": loss}))
     assert exploiting.iterations == [1, 2, 3, 4] and not exploiting.restarts
     assert exploiting.values("loss")[2:] == pytest.approx(session.values("loss"))
+
+
+@every
+def test_the_newest_checkpoint_is_kept(name: str, tmp_path: Path) -> None:
+    """``CheckpointConfig(num_to_keep=1)`` with both callbacks, and with two hooks where there are any."""
+    (train, loss, _), (report, save) = TRAININGS[name], callbacks_of(name)
+    two = {"lightning": ["validation_end", "train_end"], "keras": ["epoch_end", "train_end"]}.get(name)
+    hooks = {"on": two} if two else {}
+
+    def script(config: dict[str, Any]) -> None:
+        train(report({"loss": loss}), save(**hooks))
+
+    (result,) = tune.Tuner(
+        script,
+        tune_config=tune.TuneConfig(metric="loss", mode="min"),
+        run_config=tune.RunConfig(
+            storage_path=tmp_path / "results",
+            runtime="inline",
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1),
+        ),
+    ).fit()
+    assert list(result.metrics_dataframe["training_iteration"]) == [1, 2, 3, 4]
+    # The newest one, and the newest to go on from: there is nothing to go on with behind the end.
+    folders = sorted(path.name for path in Path(result.path).glob("checkpoint*") if path.is_dir())
+    assert folders == ["checkpoint_000003", "checkpoint_000004"] and result.checkpoint.path.endswith(folders[-1])
 
 
 @every

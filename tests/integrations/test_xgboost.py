@@ -197,11 +197,6 @@ def test_wrong_metrics_argument(metrics: Any) -> None:
         TuneReportCallback(metrics)
 
 
-def test_two_reporting_callbacks_are_refused() -> None:
-    with RecordingSession(), pytest.raises(ArgumentError, match="more than once"):
-        fit(TuneReportCallback(), TuneReportCheckpointCallback())
-
-
 def test_select_metrics_keeps_order_and_refuses_at_once() -> None:
     assert list(select_metrics({"b": "y", "a": "x"}, ["x", "y", "z"])) == ["b", "a"]
     assert select_metrics(None, []) == {}
