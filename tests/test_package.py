@@ -123,7 +123,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
 
 def test_extras_are_complete(project: dict[str, Any]) -> None:
     extras = project["optional-dependencies"]
-    user = FRAMEWORK_EXTRAS | SEARCH_EXTRAS | {"mlflow", "plot"}
+    user = FRAMEWORK_EXTRAS | SEARCH_EXTRAS | {"tensorboard", "mlflow", "wandb", "comet", "plot"}
     assert set(extras) == user | {"all", "bench", "demo", "dev", "dev-light", "docs"}
     inside = {name for line in extras["all"] for name in line.partition("[")[2].rstrip("]").split(",")}
     assert inside == user
