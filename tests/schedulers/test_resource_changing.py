@@ -10,6 +10,7 @@ from pbt_runs import Fixed, Run, Walk, run
 
 from tune_plugins.core.events import PauseTrial, ResultsReported, SlotsChanged, StartTrial, TrialPaused, TrialStarted
 from tune_plugins.core.experiment import Rules
+from tune_plugins.core.resources import PlacementGroupFactory
 from tune_plugins.core.trial import Trial
 from tune_plugins.schedulers import (
     ASHAScheduler,
@@ -44,7 +45,7 @@ def test_those_that_go_on_get_what_others_have_freed() -> None:
     found = run(changing(), CONFIGS, Lengths(100), workers=4)
     assert resources(found)[:4] == [(f"{i:05d}", 0, None) for i in range(4)]
     changed = resources(found)[4:]
-    assert [r for t, _, r in changed if t == "00003"] == [{"CPU": 2.0}, {"CPU": 4.0}]
+    assert [r for t, _, r in changed if t == "00003"] == [PlacementGroupFactory([{"CPU": n}]) for n in (2, 4)]
     assert all(t.iteration == 2 * (t.index + 1) for t in found.experiment.trials.values()), "no step was lost"
     reasons = [d.reason for d in found.decisions if d.trial_id == "00003"]
     assert reasons == [
@@ -122,7 +123,7 @@ def test_even_shares(arguments: dict[str, Any], live: int, expected: list[dict[s
     trials = {f"{i:05d}": Trial(f"{i:05d}", i, {}) for i in range(live)}
     share = DistributeResources(**arguments)
     given = [share(trials, trial, {}, scheduler) for trial in trials.values()]
-    assert given == expected
+    assert given == [PlacementGroupFactory([each]) for each in expected]
 
 
 def test_all_mistakes_at_once() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from tune_plugins.arguments import Mistakes, is_finite
 
-__all__ = ["PlacementGroupFactory", "Strategy", "bundle_mistakes", "named", "total_of"]
+__all__ = ["PlacementGroupFactory", "Strategy", "as_request", "bundle_mistakes", "named", "total_of"]
 
 Strategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 _ALIASES = {"cpu": "CPU", "gpu": "GPU"}
@@ -72,6 +72,15 @@ class PlacementGroupFactory:
     def required_resources(self) -> dict[str, float]:
         """The sum over all bundles."""
         return total_of(self.bundles)
+
+
+def as_request(given: Mapping[str, float] | PlacementGroupFactory | None) -> PlacementGroupFactory:
+    """What a user asks for, in bundles; None is one CPU.
+
+    Raises:
+        ArgumentError: says what is wrong with it.
+    """
+    return given if isinstance(given, PlacementGroupFactory) else PlacementGroupFactory([given or {"CPU": 1}])
 
 
 def total_of(bundles: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABCMeta
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins.arguments import Mistakes, override_mistakes, shown_call
 from tune_plugins.core.metrics import Mode, lookup
 from tune_plugins.core.ray_form import FORMS, NOOP, RayForms, in_our_form, is_ours, takes_both
+from tune_plugins.core.resources import PlacementGroupFactory
 from tune_plugins.core.searcher import Fidelity, Searcher
 from tune_plugins.core.trial import Lease, Milestone, Trial
 from tune_plugins.errors import ArgumentError
@@ -107,6 +108,8 @@ class TrialScheduler(metaclass=_Checked):
     """What all nodes have together, e.g. ``{"CPU": 16.0}``; set before a run starts."""
     trial_resources: Mapping[str, float] = {"CPU": 1.0}
     """What a trial takes at its start; set before a run starts."""
+    request_of: Callable[[dict[str, Any]], PlacementGroupFactory] | None = None
+    """The same of a trial with a certain config, in bundles; set before a run starts."""
 
     metric: str | None = None
     mode: Mode | None = None

@@ -24,6 +24,7 @@ from tune_plugins.driver.suggestions import prepare
 from tune_plugins.errors import ArgumentError
 from tune_plugins.record.folder import RESERVED, Taken, take, why_taken
 from tune_plugins.record.names import check_name, numbered
+from tune_plugins.schedulers.ray_style import as_scheduler
 from tune_plugins.search import BasicVariantGenerator, Searcher, SearchTask
 from tune_plugins.search.by_name import as_searcher
 from tune_plugins.space import Space
@@ -110,7 +111,7 @@ def _objectives(
 
 def _scheduler(tune: TuneConfig, mistakes: Mistakes) -> TrialScheduler:
     if not isinstance(tune.scheduler, str):
-        return tune.scheduler or FIFOScheduler()
+        return as_scheduler(tune.scheduler) if isinstance(tune.scheduler, TrialScheduler) else FIFOScheduler()
     from tune_plugins.schedulers.by_name import create_scheduler
 
     return FIFOScheduler() if mistakes.found else create_scheduler(tune.scheduler)

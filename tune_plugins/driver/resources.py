@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tune_plugins.core.resources import PlacementGroupFactory, Strategy, bundle_mistakes, total_of
+from tune_plugins.core.resources import PlacementGroupFactory, Strategy, as_request, bundle_mistakes, total_of
 
 __all__ = [
     "PlacementGroupFactory",
@@ -53,7 +53,7 @@ def shape_of(request: ResourceRequest) -> Shape:
     """
     if found := resource_mistakes(request):
         raise ValueError(" ".join(found))
-    asked = request if isinstance(request, PlacementGroupFactory) else PlacementGroupFactory([request or {"CPU": 1}])
+    asked = as_request(request)
     bundles = [{}, *asked.bundles] if asked.head_bundle_is_empty else asked.bundles
     # A process that takes nothing has to be placed somewhere, too.
     placed = [bundle or {"CPU": 0.001} for bundle in bundles]
