@@ -526,4 +526,4 @@ def test_limits_and_durations_do_not_follow_the_clock_that_can_be_set(
     config = tune.RunConfig(verbose=0, storage_path=tmp_path, runtime=runtime, callbacks=[Moves()])
     (result,) = tune.Tuner(train, tune_config=tuning, run_config=config).fit()
     assert result.cause == EndCause.TIME_BUDGET
-    assert 1.0 < result.metrics["time_total_s"] < 1800.0
+    assert 0.0 < result.metrics["time_total_s"] < 1800.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 
 import tune_plugins as tune
 from tune_plugins.record.store import ExperimentStore
@@ -126,3 +128,51 @@ def test_what_cannot_be_pickled_is_named() -> None:
     (mistake,) = caught.value.mistakes
     assert "the class attribute 'guard' of type lock" in mistake and "the variable 'lock' of type lock" in mistake
     assert "__class__" not in mistake
+
+
+class Reused(tune.Trainable):
+    """Says how often the object was reset, and notes it when it is cleaned up."""
+
+    resets = 0
+
+    def setup(self, config: dict[str, Any], log: str) -> None:
+        self.log = log
+
+    def step(self) -> dict[str, Any]:
+        return {"resets": self.resets, "process": os.getpid(), "done": self.training_iteration == 1}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.resets += 1
+        return True
+
+    def cleanup(self) -> None:
+        Path(self.log, f"{os.getpid()}-{self.resets}").touch()
+
+
+@pytest.mark.parametrize("workers", ["auto", "actors"])
+def test_an_object_serves_the_trials_of_its_process(tmp_path: Path, workers: Any) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    grid = tune.Tuner(
+        tune.with_parameters(Reused, log=str(log)),
+        param_space={"x": tune.grid_search(list(range(6)))},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=2),
+        run_config=tune.RunConfig(storage_path=tmp_path, verbose=0, workers=workers),
+    ).fit()
+    by_process: dict[int, list[int]] = {}
+    for result in grid:
+        assert result.metrics["pid"] == result.metrics["process"] and result.metrics["hostname"] == platform.node()
+        by_process.setdefault(result.metrics["pid"], []).append(result.metrics["resets"])
+    assert len(grid) == 6 and grid.num_errors == 0 and len(by_process) <= 2
+    assert all(sorted(resets) == list(range(len(resets))) for resets in by_process.values())
+    # A process that waits for the next run has not cleaned up yet.
+    assert set(os.listdir(log)) <= {f"{process}-{len(resets) - 1}" for process, resets in by_process.items()}
+
+
+def test_a_parameter_may_lie_in_the_object_store_already(tmp_path: Path) -> None:
+    def train(config: dict[str, Any], data: Any, more: float) -> dict[str, Any]:
+        return {"total": float(data.sum()) + more}
+
+    trainable = tune.with_parameters(train, data=ray.put(np.ones(10)), more=5.0)
+    (result,) = tune.Tuner(trainable, run_config=tune.RunConfig(storage_path=tmp_path, verbose=0)).fit()
+    assert result.metrics["total"] == 15.0

@@ -223,7 +223,8 @@ def with_parameters(trainable: AnyTrainable, **parameters: Any) -> TrialFunction
     Args:
         trainable: a function ``train(config, data=...)``, or a class derived from `Trainable` whose ``setup(config,
             data=...)`` takes them.
-        **parameters: the objects; arrays are not copied, workers share them in memory.
+        **parameters: the objects; arrays are not copied, workers share them in memory. What ``ray.put`` returned stands
+            for the object that was put.
 
     Raises:
         ArgumentError: `trainable` cannot be called.

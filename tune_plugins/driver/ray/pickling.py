@@ -137,14 +137,14 @@ def packed_parameters(trainable: TrialFunction) -> tuple[dict[str, Packed], tupl
 
 
 def in_object_store(trainable: TrialFunction) -> dict[str, Any]:
-    """References of the large arguments, each put into Ray's object store once.
+    """References of the large arguments, each put into Ray's object store once; one that the user has put there stays.
 
     Raises:
         ArgumentError: names those that cannot be pickled.
     """
     import ray
 
-    return _each_parameter(trainable, ray.put)
+    return _each_parameter(trainable, lambda value: value if isinstance(value, ray.ObjectRef) else ray.put(value))
 
 
 def _each_parameter(trainable: TrialFunction, send: Callable[[Any], Any]) -> dict[str, Any]:
