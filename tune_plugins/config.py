@@ -134,6 +134,7 @@ class TuneConfig:
     Args:
         metric: name of the reported metric to optimise; may be a path such as ``eval/loss``. A list of several: trials
             that no other betters in all of them are sought (`ResultGrid.pareto_front`); the display shows the first.
+            With a mode and no name anywhere: the plain number that a training returns or yields.
         mode: "min" or "max"; of several metrics a list, or one for all. May be left out where no scheduler and no
             searcher compares trials; then there is no best trial until one asks for it with a mode.
         search_alg: a `Searcher`, or the name of one: "random", "sobol", "evolutionary", "tpe", "gp", "cmaes", "nsgaii",

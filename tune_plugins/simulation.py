@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
-from tune_plugins.driver.plan import Plan, check_run, draw_seed, experiment_folder, storage_mistakes
+from tune_plugins.driver.plan import Plan, check_run, draw_seed, experiment_folder, main_metric, storage_mistakes
 from tune_plugins.driver.simulated import (
     Curve,
     Curves,
@@ -90,7 +90,7 @@ def simulate(
     if tune.max_concurrent_trials is not None:
         cluster = replace(cluster, workers=min(cluster.workers, tune.max_concurrent_trials))
     if not isinstance(training, SimulatedTraining):
-        training = Curves(_as_curves(training), (tune.metrics or (scheduler.metric,))[0] or "value")
+        training = Curves(_as_curves(training), main_metric(tune, scheduler, searcher) or "value")
     plan = Plan(_NAME, tune, run, space, scheduler, searcher, draw_seed(tune.seed))
     place = SimulatedPlace(training, cluster)
     if not temporary:

@@ -71,7 +71,7 @@ from tune_plugins.core.events import (
 )
 from tune_plugins.core.leases import reached
 from tune_plugins.core.lineage import Lineage
-from tune_plugins.core.metrics import Mode, lookup
+from tune_plugins.core.metrics import DEFAULT_METRIC, Mode, lookup
 from tune_plugins.core.named_metrics import NamedMetrics, Results
 from tune_plugins.core.residents import Residents
 from tune_plugins.core.retention import Retention
@@ -159,7 +159,8 @@ class Experiment:
         self._asked = False  # the searcher, and it has not answered
         self._told = 0  # of how many results and ends it knows
         self._not_ready_at = -1  # of how many it knew when it was not ready
-        awaited = {**rules.awaited, **({} if rules.metric is None else {rules.metric: "metric"})}
+        # The number without a name is awaited where somebody compares by it, which `awaited` says.
+        awaited = {**rules.awaited, **({} if rules.metric in (None, DEFAULT_METRIC) else {rules.metric: "metric"})}
         named = (rules.metric, *rules.metrics, self.scheduler.metric)
         compared = dict.fromkeys(name for name in named if name is not None)
         self._named = NamedMetrics(dict(rules.required), awaited, tuple(compared))

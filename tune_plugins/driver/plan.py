@@ -17,7 +17,7 @@ from tune_plugins.config import RunConfig, TuneConfig
 from tune_plugins.core.autofill import COUNTED_SINCE
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
-from tune_plugins.core.metrics import Mode
+from tune_plugins.core.metrics import DEFAULT_METRIC, Mode
 from tune_plugins.core.scheduler import FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Names
 from tune_plugins.driver.suggestions import prepare
@@ -80,7 +80,7 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
                 )
             elif not (scheduler.modes or mode):
                 mistakes.add(f"mode: expected 'min' or 'max' for each metric, since {name} compares trials. Add mode=.")
-        elif scheduler.needs_metric and not (scheduler.metric or given):
+        elif scheduler.needs_metric and not (scheduler.metric or given or scheduler.mode or tune.mode):
             mistakes.add(
                 f"metric: expected the name of a metric, since {name} compares trials by it, got None. "
                 "Add TuneConfig(metric='...', mode='min' or 'max')."
@@ -99,14 +99,23 @@ def check_run(tune: TuneConfig, run: RunConfig, space: Space, mistakes: Mistakes
 def _objectives(
     tune: TuneConfig, scheduler: TrialScheduler, searcher: Searcher
 ) -> tuple[tuple[str, ...], tuple[Mode, ...]]:
-    """Metrics and modes of a run: those of `TuneConfig`, else the scheduler's, else the searcher's."""
+    """Metrics and modes of a run: those of `TuneConfig`, else the scheduler's, else the searcher's.
+
+    Where there is only a mode, it is that of the plain number that a training returns or yields.
+    """
     if tune.metrics:
         return tune.metrics, tune.modes or ((scheduler.mode,) if scheduler.mode else ())
     if scheduler.takes_several:
         return tuple(scheduler.metrics), tuple(scheduler.modes)
     if scheduler.metric is not None:
         return (scheduler.metric,), (scheduler.mode,) if scheduler.mode else tune.modes
-    return searcher.own_objectives
+    own, mode = searcher.own_objectives, tune.mode or scheduler.mode
+    return ((DEFAULT_METRIC,), (mode,)) if isinstance(mode, str) and not own[0] else own
+
+
+def main_metric(tune: TuneConfig, scheduler: TrialScheduler, searcher: Searcher) -> str | None:
+    """The metric of a run, of several the first one; None: there is none."""
+    return (_objectives(tune, scheduler, searcher)[0] or (None,))[0]
 
 
 def _scheduler(tune: TuneConfig, mistakes: Mistakes) -> TrialScheduler:
@@ -166,7 +175,10 @@ def rules_for(
     if scheduler.needs_metric:
         required[scheduler.time_attr] = f"{name} time_attr"
     awaited = dict.fromkeys((*metrics, *searcher.own_objectives[0]), "metric")
-    if scheduler.needs_metric and scheduler.metric is not None:
+    if metric == DEFAULT_METRIC != tune.metric:
+        # Where nobody compares trials, it is only asked for when it is there.
+        awaited = {DEFAULT_METRIC: _UNNAMED} if scheduler.needs_metric or searcher.learns else {}
+    elif scheduler.needs_metric and scheduler.metric is not None:
         awaited[scheduler.metric] = "metric" if scheduler.metric == tune.metric else f"{name} metric"
     return Rules(
         metric=metric,
@@ -197,6 +209,9 @@ def rules_for(
         modes=modes,
         searcher_reads_results=searcher.reads_results,
     )
+
+
+_UNNAMED = "metric (none was given: the plain number that a training returns or yields)"
 
 
 def stop_rules(thresholds: Mapping[str, float], rules: Rules) -> tuple[StopRule, ...]:
