@@ -12,6 +12,8 @@ MODULES = {
     "tune_plugins.search": "Which configurations are tried.",
     "tune_plugins.stoppers": "Rules that end a trial or the whole experiment.",
     "tune_plugins.callbacks": "Hooks around a run.",
+    "tune_plugins.logger": "What happens in a run, for files and for experiment trackers.",
+    "tune_plugins.logger.by_name": "Loggers by name.",
     "tune_plugins.integrations": "The base of all adapters, for one of your own.",
     "tune_plugins.integrations.lightning": "The Lightning adapter; needs the extra `lightning`.",
     "tune_plugins.integrations.keras": "The Keras adapter; needs the extra `keras`.",
