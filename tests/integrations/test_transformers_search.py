@@ -358,6 +358,10 @@ def test_a_population_with_other_batches(tmp_path: Path, here: dict[str, Any]) -
         ),
         checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="training_iteration"),
         stop=None,
+        progress_reporter=tune.CLIReporter(
+            parameter_columns={"weight_decay": "w_decay", "per_device_train_batch_size": "train_bs/gpu"},
+            metric_columns=["eval_accuracy", "eval_loss", "epoch", "training_iteration"],
+        ),
         local_dir=here.pop("storage_path"),
         name="tune_transformer_pbt",
         log_to_file=True,
