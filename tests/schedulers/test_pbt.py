@@ -391,9 +391,9 @@ def test_policy_files_of_ray_tune(tmp_path: Path) -> None:
 def test_files_without_a_schedule(tmp_path: Path, text: str) -> None:
     file = tmp_path / "schedule.json"
     file.write_text(text)
-    with pytest.raises(TuneError, match=r"holds no schedule: .*Use result\.pbt_schedule"):
+    with pytest.raises(ArgumentError, match=r"expected a file with a schedule, got .*: .*Use result\.pbt_schedule"):
         PBTSchedule.load(file)
-    with pytest.raises(TuneError, match="No schedule can be read"):
+    with pytest.raises(ValueError, match=r"expected a file with a schedule, got '.*No such file"):
         PopulationBasedTrainingReplay(tmp_path / "missing.json")
 
 

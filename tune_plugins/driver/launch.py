@@ -101,6 +101,7 @@ def carry_out(
         )
         given_by_user = plan.run.callbacks or ()
         callbacks = [*displays, *(create_logger(each) if isinstance(each, str) else each for each in given_by_user)]
+        callbacks += scheduler.callbacks()
         more_warnings: Callable[[], list[str]] = list
         if not (place.virtual or plan.run.working_dir):
             shared = SharedFiles(os.getcwd(), str(directory.parent))

@@ -7,6 +7,7 @@ from tune_plugins.core.ends import EndCause
 from tune_plugins.core.scheduler import Action, Decision, FIFOScheduler, TrialScheduler
 from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.schedulers.asha import ASHAScheduler, AsyncHyperBandScheduler
+from tune_plugins.schedulers.by_name import create_scheduler
 from tune_plugins.schedulers.hyperband import HyperBandForBOHB, HyperBandScheduler
 from tune_plugins.schedulers.median_stopping import MedianStoppingRule
 from tune_plugins.schedulers.multi_objective_asha import MultiObjectiveASHA
@@ -14,7 +15,11 @@ from tune_plugins.schedulers.pb2 import PB2
 from tune_plugins.schedulers.pbt import PopulationBasedTraining
 from tune_plugins.schedulers.pbt_replay import PBTSchedule, PopulationBasedTrainingReplay, ScheduleStep
 from tune_plugins.schedulers.percentile_stopping import PercentileStopping
-from tune_plugins.schedulers.resource_changing import DistributeResources, ResourceChangingScheduler
+from tune_plugins.schedulers.resource_changing import (
+    DistributeResources,
+    DistributeResourcesToTopJob,
+    ResourceChangingScheduler,
+)
 
 __all__ = [
     "PB2",
@@ -23,6 +28,7 @@ __all__ = [
     "AsyncHyperBandScheduler",
     "Decision",
     "DistributeResources",
+    "DistributeResourcesToTopJob",
     "EndCause",
     "FIFOScheduler",
     "HyperBandForBOHB",
@@ -40,6 +46,7 @@ __all__ = [
     "Trial",
     "TrialScheduler",
     "TrialStatus",
+    "create_scheduler",
 ]
 
 if not TYPE_CHECKING:

@@ -101,6 +101,12 @@ def mutation_mistakes(mutations: Mapping[str, Any], where: str) -> list[str]:
         if isinstance(spec, Mapping):
             found += mutation_mistakes(spec, name)
             continue
+        if isinstance(spec, Function):
+            found.append(
+                f"{name}: expected a domain, a list of values, a function or a dict of these, got {spec!r}, which is "
+                "for param_space. Write the function itself: lambda: value."
+            )
+            continue
         try:
             found += [f"{name}: {mistake}" for mistake in as_domain(spec).mistakes()]
         except TypeError as error:

@@ -14,10 +14,10 @@ from random import Random
 from typing import Any
 
 from tune_plugins._imports import require
-from tune_plugins.arguments import is_finite
+from tune_plugins.arguments import Mistakes, is_finite
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import Trial
-from tune_plugins.schedulers.explore import specs
+from tune_plugins.schedulers.explore import Explore, specs
 from tune_plugins.schedulers.pbt import Member, PopulationBasedTraining
 from tune_plugins.space.domains import Float, Integer
 from tune_plugins.space.nested import copy_of
@@ -32,8 +32,8 @@ class PB2(PopulationBasedTraining):
     Needs scipy (``pip install 'tune-plugins[sklearn]'``).
 
     Args:
-        time_attr, metric, mode, perturbation_interval, quantile_fraction, log_config, require_attrs, synch:
-            as for `PopulationBasedTraining`.
+        time_attr, metric, mode, perturbation_interval, quantile_fraction, log_config, require_attrs, synch,
+            custom_explore_fn: as for `PopulationBasedTraining`.
         hyperparam_bounds: ``{name: [low, high]}``, nested like the config; every value chosen lies within, and
             stays a whole number where the config has one.
     """
@@ -49,6 +49,7 @@ class PB2(PopulationBasedTraining):
         log_config: bool = True,
         require_attrs: bool = True,
         synch: bool = False,
+        custom_explore_fn: Explore | None = None,
     ) -> None:
         super().__init__(
             time_attr=time_attr,
@@ -59,6 +60,7 @@ class PB2(PopulationBasedTraining):
             log_config=log_config,
             require_attrs=require_attrs,
             synch=synch,
+            custom_explore_fn=custom_explore_fn,
         )
         self.hyperparam_bounds = hyperparam_bounds
 
@@ -69,13 +71,15 @@ class PB2(PopulationBasedTraining):
         self._trying: dict[str, tuple[float, list[float]]] = {}  # chosen, with no result yet
 
     def _exploration_mistakes(self) -> list[str]:
-        bounds = self.hyperparam_bounds
-        if not isinstance(bounds, Mapping) or not bounds:
-            return [
-                f"hyperparam_bounds: expected {{name: [low, high]}}, got {bounds!r}. "
-                'Write hyperparam_bounds={"lr": [1e-4, 1e-1]}.'
-            ]
-        return _bound_mistakes(bounds, "hyperparam_bounds")
+        found, bounds = Mistakes(type(self).__name__), self.hyperparam_bounds
+        found.function("custom_explore_fn", self.custom_explore_fn, "of the config", arguments=1, none=True)
+        if isinstance(bounds, Mapping) and bounds:
+            return found.found + _bound_mistakes(bounds, "hyperparam_bounds")
+        found.add(
+            f"hyperparam_bounds: expected {{name: [low, high]}}, got {bounds!r}. "
+            'Write hyperparam_bounds={"lr": [1e-4, 1e-1]}.'
+        )
+        return found.found
 
     def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Look for scipy, so that it is not missed in the middle of a run.
@@ -103,7 +107,7 @@ class PB2(PopulationBasedTraining):
             del self._observed[:-_MOST_OBSERVATIONS]
         self._before[trial_id] = (time, score)
 
-    def _explored(self, member: Member, donor: Member, rng: Random) -> dict[str, Any]:
+    def _changed(self, member: Member, donor: Member, rng: Random) -> dict[str, Any]:
         """The donor's config with the most promising values inside the bounds."""
         trial_id = member.trial.id
         at = self._before.get(donor.trial.id)

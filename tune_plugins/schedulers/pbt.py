@@ -20,7 +20,11 @@ from tune_plugins.core.trial import Lease, Milestone, Trial, TrialStatus
 from tune_plugins.errors import TuneError
 from tune_plugins.schedulers import why_not
 from tune_plugins.schedulers.explore import Explore, changes, complete, explore, mutation_mistakes
+from tune_plugins.schedulers.pbt_log import PolicyLog
+from tune_plugins.schedulers.pbt_replay import PopulationBasedTrainingReplay
 from tune_plugins.space.nested import copy_of
+
+__all__ = ["Member", "PopulationBasedTraining", "PopulationBasedTrainingReplay"]
 
 
 @dataclass(eq=False)
@@ -62,7 +66,8 @@ class PopulationBasedTraining(TrialScheduler):
         resample_probability: of a fresh draw in place of a move, for each hyper-parameter.
         perturbation_factors: a move multiplies by one of these.
         custom_explore_fn: takes the changed config and returns the one to use.
-        log_config: state the changed hyper-parameters in the reason of each decision.
+        log_config: state the changed hyper-parameters in the reason of each decision, and write them into the folder of
+            the experiment at its end, in the form of Ray Tune: ``pbt_global.txt`` and ``pbt_policy_<trial>.txt``.
         require_attrs: a trial whose report at a milestone lacks the metric counts as the worst; False: it is left
             out of the comparison.
         synch: every trial waits until all have reached their milestone; default: nobody waits for anybody.
@@ -105,6 +110,7 @@ class PopulationBasedTraining(TrialScheduler):
         self._ranked: set[str] = set()  # trials that had a score at a milestone
         self._best = math.inf
         self._ends = why_not.Ends()
+        self._log = PolicyLog()
 
     def setup(self, *, metric: str | None, mode: Mode | None, seed: int) -> None:
         """Start with no population."""
@@ -177,7 +183,12 @@ class PopulationBasedTraining(TrialScheduler):
         """One member less."""
         self._remove(trial)
 
+    def callbacks(self) -> list[Any]:
+        """What writes the policies."""
+        return [self._log] if self.log_config else []
+
     def _remove(self, trial: Trial) -> None:
+        self._log.look_back(trial)
         self._members.pop(trial.id, None)
         self._plan.pop(trial.id, None)
         # A donor that is gone is not waited for, and those that should have copied it are ranked anew.
@@ -217,7 +228,7 @@ class PopulationBasedTraining(TrialScheduler):
         if self.synch:
             others = [m for m in self._members.values() if m is not member]
             if not others:
-                return self._verdict(member)
+                return self._logged(trial, self._verdict(member))
             behind = sum(m.turns < member.turns for m in others)
             if behind:
                 return Decision(Action.PAUSE, f"waits at iteration {at} for {behind} of {len(others)} others")
@@ -225,7 +236,7 @@ class PopulationBasedTraining(TrialScheduler):
         waiting = [m for m in self._members.values() if m is not member and m.waits and m.turns <= member.turns]
         if waiting:
             return Decision(Action.PAUSE, f"makes room at iteration {at}: {len(waiting)} others wait for a slot")
-        return self._verdict(member)
+        return self._logged(trial, self._verdict(member))
 
     def _note(self, member: Member, result: dict[str, Any], time: float) -> None:
         """Note what the trial reported at its milestone."""
@@ -260,9 +271,13 @@ class PopulationBasedTraining(TrialScheduler):
 
     def on_trial_resume(self, trial: Trial) -> Decision:
         """A trial that has waited for its turn is ranked when it gets it; in synchronous runs it was before."""
-        if self.synch:
-            return self._plan.pop(trial.id, None) or self._verdict(self._members[trial.id], only_told=True)
-        return self._verdict(self._members[trial.id])
+        planned = self._plan.pop(trial.id, None)
+        return self._logged(trial, planned or self._verdict(self._members[trial.id], only_told=self.synch))
+
+    def _logged(self, trial: Trial, decision: Decision) -> Decision:
+        if decision.action is Action.EXPLOIT and decision.source_id is not None and decision.config is not None:
+            self._log.note(trial, self._members[decision.source_id].trial, decision.config)
+        return decision
 
     # --------------------------------------------------------------------- exploit and explore
 
@@ -309,13 +324,7 @@ class PopulationBasedTraining(TrialScheduler):
 
     def _explored(self, member: Member, donor: Member, rng: Random) -> dict[str, Any]:
         """The config of `member` after it has copied `donor`."""
-        config = explore(
-            donor.trial.config,
-            self.hyperparam_mutations or {},
-            resample_probability=self.resample_probability,
-            factors=self.perturbation_factors,
-            rng=rng,
-        )
+        config = self._changed(member, donor, rng)
         if self.custom_explore_fn is None:
             return config
         custom: Any = self.custom_explore_fn(copy_of(config))
@@ -325,6 +334,16 @@ class PopulationBasedTraining(TrialScheduler):
                 "Add `return config`."
             )
         return custom
+
+    def _changed(self, member: Member, donor: Member, rng: Random) -> dict[str, Any]:
+        """A config near that of `donor`."""
+        return explore(
+            donor.trial.config,
+            self.hyperparam_mutations or {},
+            resample_probability=self.resample_probability,
+            factors=self.perturbation_factors,
+            rng=rng,
+        )
 
     def notes(self) -> list[str]:
         """How many exploits there were, and whether any had to be left out."""

@@ -19,7 +19,10 @@ from tune_plugins.space.encoding import decode, encode
 from tune_plugins.space.jsonable import dumps, loads
 from tune_plugins.space.nested import copy_of
 
-_HOW_TO_GET_ONE = "Use result.pbt_schedule of a run with PopulationBasedTraining, or a file that its save() wrote."
+_HOW_TO_GET_ONE = (
+    "Use result.pbt_schedule of a run with PopulationBasedTraining, a file that its save() wrote, or a "
+    "pbt_policy_<trial>.txt."
+)
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,15 @@ class PBTSchedule:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> PBTSchedule:
-        """Read a file that `save` wrote, or a ``pbt_policy_<trial>.txt`` of Ray Tune.
+        """Read a file that `save` wrote, or a ``pbt_policy_<trial>.txt``, also one of Ray Tune.
 
         Raises:
-            TuneError: the file is missing, or neither of these.
+            ArgumentError: the file is missing, or neither of these.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise TuneError(f"No schedule can be read from {os.fspath(path)!r}: {error}. {_HOW_TO_GET_ONE}") from error
+            text = Path(path).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _no_schedule(path, error) from error
         try:
             lines = [loads(line) for line in text.splitlines() if line.strip()]
             if len(lines) == 1 and isinstance(lines[0], dict):
@@ -77,7 +80,12 @@ class PBTSchedule:
                 return PBTSchedule(tuple(steps))
             return _from_policy(lines)
         except (ValueError, KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
-            raise TuneError(f"{os.fspath(path)!r} holds no schedule: {error}. {_HOW_TO_GET_ONE}") from error
+            raise _no_schedule(path, error) from error
+
+
+def _no_schedule(path: str | os.PathLike[str], error: Exception) -> ArgumentError:
+    said = f"policy: expected a file with a schedule, got {os.fspath(path)!r}: {error}. {_HOW_TO_GET_ONE}"
+    return ArgumentError("PopulationBasedTrainingReplay", [said])
 
 
 def _from_policy(lines: Sequence[Any]) -> PBTSchedule:
@@ -93,8 +101,8 @@ def _from_policy(lines: Sequence[Any]) -> PBTSchedule:
     for trial, source, _, iteration, old, new in reversed(lines):
         if follower is not None and trial != follower:
             break
-        follower, first = source, old
-        steps.append(ScheduleStep(int(iteration), new, str(source)))
+        follower, first = source, decode(old)
+        steps.append(ScheduleStep(int(iteration), decode(new), str(source)))
     return PBTSchedule((ScheduleStep(0, first), *reversed(steps)))
 
 
@@ -155,11 +163,12 @@ class PopulationBasedTrainingReplay(TrialScheduler):
     """Trains one trial with the hyper-parameters that population based training found, changed at the same points.
 
     Args:
-        policy: ``result.pbt_schedule``, or the path of a file that `PBTSchedule.save` or Ray Tune wrote.
+        policy: ``result.pbt_schedule``, the path of a file that `PBTSchedule.save` wrote, or of a
+            ``pbt_policy_<trial>.txt``, also one of Ray Tune's.
             The trial starts with its first config; `param_space` adds what that leaves out.
 
     Raises:
-        TuneError: there is no schedule, or the file holds none.
+        ArgumentError: there is no schedule, or the file holds none.
     """
 
     needs_metric = False
@@ -168,7 +177,9 @@ class PopulationBasedTrainingReplay(TrialScheduler):
     def __init__(self, policy: PBTSchedule | str | os.PathLike[str] | None) -> None:
         super().__init__()
         if policy is None:
-            raise TuneError(f"PopulationBasedTrainingReplay: the trial has no schedule. {_HOW_TO_GET_ONE}")
+            raise ArgumentError(
+                "PopulationBasedTrainingReplay", [f"policy: the trial has no schedule. {_HOW_TO_GET_ONE}"]
+            )
         if not isinstance(policy, (PBTSchedule, str, os.PathLike)):
             raise ArgumentError(
                 "PopulationBasedTrainingReplay",
