@@ -89,13 +89,18 @@ class TestOwnAdapter(AdapterConformance):
         return own_adapter.TuneReportCheckpointCallback.get_model(checkpoint).predict(X)
 
 
-def test_common_arguments_are_checked_and_a_second_reporter_is_refused() -> None:
+def test_common_arguments_are_checked_and_a_pair_acts_as_one() -> None:
     """Without a line in the adapter."""
     with pytest.raises(ArgumentError) as caught:
         own_adapter.TuneReportCheckpointCallback(metrics=3, filename="a/b", frequency=-1, checkpoint_at_end="no")
     assert len(caught.value.mistakes) == 4 and "ending in .npz" in str(caught.value)
-    both = [own_adapter.TuneReportCallback(), own_adapter.TuneReportCheckpointCallback()]
     trainer = new_trainer(TestOwnAdapter.config)
-    with RecordingSession(), pytest.raises(ArgumentError, match="expected one callback that reports"):
+    with RecordingSession() as session:
+        pair = [own_adapter.TuneReportCallback(), own_adapter.TuneReportCheckpointCallback()]
+        trainer.fit(TRAIN, HELD_OUT, 2, callbacks=pair)
+    assert session.iterations == [1, 2] and list(session.checkpoints) == [2]
+    both = [own_adapter.TuneReportCheckpointCallback(), own_adapter.TuneReportCheckpointCallback()]
+    trainer = new_trainer(TestOwnAdapter.config)
+    with RecordingSession(), pytest.raises(ArgumentError, match="expected one callback that saves"):
         trainer.fit(TRAIN, HELD_OUT, 2, callbacks=both)
     assert trainer.epoch == 0

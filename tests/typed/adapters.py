@@ -36,7 +36,7 @@ def with_lightgbm(config: dict[str, Any], data: lightgbm.Dataset) -> None:
 def with_keras(config: dict[str, Any], model: keras.Model) -> None:
     model.fit(epochs=3, callbacks=[tune_keras.TuneReportCheckpointCallback(checkpoint_on="train_batch_end")])
     tune_keras.TuneReportCallback(report_metrics_on="epoch_begin")  # wrong
-    tune_keras.TuneReportCheckpointCallback(checkpoint_on="test_end")  # wrong
+    tune_keras.TuneReportCheckpointCallback(checkpoint_on="train_begin")  # wrong
 
 
 def with_lightning(config: dict[str, Any], model: lightning.LightningModule) -> None:
