@@ -6,6 +6,8 @@ A *pin* is the part of a point to evaluate that belongs to a node; `FREE` where 
 
 from __future__ import annotations
 
+import ast
+import builtins
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -148,8 +150,8 @@ class Node(ABC):
         return 1
 
     @abstractmethod
-    def misfits(self, pin: Any) -> list[str]:
-        """Why `pin` cannot be a value of this part; empty if it can."""
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
+        """Why `pin` cannot be a value of this part; empty if it can. With `loose`, grids and constants take any."""
 
     @abstractmethod
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
@@ -201,18 +203,46 @@ class Constant(Node):
                 "tune.choice([...]); to try each: tune.grid_search([...])."
             )
 
-    def misfits(self, pin: Any) -> list[str]:
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
         """Any other value."""
-        return [] if same(self.value, pin) else [f"{self.name}: param_space fixes it at {self.value!r}, got {pin!r}."]
+        right = loose or same(self.value, pin)
+        return [] if right else [f"{self.name}: param_space fixes it at {self.value!r}, got {pin!r}."]
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
-        """The value itself; a set is copied."""
-        return self.value.copy() if isinstance(self.value, (set, bytearray)) else self.value
+        """The value itself, or the other one that a point has; a set is copied."""
+        value = self.value if pin is FREE or same(self.value, pin) else pin
+        return value.copy() if isinstance(value, (set, bytearray)) else value
 
     def compiled(self, columns: Columns) -> Callable[[Row], Any]:
         """See `Node.compiled`."""
         value = self.value
         return (lambda row: value.copy()) if isinstance(value, (set, bytearray)) else lambda row: value
+
+
+class Legacy(Constant):
+    """``{"eval": "2 + 2"}``, in which early versions of Ray Tune had Python computed."""
+
+    def mistakes(self) -> Iterator[str]:
+        """That it would stay a dict of text."""
+        text = self.value["eval"]
+        yield (
+            f"{self.name}: expected a value or a domain, got {self.value!r}, which is computed no more. "
+            f"Write tune.sample_from(lambda spec: {text})."
+        )
+
+
+def _is_legacy(value: Mapping[Any, Any]) -> bool:
+    """Whether it is what Ray Tune computed: an expression of nothing but ``spec``, ``random`` and ``np``."""
+    text = value.get("eval")
+    if len(value) != 1 or not isinstance(text, str):
+        return False
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (ValueError, SyntaxError):
+        return False
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    known = {"spec", "random", "np", *dir(builtins), *(each.id for each in names if isinstance(each.ctx, ast.Store))}
+    return not isinstance(tree.body, (ast.Name, ast.Constant)) and all(each.id in known for each in names)
 
 
 _MOST_MEANT_AS_OPTIONS = 20
@@ -250,7 +280,7 @@ class Leaf(Node):
         """One, which varies."""
         yield name, True
 
-    def misfits(self, pin: Any) -> list[str]:
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
         """A value outside of the domain."""
         return [] if self.domain.contains(pin) else [f"{self.name}: {pin!r} is outside of {self.domain!r}."]
 
@@ -379,12 +409,12 @@ class Table(Node):
             product *= child.size(pins.get(key, FREE))
         return product
 
-    def misfits(self, pin: Any) -> list[str]:
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
         """Those of the items, unknown keys, and anything but a dict."""
         if not isinstance(pin, Mapping):
             return [f"{self.name or 'the point'}: expected a dict, got {pin!r}."]
         pins, unknown = self._spread(pin)
-        found = [why for key, value in pins.items() for why in self.children[key].misfits(value)]
+        found = [why for key, value in pins.items() for why in self.children[key].misfits(value, loose=loose)]
         names = dict.fromkeys(name for name, _ in self.leaves(self.name))
         for key in unknown:
             name = join(self.name, key)
@@ -468,12 +498,12 @@ class Series(Table):
             return {int(key): value for key, value in pins.items()}, unknown
         return {}, []
 
-    def misfits(self, pin: Any) -> list[str]:
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
         """Those of the items, and anything but a list of the same length."""
         if isinstance(pin, Mapping) or (isinstance(pin, (list, tuple)) and len(pin) == len(self.children)):
             pins, unknown = self._spread(pin)
             if not unknown:
-                return [why for key, value in pins.items() for why in self.children[key].misfits(value)]
+                return [why for key, value in pins.items() for why in self.children[key].misfits(value, loose=loose)]
         return [f"{self.name}: expected a list of {len(self.children)} values, got {pin!r}."]
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
@@ -527,7 +557,7 @@ class Choice(Node):
         fitting = [option for option in self.options if not option.misfits(pin)]
         return fitting if isinstance(pin, Mapping) else fitting[:1]  # a dict may leave open which option it belongs to
 
-    def misfits(self, pin: Any) -> list[str]:
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
         """A value that fits none of the options."""
         return [] if self._fitting(pin) else [f"{self.name}: {pin!r} is none of the options of {self.domain!r}."]
 
@@ -586,17 +616,25 @@ class Grid(Choice):
         """This one."""
         yield self
 
+    def misfits(self, pin: Any, *, loose: bool = False) -> list[str]:
+        """A value that fits none of the options."""
+        return [] if loose else super().misfits(pin)
+
+    def _tried(self, pin: Any) -> list[Node]:
+        """The options that fit; a value that is none of them is the only one itself."""
+        return self._fitting(pin) or [Constant(self.name, pin)]
+
     def compiled(self, columns: Columns) -> Callable[[Row], Any]:
         """Not possible."""
         raise NotImplementedError
 
     def size(self, pin: Any) -> int:
         """Sum of those of the options."""
-        return sum(option.size(pin) for option in self._fitting(pin))
+        return sum(option.size(pin) for option in self._tried(pin))
 
     def build(self, draw: Draw, point: int, pin: Any) -> Any:
         """The option that the grid point falls into, built."""
-        for option in self._fitting(pin):
+        for option in self._tried(pin):
             size = option.size(pin)
             if point < size:
                 return option.build(draw, point, pin)
@@ -620,6 +658,8 @@ def parse(value: Any, name: str = "") -> Node:
     if isinstance(value, dict):
         if len(value) == 1 and "grid_search" in value:
             return Grid(name, Categorical(value["grid_search"], grid=True))
+        if _is_legacy(value):
+            return Legacy(name, value)
         return Table(name, {key: parse(item, join(name, key)) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return Series(name, [parse(item, join(name, number)) for number, item in enumerate(value)], value)

@@ -226,9 +226,14 @@ class Space:
         """Number of grid points that are left once the values `fixed` are given."""
         return self._tree.size(fixed)
 
-    def check_point(self, point: Any) -> list[str]:
-        """What is wrong with a (partial) config: unknown names, values outside of their domains."""
-        return self._tree.misfits(point)
+    def check_point(self, point: Any, *, loose: bool = False) -> list[str]:
+        """What is wrong with a (partial) config: unknown names, values outside of their domains.
+
+        Args:
+            point: nested or flat.
+            loose: other values than those of a grid, and than a constant, are right.
+        """
+        return self._tree.misfits(point, loose=loose)
 
     def walk(self) -> list[Parameter]:
         """Everything that varies, in order, also inside of options: the space as a list of named dimensions.
