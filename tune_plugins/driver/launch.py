@@ -49,6 +49,7 @@ def carry_out(
     """
     scheduler = plan.scheduler
     scheduler.cluster_resources, scheduler.trial_resources = dict(place.cluster), dict(place.resources)
+    scheduler.request_of = place.request_of
     asked = plan.tune.max_resident_trials
     wanted = 0 if place.cold and asked is None else None
     rules = rules_for(plan, place.residents(asked), place.slots, directory, wanted=wanted)

@@ -10,12 +10,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tune_plugins.core.events import Command, Event, StartTrial
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
 from tune_plugins.core.trial import CheckpointRecord
-from tune_plugins.driver.resources import Shape
+from tune_plugins.driver.resources import PlacementGroupFactory, Shape
 from tune_plugins.record import checkpoint as checkpoints
 from tune_plugins.worker.messages import Job, Output
 
@@ -139,6 +140,10 @@ class Place(ABC):
     @abstractmethod
     def open(self, task: Task) -> Runtime:
         """The runtime of one run."""
+
+    def request_of(self, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What a trial with this config takes at its start."""
+        return PlacementGroupFactory([self.resources])
 
     def close(self) -> None:
         """Give back what the place holds; called when the run is over, or was never opened."""

@@ -12,7 +12,7 @@ from tune_plugins.driver.ray.pool import pool_for
 from tune_plugins.driver.ray.runtime import RayRuntime
 from tune_plugins.driver.ray.shipment import Shipment, only_actors
 from tune_plugins.driver.ray.slots import needs_ray
-from tune_plugins.driver.resources import Resources, Shape, fits, missing, shape_of
+from tune_plugins.driver.resources import PlacementGroupFactory, Resources, Shape, fits, missing, shape_of
 from tune_plugins.driver.runtime import RESIDENTS, Place, Task
 from tune_plugins.driver.trial_function import TrialFunction
 from tune_plugins.errors import ArgumentError
@@ -96,6 +96,11 @@ class RayPlace(Place):
             send_ahead=not task.results_matter,
             make_job=task.make_job,
         )
+
+    def request_of(self, config: dict[str, Any]) -> PlacementGroupFactory:
+        """See `Place.request_of`."""
+        shape = self._shape_function()(config)
+        return PlacementGroupFactory([dict(bundle) for bundle in shape.bundles], shape.strategy)
 
     def close(self) -> None:
         """See `Place.close`."""
