@@ -190,6 +190,7 @@ class ResourceChangingScheduler(Wrapper):
         self.interval = interval
         self._live: dict[str, Trial] = {}
         self._moving: dict[str, Trial] = {}  # paused only to change their resources
+        self._promised: dict[str, PlacementGroupFactory] = {}  # what these will take
         self._base_lease: dict[str, Lease] = {}
         self._stays: set[str] = set()  # these have no checkpoint to go on from elsewhere
         super().__init__(as_scheduler(base) if isinstance(base, TrialScheduler) else base)
@@ -219,7 +220,7 @@ class ResourceChangingScheduler(Wrapper):
         super().setup(metric=metric, mode=mode, seed=seed)
         # Its function may compare trials where the base scheduler does not.
         self.metric, self.mode = self.metric or metric, self.mode or mode
-        for noted in (self._live, self._moving, self._base_lease, self._stays):
+        for noted in (self._live, self._moving, self._promised, self._base_lease, self._stays):
             noted.clear()
 
     def at_start(self, trial: Trial) -> PlacementGroupFactory:
@@ -227,7 +228,9 @@ class ResourceChangingScheduler(Wrapper):
         return self.request_of(trial.config) if self.request_of else as_request(self.trial_resources)
 
     def takes(self, trial: Trial) -> PlacementGroupFactory:
-        """What a trial takes now."""
+        """What a trial takes now, or as soon as it goes on."""
+        if trial.id in self._moving:
+            return self._promised[trial.id]
         return self.at_start(trial) if trial.resources is None else as_request(trial.resources)
 
     @property
@@ -261,8 +264,8 @@ class ResourceChangingScheduler(Wrapper):
         has = self.takes(trial)
         if wanted is None or as_request(wanted) == has or trial.id in self._stays:
             return decision
-        self._moving[trial.id] = trial
-        why = f"resources {_shown(has)} -> {_shown(as_request(wanted))}, with {len(self._live)} live trials"
+        self._moving[trial.id], self._promised[trial.id] = trial, as_request(wanted)
+        why = f"resources {_shown(has)} -> {_shown(self._promised[trial.id])}, with {len(self._live)} live trials"
         return Decision(Action.PAUSE, f"{decision.reason}; {why}" if decision.reason else why, resources=wanted)
 
     def choose_trial_to_run(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> Trial | None:
@@ -292,7 +295,7 @@ class ResourceChangingScheduler(Wrapper):
         self.base.on_trial_error(trial)
 
     def _forget(self, trial: Trial) -> None:
-        for known in (self._live, self._moving, self._base_lease):
+        for known in (self._live, self._moving, self._promised, self._base_lease):
             known.pop(trial.id, None)
         self._stays.discard(trial.id)
 
