@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import pytest
@@ -194,6 +195,30 @@ def test_paused_trials_go_on_where_the_searcher_waits(ahead: int) -> None:
     found = simulate(PausesAlways(), xs=[0, 1, 2, 3, 4], workers=2, search_alg=limiter)
     assert [result.metrics["training_iteration"] for result in found] == [STEPS] * 5
     assert found[0].metrics["time_total_s"] == STEPS
+
+
+def logged(method: Any) -> Any:
+    """Decorates a method, as scripts do."""
+
+    @functools.wraps(method)
+    def inner(*arguments: Any, **named: Any) -> Any:
+        return method(*arguments, **named)
+
+    return inner
+
+
+def test_a_decorated_method_is_known_by_what_it_takes() -> None:
+    class Decorated(FIFOScheduler):
+        @logged
+        def on_trial_result(self, a, b, c):
+            return TrialScheduler.STOP if c["loss"] > 0 else TrialScheduler.CONTINUE
+
+    class Ours(FIFOScheduler):
+        @logged
+        def on_trial_result(self, a, b):
+            return Action.STOP if b["loss"] > 0 else Action.CONTINUE
+
+    assert lengths(Decorated(), xs=[0, 1]) == lengths(Ours(), xs=[0, 1]) == [STEPS, 1]
 
 
 def test_a_run_needs_no_metric_where_it_compares_nothing() -> None:

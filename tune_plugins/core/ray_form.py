@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import CO_VARARGS
+from inspect import CO_VARARGS, unwrap
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
@@ -111,10 +111,11 @@ def is_ray_form(method: object) -> bool:
     """Whether a method of a class wants the controller."""
     if not isinstance(method, FunctionType) or hasattr(method, _OURS):
         return False
-    code = method.__code__
+    inner: Any = unwrap(method)  # a decorator takes anything
+    code = inner.__code__
     if code.co_argcount > 1 and code.co_varnames[1] in _CONTROLLERS:
         return True
-    return not code.co_flags & CO_VARARGS and _needs(method) == _needs(getattr(RayForms, method.__name__))
+    return not code.co_flags & CO_VARARGS and _needs(inner) == _needs(getattr(RayForms, inner.__name__))
 
 
 def is_ray_style(scheduler: object) -> bool:

@@ -82,7 +82,8 @@ class RayController(Controller):
 
     def pause_trial(self, trial: Trial, should_checkpoint: bool = True) -> None:
         """Pause a trial at its next report; the one that has just reported: now."""
-        self._wishes[trial.id] = Action.PAUSE
+        if trial.status not in _WAITING:
+            self._wishes[trial.id] = Action.PAUSE
 
     # ------------------------------------------------------------------- for schedulers of this package
 
@@ -143,14 +144,12 @@ class RayController(Controller):
 
     def _grant(self, trial: Trial) -> Lease:
         """Ask all for their milestones; returns the lease of the run."""
-        granted = FREE
+        save, mine = False, self._parts[id(self._scheduler)].leases
         for part in self._parts.values():
             if trial.id in part.leases:
-                lease = part.leases[trial.id] = as_lease(part.scheduler.next_milestone(trial))
-                granted = (
-                    lease if part.scheduler is self._scheduler else replace(granted, save=granted.save or lease.save)
-                )
-        return granted
+                part.leases[trial.id] = lease = as_lease(part.scheduler.next_milestone(trial))
+                save |= lease.save
+        return replace(mine[trial.id], save=save)
 
     def _offer(self, pending: Mapping[str, Trial], paused: Mapping[str, Trial]) -> None:
         self._pending, self._paused = pending, paused
