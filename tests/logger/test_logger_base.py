@@ -179,6 +179,14 @@ def test_a_queue_that_is_worked_off_loses_nothing(tmp_path: Path, monkeypatch: p
     assert sum(what == "result" for what, *_ in everything.told) == 12
 
 
+def call(name: str, function: Any) -> None:
+    function()
+
+
+def nothing() -> None:
+    """As it says."""
+
+
 class Shows(logging.Handler):
     """Sets an event when a message with some words comes."""
 
@@ -196,10 +204,10 @@ def test_a_long_wait_at_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     shows = Shows("Slow has 2 entries left to write; Ctrl-C gives them up")
     background_module.logger.addHandler(shows)
     try:
-        slow, began = Background("Slow", lambda: None), threading.Event()
+        slow, began = Background("Slow", call, nothing), threading.Event()
         slow.put("log", lambda: (began.set(), shows.seen.wait()))
         assert began.wait(600)
-        slow.put("log", lambda: None)
+        slow.put("log", nothing)
         slow.drain()  # else it would not end
         assert shows.seen.is_set()
     finally:
@@ -208,7 +216,7 @@ def test_a_long_wait_at_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_ctrl_c_gives_up_what_is_left(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     hung = threading.Event()
-    server = Background("Server", lambda: None)
+    server = Background("Server", call, nothing)
     done: list[int] = []
     server.put("log", hung.wait)
     server.put("log", lambda: done.append(1))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 logger = logging.getLogger("tune_plugins.logger")
 
@@ -15,27 +17,32 @@ MOST_WAITING = 50_000
 PATIENCE_S = 10.0
 """So long, all in all, a run waits for a logger whose queue is full."""
 _TELL_AFTER_S = 5.0
+# A thread that computes gives the interpreter away every 5 ms only, and the loop, which waits for messages and disks
+# all the time, would wait so long each time. So it rests by itself, as long as there is a run.
+_WORK_S, _REST_S = 0.0005, 0.002
 
 
 class Background:
-    """Carries out calls in order, in a daemon thread of its own.
+    """Carries out entries in order, in a daemon thread of its own.
 
-    A call that raises is told once for each name, and harms nothing.
+    What raises is told once for each name, and harms nothing.
 
     Args:
         name: of the logger, for messages.
+        perform: called in the thread with the name of an entry and what belongs to it.
         caught_up: called in the thread whenever nothing more waits.
     """
 
-    def __init__(self, name: str, caught_up: Callable[[], None]) -> None:
-        self._name, self._caught_up = name, caught_up
-        self._waiting: SimpleQueue[tuple[str, Callable[[], object]] | None] = SimpleQueue()
+    def __init__(self, name: str, perform: Callable[..., object], caught_up: Callable[[], object]) -> None:
+        self._name, self._perform, self._caught_up = name, perform, caught_up
+        self._waiting: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
         self._told: set[str] = set()
         self._patience_s, self._left_out, self._given_up = PATIENCE_S, 0, False
+        self._rested = 0.0
         self._thread = threading.Thread(target=self._run, name=f"tune-{name}", daemon=True)
         self._thread.start()
 
-    def put(self, name: str, call: Callable[[], object], *, may_be_left_out: bool = False) -> None:
+    def put(self, name: str, *what: Any, may_be_left_out: bool = False) -> None:
         """Have something done; where too much waits already, what may be left out is left out."""
         if may_be_left_out and self._waiting.qsize() >= MOST_WAITING and not self._got_room():
             self._left_out += 1
@@ -47,7 +54,7 @@ class Background:
                     MOST_WAITING,
                 )
             return
-        self._waiting.put((name, call))
+        self._waiting.put((name, *what))
 
     def _got_room(self) -> bool:
         """Wait a little: a logger that writes files gets through thousands of results in that time."""
@@ -61,6 +68,7 @@ class Background:
     def drain(self) -> None:
         """Wait until everything is done, and end the thread; Ctrl-C gives up what is left."""
         self._waiting.put(None)
+        self._rested = math.inf
         began, told = time.monotonic(), False
         try:
             while self._thread.is_alive():
@@ -88,11 +96,14 @@ class Background:
             if following is None:
                 self._do("writing", self._caught_up)
                 return
-            self._do(*following)
+            self._do(following[0], self._perform, *following)
+            if time.monotonic() - self._rested > _WORK_S:
+                time.sleep(_REST_S)
+                self._rested = max(self._rested, time.monotonic())
 
-    def _do(self, name: str, call: Callable[[], object]) -> None:
+    def _do(self, name: str, call: Callable[..., object], *arguments: Any) -> None:
         try:
-            call()
+            call(*arguments)
         except BaseException as error:  # also SystemExit, at which the thread would end and nobody be told
             if name not in self._told:
                 self._told.add(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,12 +40,6 @@ class LoggedTrial(Trial):
 
     def __hash__(self) -> int:
         return hash(self.id)
-
-
-def _as_it_is(trial: Trial, checkpoint: CheckpointRecord | None = None) -> LoggedTrial:
-    logged = LoggedTrial(*_values_of(trial), checkpoint or trial.checkpoint)
-    logged.checkpoints = list(logged.checkpoints)
-    return logged
 
 
 class LogMethods:
@@ -112,45 +105,62 @@ class LoggerCallback(LogMethods, Callback):
     def _caught_up(self) -> None:
         """Called in the thread when nothing waits: what was gathered is to be written."""
 
-    def _queue(self, name: str, *arguments: Any, **options: Any) -> None:
+    def _queue(
+        self, name: str, trial: Trial, checkpoint: CheckpointRecord | None = None, *more: Any, **options: bool
+    ) -> None:
         method = getattr(self, name)
         if getattr(method, "__func__", method) is vars(LogMethods)[name]:
             return
         if self._background is None:
-            self._background = Background(type(self).__name__, self._caught_up)
-        call = partial(method, *arguments, **options)
-        self._background.put(name, call, may_be_left_out=name == "log_trial_result")
+            self._background = Background(type(self).__name__, self._perform, self._caught_up)
+        # As few objects as can be: the garbage collector looks at all that wait, over and over.
+        values = (*_values_of(trial), checkpoint or trial.checkpoint)
+        self._background.put(name, values, tuple(trial.checkpoints), *more, **options)
+
+    def _perform(
+        self, name: str, values: tuple[Any, ...], checkpoints: tuple[CheckpointRecord, ...], *more: Any
+    ) -> None:
+        """Call one of the methods, in the thread."""
+        trial = LoggedTrial(*values)
+        trial.checkpoints = list(checkpoints)
+        if name == "log_trial_result":
+            iteration, result = more
+            trial.config, trial.last_result = result["config"], result
+            trial.iteration = result["training_iteration"]
+            self.log_trial_result(iteration, trial, result)
+        elif name == "log_trial_end":
+            self.log_trial_end(trial, failed=more[0])
+        else:
+            getattr(self, name)(trial)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Queue `log_trial_start`."""
-        self._queue("log_trial_start", _as_it_is(trial))
+        self._queue("log_trial_start", trial)
 
     def on_trial_restore(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Queue `log_trial_restore`."""
-        self._queue("log_trial_restore", _as_it_is(trial))
+        self._queue("log_trial_restore", trial)
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: CheckpointRecord, **info: Any
     ) -> None:
         """Queue `log_trial_save`."""
-        self._queue("log_trial_save", _as_it_is(trial, checkpoint))
+        self._queue("log_trial_save", trial, checkpoint)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Queue `log_trial_result`."""
-        logged, result = _as_it_is(trial), dict(result)  # other callbacks get the same dict, and may write into it
-        logged.config, logged.last_result = result["config"], result
-        logged.iteration = result.get("training_iteration", logged.iteration)
-        self._queue("log_trial_result", iteration, logged, result)
+        own = dict(result)  # other callbacks get the same dict, and may write into it
+        self._queue("log_trial_result", trial, None, iteration, own, may_be_left_out=True)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Queue `log_trial_end`."""
-        self._queue("log_trial_end", _as_it_is(trial), failed=False)
+        self._queue("log_trial_end", trial, None, False)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Queue `log_trial_end`, of a trial that failed for good."""
-        self._queue("log_trial_end", _as_it_is(trial), failed=True)
+        self._queue("log_trial_end", trial, None, True)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Wait until everything is written."""
@@ -169,13 +179,6 @@ def _after_the_queue(own: Callable[..., Any]) -> Callable[..., Any]:
         return own(self, *arguments, **info)
 
     return on_experiment_end
-
-
-def folder_of(trial: Trial) -> Path:
-    """The folder of a trial, which is made if need be."""
-    folder = Path(trial.path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def checkpoint_folder(trial: Trial) -> Path:

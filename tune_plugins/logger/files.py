@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from tune_plugins.core.trial import Trial
-from tune_plugins.logger.base import LoggerCallback, folder_of
+from tune_plugins.logger.base import LoggerCallback
 from tune_plugins.logger.values import text, to_json
 from tune_plugins.space.nested import flatten
 
 __all__ = ["CSVLoggerCallback", "JsonLoggerCallback"]
 
-_GATHERED = 1_000  # results before they are written even if more wait
+_GATHERED = 200  # results before they are written even if more wait
 
 
 class Gathering(LoggerCallback):
     """Writes what has come together at once: no file stays open, of which a process may have a thousand or so."""
 
     def __init__(self) -> None:
-        self._gathered: dict[Path, list[Any]] = {}
+        self._gathered: dict[str, list[Any]] = {}
         self._count = 0
 
     def _gather(self, trial: Trial, what: Any) -> None:
-        self._gathered.setdefault(folder_of(trial), []).append(what)
+        self._gathered.setdefault(trial.path, []).append(what)
         self._count += 1
         if self._count >= _GATHERED:
             self._caught_up()
@@ -35,8 +35,10 @@ class Gathering(LoggerCallback):
     def _caught_up(self) -> None:
         gathered, self._gathered, self._count = self._gathered, {}, 0
         trouble = None
-        for folder, entries in gathered.items():
+        for path, entries in gathered.items():
+            folder = Path(path)
             try:
+                folder.mkdir(parents=True, exist_ok=True)
                 self._write(folder, entries)
             except OSError as error:
                 trouble = error  # the others may have better luck
@@ -138,7 +140,7 @@ class JsonLoggerCallback(Gathering):
 
     def __init__(self) -> None:
         super().__init__()
-        self._written: dict[Path, Any] = {}
+        self._written: dict[str, Any] = {}
 
     def log_trial_start(self, trial: Trial) -> None:
         """Write the config."""
@@ -156,12 +158,13 @@ class JsonLoggerCallback(Gathering):
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Write what has come together."""
         self._caught_up()
-        self._written.pop(Path(trial.path), None)
+        self._written.pop(trial.path, None)
 
     def _keep_config(self, trial: Trial) -> None:
-        folder = folder_of(trial)
-        if self._written.get(folder) is not trial.config:
-            self._written[folder] = trial.config
+        if self._written.get(trial.path) is not trial.config:
+            self._written[trial.path] = trial.config
+            folder = Path(trial.path)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "params.json").write_text(to_json(trial.config, indent=2) + "\n", encoding="utf-8")
 
     def _write(self, folder: Path, entries: Iterable[str]) -> None:

@@ -10,6 +10,8 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,11 @@ class TensorBoardLoggerCallback(Gathering):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts: dict[Path, dict[str, str]] = {}
+        self._texts: dict[str, dict[str, str]] = {}
         # TensorBoard knows its files by the beginning of their names, and reads those of a folder in their order.
         self._file = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.tune"
         for name in _MODULES:
-            _module(name)
+            require(f"tensorboard.{name}", extra="tensorboard", needed_by=type(self).__name__)
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Add its numbers."""
@@ -70,7 +72,7 @@ class TensorBoardLoggerCallback(Gathering):
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Add its row in the table of hyper-parameters."""
-        self._texts.pop(Path(trial.path), None)
+        self._texts.pop(trial.path, None)
         self._add(trial, _session(trial, failed), step=0, wall_time=time.time())
         self._caught_up()
 
@@ -80,7 +82,7 @@ class TensorBoardLoggerCallback(Gathering):
         elif isinstance(value, list) and value and all(map(is_finite, value)):
             yield from _module("plugins.histogram.summary_v2").histogram_pb(name, value).value
         elif isinstance(value, str):
-            known = self._texts.setdefault(Path(trial.path), {})
+            known = self._texts.setdefault(trial.path, {})
             if known.get(name) != value:
                 known[name] = value
                 yield from _module("plugins.text.summary_v2").text_pb(name, value).value
@@ -131,5 +133,6 @@ def _parameter(value: Any) -> bool | float | str:
     return value if isinstance(value, bool) else float(value) if is_number(value) else text(value)
 
 
+@cache
 def _module(name: str) -> Any:
-    return require(f"tensorboard.{name}", extra="tensorboard", needed_by="TensorBoardLoggerCallback")
+    return import_module(f"tensorboard.{name}")

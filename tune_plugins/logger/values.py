@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from tune_plugins.space.jsonable import describe, to_plain
@@ -41,11 +42,16 @@ def text(value: Any) -> str:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON as the standard has it: NaN and infinities become null, what JSON does not know is described."""
-    options: dict[str, Any] = {"allow_nan": False, "default": describe, "indent": indent}
+    encode = _strict(indent).encode
     try:
-        return json.dumps(value, **options)
+        return encode(value)
     except (TypeError, ValueError, RecursionError):  # NaN, keys that are no text, cycles, very deep nesting
-        return json.dumps(_finite(to_plain(value)), **options)
+        return encode(_finite(to_plain(value)))
+
+
+@cache
+def _strict(indent: int | None) -> json.JSONEncoder:
+    return json.JSONEncoder(allow_nan=False, check_circular=False, default=describe, indent=indent)
 
 
 def _finite(value: Any) -> Any:
