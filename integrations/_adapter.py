@@ -417,17 +417,20 @@ class Adapter:
         ModelCard(_name(type(self)), self.filename).write(target)
         return replace(best, folder=BEST)
 
-    def select(self, available: Iterable[str], if_none: str = "") -> dict[str, str]:
+    def select(
+        self, available: Iterable[str], if_none: str = "", also: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
         """{name to report: name in the framework} of the metrics asked for.
 
         Args:
             available: the names that the framework gives.
             if_none: what the user can do where it gives none.
+            also: {other name by which a metric may be asked for: its name}.
 
         Raises:
             ArgumentError: a name is not among them; lists those there are.
         """
-        return select_metrics(self._metrics, available, where=type(self).__name__, if_none=if_none)
+        return select_metrics(self._metrics, available, where=type(self).__name__, if_none=if_none, also=also)
 
     def checkpoint_file(self, directory: str | Path) -> str:
         """Path of the adapter's file in the directory of a checkpoint.

@@ -47,7 +47,12 @@ def check_metrics(metrics: Any, mistakes: Mistakes) -> dict[str, str] | None:
 
 
 def select_metrics(
-    metrics: Metrics, available: Iterable[str], *, where: str = "metrics", if_none: str = ""
+    metrics: Metrics,
+    available: Iterable[str],
+    *,
+    where: str = "metrics",
+    if_none: str = "",
+    also: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Names to report and where each comes from.
 
@@ -56,6 +61,7 @@ def select_metrics(
         available: the names that the framework gives.
         where: name of the adapter, for the error.
         if_none: what the user can do where the framework gives no metrics at all, for the error.
+        also: {other name by which a metric may be asked for: its name}.
 
     Returns:
         {name to report: name in the framework}, in the order asked for.
@@ -74,6 +80,7 @@ def select_metrics(
     mistakes.raise_if_any()
     if wanted is None:
         return {name: name for name in names}
+    wanted = {new: (also or {}).get(source, source) for new, source in wanted.items()}
     for source in dict.fromkeys(wanted.values()):
         if source in names:
             continue

@@ -292,16 +292,19 @@ class TuneReportCallback(BoostingAdapter):
 
     def _series(self, numbers: list[tuple[Any, ...]]) -> list[tuple[str, int, int]]:
         available: dict[str, tuple[int, int]] = {}
+        also: dict[str, str] = {}  # as the history that lightgbm.cv returns has them
         for index, (data, metric, *rest) in enumerate(numbers):
             # lightgbm.cv before 4.7: ("cv_agg", "valid auc", mean, larger is better, standard deviation)
             key = metric.replace(" ", "-", 1) if data == "cv_agg" else f"{data}-{metric}"
             available[key] = (index, 2)
             if len(rest) > 2:
                 available[f"{key}-std"] = (index, 4)
+                also |= {f"{key}-mean": key, f"{key}-stdv": f"{key}-std"}
         selected = self.select(
             available,
             "Give the training a data set to evaluate on: valid_sets=[valid_set], "
             "or eval_set=[(X, y)] in the scikit-learn estimators.",
+            also,
         )
         return [(name, *available[source]) for name, source in selected.items()]
 

@@ -203,17 +203,20 @@ class TuneReportCallback(TrainingCallback, BoostingAdapter):
 
     def _series(self, log: Mapping[str, Mapping[str, list[Any]]]) -> list[tuple[str, list[Any], int]]:
         available: dict[str, tuple[list[Any], int]] = {}
+        also: dict[str, str] = {}  # as in the table that xgboost.cv returns
         for data, histories in log.items():
             for metric, history in histories.items():
                 key = f"{data}-{metric}"
                 if isinstance(history[-1], tuple):  # xgboost.cv: (mean, std) over the folds
                     available[key], available[f"{key}-std"] = (history, 0), (history, 1)
+                    also[f"{key}-mean"] = key
                 else:
                     available[key] = (history, -1)
         selected = self.select(
             available,
             'Give the training a data set to evaluate on: evals=[(dvalid, "eval")], '
             "or eval_set=[(X, y)] in the scikit-learn estimators.",
+            also,
         )
         return [(name, *available[source]) for name, source in selected.items()]
 

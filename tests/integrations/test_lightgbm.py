@@ -1125,3 +1125,14 @@ def test_no_estimator_is_made_of_a_file() -> None:
         ArgumentError, match=r"build: none is needed, LightGBM loads Boosters only; got .*LGBMClassifier"
     ):
         session.last_checkpoint.load_model(lgb.LGBMClassifier)
+
+
+def test_cv_takes_the_names_of_its_own_history() -> None:
+    """Of Ray Tune's example with cross-validation."""
+    metrics = {"error": "valid-binary_logloss-mean", "spread": "valid-binary_logloss-stdv"}
+    with RecordingSession() as session:
+        history = lgb.cv(PARAMS, data_sets()[0], 5, nfold=3, callbacks=[TuneReportCheckpointCallback(metrics)])
+    assert session.values("error") == history["valid binary_logloss-mean"]
+    assert session.values("spread") == history["valid binary_logloss-stdv"]
+    with pytest.raises(ArgumentError, match="there is no 'valid-auk-mean'; there are 'valid-"), RecordingSession():
+        lgb.cv(PARAMS, data_sets()[0], 5, nfold=3, callbacks=[TuneReportCallback("valid-auk-mean")])

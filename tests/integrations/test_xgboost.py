@@ -1070,3 +1070,11 @@ def test_numbers_that_xgboost_reads_a_bit_differently_are_the_same() -> None:
     assert _same_number(value, used)
     assert not _same_number(value, "2.9855") and not _same_number(0.3, "0.15")
     assert _same_number(0, "0") and _same_number(1e-20, "9.99999968e-21")
+
+
+def test_cv_takes_the_names_of_its_own_table() -> None:
+    metrics = ["test-logloss-mean", "test-logloss-std"]
+    with RecordingSession() as session:
+        table = xgb.cv(PARAMS, matrix(), 5, nfold=3, callbacks=[TuneReportCallback(metrics)])
+    for name in metrics:
+        assert session.values(name) == pytest.approx(table[name].tolist())
