@@ -50,6 +50,8 @@ def create_scheduler(name: str, **arguments: Any) -> TrialScheduler:
     kind = getattr(import_module("tune_plugins.schedulers"), SCHEDULERS[name])
     try:
         scheduler: TrialScheduler = kind(**arguments)
+    except ArgumentError:  # a TypeError, too
+        raise
     except TypeError as error:
         raise ArgumentError("create_scheduler", [f"{error}. Its documentation lists them."]) from error
     return scheduler
