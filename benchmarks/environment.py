@@ -60,7 +60,7 @@ class PeerEnvironment:
 RAY_TUNE = PeerEnvironment(
     "Ray Tune",
     ROOT / ".venv-bench-raytune",
-    ("ray[tune]==2.60.*", "xgboost", "torch", "lightning", "scikit-learn", "pandas", "numpy"),
+    ("ray[tune]==2.60.*", "xgboost", "lightgbm", "torch", "lightning", "scikit-learn", "pandas", "numpy"),
 )
 HPO = PeerEnvironment(
     "Syne Tune, Optuna, HyperOpt",

@@ -1,0 +1,201 @@
+"""What is known of the differences and no signature tells: why, and what to write. Kept by hand.
+
+A test finds notes that are no longer true: of names that have come, and of arguments that are no longer refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+_SEARCHER = "Not there yet."
+_LOOP = "Ray's own loop uses it."
+_FOLDER = "Results go to a local folder: give `storage_path=`, and copy the folder after the run."
+
+ABSENT: Mapping[str, str] = {
+    "AimLoggerCallback": "Write `TBXLoggerCallback`, MLflow, W&B or Comet, or derive from `LoggerCallback`.",
+    "AxSearch": f"{_SEARCHER} Write `OptunaSearch()` or `search_alg='gp'`.",
+    "BOHB": f"{_SEARCHER} Write `OptunaSearch()` with a scheduler.",
+    "BaseSampler": "A domain samples itself: `domain.sample(rng)`.",
+    "BayesOptSearch": f"{_SEARCHER} Write `search_alg='gp'`.",
+    "CallbackList": "Give `RunConfig(callbacks=[...])` all of them.",
+    "DEBUG_METRICS": "Write the names: `trial_id`, `date`, `timestamp`, `pid`, `hostname`, `node_ip`, `config`.",
+    "DEFAULT_EXPERIMENT_INFO_KEYS": _LOOP,
+    "DEFAULT_EXPERIMENT_NAME": "A run without a name is called after its trainable and the time.",
+    "EPISODE_REWARD_MEAN": "Write the name of your metric.",
+    "EXPR_ERROR_FILE": "`Result.error` has the error, `experiment.db` all of them.",
+    "EXPR_ERROR_PICKLE_FILE": "`Result.error` is the exception.",
+    "EXPR_META_FILE": "The record is `experiment.db`: `ResultGrid(folder)` reads it.",
+    "EXPR_PARAM_FILE": "`callbacks=['json']` writes `params.json`; `Result.config` has the same.",
+    "EXPR_PARAM_PICKLE_FILE": "No pickles are written: `Result.config`.",
+    "EXPR_PROGRESS_FILE": "`callbacks=['csv']` writes `progress.csv`; `Result.metrics_dataframe` has the same.",
+    "EXPR_RESULT_FILE": "`callbacks=['json']` writes `result.json`; `Result.metrics_dataframe` has the same.",
+    "ExportFormat": "Checkpoints are data: `Result.checkpoint.load_model()` makes a model of one.",
+    "Grid": "Write `grid_search([...])`.",
+    "HEBOSearch": f"{_SEARCHER} Write `search_alg='gp'` or `search_alg='evolutionary'`.",
+    "JOB_META_FILE": "The record is `experiment.db`: `ResultGrid(folder)` reads it.",
+    "LogUniform": "Write `loguniform(lower, upper)`.",
+    "NevergradSearch": f"{_SEARCHER} Write `search_alg='evolutionary'` or `search_alg='cmaes'`.",
+    "Quantized": "Write `quniform(lower, upper, q)` and the like.",
+    "RESULT_DUPLICATE": _LOOP,
+    "RecursiveDependencyError": "A `sample_from` that needs itself is an `ArgumentError`.",
+    "STDERR_FILE": "Write `RunConfig(log_to_file=True)`: the file is `stderr`.",
+    "STDOUT_FILE": "Write `RunConfig(log_to_file=True)`: the file is `stdout`.",
+    "Sampler": "A domain samples itself: `domain.sample(rng)`.",
+    "SearchGenerator": "A run makes trials of what a `Searcher` suggests.",
+    "TRIAL_INFO": _LOOP,
+    "TuneReportCallback": "It is Ray Train's. A trial may start processes of its own, which report as it does.",
+    "Tee": "Write `RunConfig(log_to_file=True)`.",
+    "TrialProgressCallback": "The built-in display does this: `RunConfig(verbose=1)`, or a `CLIReporter`.",
+    "TuneBOHB": f"{_SEARCHER} Write `OptunaSearch()` with `HyperBandForBOHB()`.",
+    "UNDEFINED_METRIC_MODE": "It is the text of an error of Ray's searchers.",
+    "UNDEFINED_SEARCH_SPACE": "It is the text of an error of Ray's searchers.",
+    "UNRESOLVED_SEARCH_SPACE": "It is the text of an error of Ray's searchers.",
+    "Uniform": "Write `uniform(lower, upper)`.",
+    "UtilMonitor": "Look with `nvidia-smi` and `top`.",
+    "ZOOptSearch": f"{_SEARCHER} Write `search_alg='evolutionary'`.",
+    "assign_value": _LOOP,
+    "date_str": "Write `datetime.now()`.",
+    "deep_update": "Write `merge_dicts(original, new)`.",
+    "diagnose_serialization": "The run says what cannot be sent to another process, and where it is.",
+    "disable_ipython": "Not needed.",
+    "format_vars": "`trial.experiment_tag` has the hyper-parameters in one word.",
+    "get_trainable_cls": "Hand the function or class over itself, in place of its name.",
+    "has_verbosity": "A reporter is only called where it is to show something.",
+    "is_function_trainable": "Write `inspect.isfunction(trainable)`.",
+    "parse_spec_vars": _LOOP,
+    "register_input": "RLlib's.",
+    "registry_contains_input": "RLlib's.",
+    "registry_get_input": "RLlib's.",
+    "retry_fn": "Trials are tried again: `FailureConfig(max_failures=3)`.",
+    "unflattened_lookup": "Write `flatten_dict(lookup)[flat_key]`.",
+    "validate_trainable": "`Tuner` checks it, and says what is wrong.",
+    "validate_warmstart": "Searchers check `points_to_evaluate` themselves.",
+    "warn_if_slow": "The run tells what it waits for after ten seconds.",
+}
+"""{name: what to write}; of others `tune_plugins.compat.modules.INSTEAD` tells, as an import of the name does."""
+
+DIFFERENT: Mapping[str, str] = {
+    "Categorical": "`choice([...])` makes one.",
+    "Checkpoint": f"A checkpoint is a folder. {_FOLDER}",
+    "Domain": "One class a kind of domain, without a sampler beside it: `domain.sample(rng)`.",
+    "Experiment": "It holds what `run` is given, and what `run` refuses is refused.",
+    "ExperimentAnalysis": f"Made of a folder or a `ResultGrid`; the trials are read from the record. {_FOLDER}",
+    "Float": "Write `uniform`, `loguniform`, `randn`, `quniform`, ... in place of a chain of calls.",
+    "HyperOptSearch": "It takes `param_space` as it is, nothing is to be converted.",
+    "Integer": "Write `randint`, `lograndint`, `qrandint`, ... in place of a chain of calls.",
+    "Normal": "Write `randn(mean, sd)`.",
+    "PlacementGroupFactory": "The group is made by the run, not by the script.",
+    "ResourceChangingScheduler": "It says what a trial is to have; the run gives it.",
+    "Result": f"Files are local: `result.path`. {_FOLDER}",
+    "ResultGrid": f"Made of a folder or an `ExperimentAnalysis`. {_FOLDER}",
+    "ResumeConfig": "It can be made; `run` refuses it, as runs cannot be resumed yet.",
+    "RunConfig": _FOLDER,
+    "SearchAlgorithm": "It is `Searcher`: one kind of object in place of two. A run makes trials of what it suggests.",
+    "Searcher": "Its state follows from what it was told, and the run keeps that in its record.",
+    "Trainable": "Nothing is uploaded. What a trial takes also says `with_resources`.",
+    "Trial": "To be read: the run alone makes and changes trials.",
+    "TrialScheduler": "Its state follows from the results, which are in the record.",
+    "TuneConfig": "Write `RunConfig(working_dir='trial')`; the default is the directory of the script.",
+    "Tuner": "Runs cannot be continued yet; `ResultGrid(folder)` reads one.",
+    "WandbLoggerCallback": "Media are for `setup_wandb` in the training function.",
+    "flatten_dict": "Lists stay as they are.",
+    "register_trainable": "A name that was taken is given to the new one, without a word.",
+    "run": "Each is an error that says what to write: `checkpoint_config=`, `storage_path=`, `working_dir=`.",
+    "run_experiments": "One after the other, by `run`, which refuses the same.",
+    "validate_save_restore": "It trains where it is called.",
+}
+"""{name: why it differs and what to write}."""
+
+UNSEEN = ("Normal", "ResumeConfig")
+"""Names that differ although no signature shows it."""
+
+REFUSED: Mapping[str, Collection[str]] = {
+    "run": (
+        "storage_filesystem",
+        "sync_config",
+        "export_formats",
+        "resume",
+        "resume_config",
+        "keep_checkpoints_num",
+        "checkpoint_score_attr",
+        "checkpoint_freq",
+        "checkpoint_at_end",
+        "chdir_to_trial_dir",
+    ),
+    "run_experiments": ("resume", "resume_config", "concurrent"),
+    "Experiment": ("storage_filesystem", "sync_config", "export_formats"),
+    "Trainable": ("storage",),
+    "WandbLoggerCallback": ("upload_timeout", "video_kwargs", "image_kwargs"),
+}
+"""{name: arguments of Ray's that ours refuses, although its signature takes any}."""
+
+RENAMED: Mapping[tuple[str, str], str] = {
+    ("ExperimentAnalysis", "experiment_checkpoint_path"): "experiment_path",
+    ("PopulationBasedTrainingReplay", "policy_file"): "policy",
+    ("create_scheduler", "scheduler"): "name",
+    ("create_searcher", "search_alg"): "name",
+    ("validate_save_restore", "trainable_cls"): "trainable_class",
+}
+"""{(name, argument of Ray's): what it is called here}; the first argument, which scripts do not name."""
+
+FORMS: Mapping[str, Collection[str]] = {
+    "Searcher": ("error", "intermediate_values", "parameters", "pruned"),
+    "TrialScheduler": ("tune_controller",),
+}
+"""{class: arguments of methods that may be called, and overridden, in either form: ours do not name those of Ray's}."""
+
+HANDED_OUT = ("Result", "ResultGrid", "Trial", "TuneContext")
+"""Classes that scripts are given and do not make: how they are made is not compared."""
+
+INNER: Mapping[str, Collection[str]] = {
+    "BasicVariantGenerator": ("CKPT_FILE_TMPL", "get_state", "set_state"),
+    "ConcurrencyLimiter": ("on_pause", "on_unpause"),
+    "Domain": ("cast", "default_sampler_cls", "domain_str", "get_sampler", "is_function", "is_grid", "set_sampler"),
+    "Experiment": ("PUBLIC_KEYS", "from_json", "public_spec", "register_if_needed", "remote_path", "run_identifier"),
+    "ExperimentPlateauStopper": ("has_plateaued",),
+    "FunctionStopper": ("is_valid_function",),
+    "HyperBandScheduler": ("state",),
+    "JsonLoggerCallback": ("update_config",),
+    "PlacementGroupFactory": ("head_bundle_is_empty",),
+    "PopulationBasedTraining": ("last_scores", "reset_stats"),
+    "SearchAlgorithm": ("has_checkpoint", "is_finished", "restore_from_dir", "save_to_dir", "set_finished"),
+    "Searcher": ("CKPT_FILE_TMPL", "restore_from_dir", "save_to_dir"),
+    "TBXLoggerCallback": ("VALID_HPARAMS", "VALID_NP_HPARAMS"),
+    "Trainable": ("get_auto_filled_metrics", "get_current_ip_pid", "get_state", "is_actor", "train_buffered"),
+    "TuneReportCheckpointCallback": ("CHECKPOINT_NAME",),
+    "Trial": (
+        "create_placement_group_factory",
+        "from_directory",
+        "from_json_state",
+        "generate_id",
+        "get_json_state",
+        "get_ray_actor_ip",
+        "get_trainable_cls",
+        "handle_error",
+        "has_reported_at_least_once",
+        "invalidate_json_state",
+        "is_restoring",
+        "is_saving",
+        "latest_checkpoint_result",
+        "num_failures_after_restore",
+        "on_checkpoint",
+        "on_restore",
+        "reset",
+        "resolve_config_placeholders",
+        "restore_run_metadata",
+        "set_config",
+        "set_experiment_tag",
+        "set_location",
+        "set_ray_actor",
+        "set_status",
+        "set_storage",
+        "should_checkpoint",
+        "should_recover",
+        "should_stop",
+        "update_last_result",
+        "update_resources",
+    ),
+    "TrialScheduler": ("supports_buffered_results",),
+    "WandbLoggerCallback": ("AUTO_CONFIG_KEYS",),
+}
+"""{class: methods and attributes of Ray's by which its own loop drives it}; they are not compared."""
