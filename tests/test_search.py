@@ -115,23 +115,60 @@ def test_all_mistakes_of_points_at_once() -> None:
         "epochs": 10,
     }
     points: list[Any] = [
-        {"lrr": 0.1, "lr": 5, "model": {"depth": 3, "width": 1}},
-        {"opt": {"kind": "lbfgs"}, "layers": [1], "epochs": 11},
+        {"lrr": 0.1, "lr": 5, "model": {"depth": 4, "width": 1}},
+        {"opt": {"kind": "lbfgs"}, "layers": [1]},
     ]
     with pytest.raises(ArgumentError) as caught:
         ready(BasicVariantGenerator(points), space, 3)
     wanted = [
         ("[0]: lr: ", "5 is outside of uniform(0.0, 1.0)"),
-        ("[0]: model/depth: ", "3 is none of the options"),
         ("[0]: model/width: no such parameter", "Known: model/depth"),
         ("[0]: lrr: no such parameter", "Did you mean 'lr'? Known: lr, model/depth, opt/kind, layers, epochs"),
         ("[1]: opt: ", "'lbfgs'"),
         ("[1]: layers: ", "a list of 2 values"),
-        ("[1]: epochs: ", "fixes it at 10, got 11"),
     ]
     assert len(caught.value.mistakes) == len(wanted)
     for mistake, (start, part) in zip(caught.value.mistakes, wanted, strict=True):
         assert mistake.startswith("points_to_evaluate" + start) and part in mistake
+
+
+def test_points_outside_of_grids_and_beside_constants(caplog: pytest.LogCaptureFixture) -> None:
+    """As in Ray Tune, which warns; each such point is one trial, in place of one of the samples."""
+    space = {
+        "depth": sp.grid_search([2, 4]),
+        "opt": sp.grid_search(["sgd", "adam"]),
+        "epochs": 10,
+        "x": sp.uniform(0, 1),
+    }
+    shape = [8, 8]
+    points: list[dict[str, Any]] = [{"depth": 3, "x": 0.5}, {"depth": 4, "opt": {"kind": "lbfgs"}}, {"epochs": shape}]
+    configs = all_of(ready(BasicVariantGenerator(points), space, 4))
+    assert len(configs) == 2 + 1 + 4 + 4
+    assert [(c["depth"], c["opt"], c["x"]) for c in configs[:2]] == [(3, "sgd", 0.5), (3, "adam", 0.5)]
+    assert (configs[2]["depth"], configs[2]["opt"]) == (4, {"kind": "lbfgs"})
+    assert [c["epochs"] for c in configs] == [10] * 3 + [[8, 8]] * 4 + [10] * 4
+    assert [record.getMessage() for record in caplog.records] == [
+        "points_to_evaluate[0]: depth: 3 is none of the options of grid_search([2, 4]). It is tried as it is.",
+        "points_to_evaluate[1]: opt: {'kind': 'lbfgs'} is none of the options of grid_search(['sgd', 'adam']). "
+        "It is tried as it is.",
+        "points_to_evaluate[2]: epochs: param_space fixes it at 10, got [8, 8]. It is tried as it is.",
+    ]
+
+
+def test_other_searchers_refuse_such_points() -> None:
+    space = {"depth": sp.grid_search([2, 4]), "epochs": 10, "x": sp.uniform(0, 1)}
+    found = mistakes_of(ready, SobolSearch(points_to_evaluate=[{"depth": 3, "epochs": 11}]), space)
+    assert [mistake.partition(": ")[2].partition(":")[0] for mistake in found] == ["depth", "epochs"]
+
+
+@pytest.mark.parametrize("draw", [np.random.default_rng, np.random.RandomState])
+def test_a_generator_of_numpy_as_random_state(draw: Any) -> None:
+    def searched(given: Any) -> list[dict[str, Any]]:
+        return all_of(ready(BasicVariantGenerator(random_state=given), {"x": sp.uniform(0, 1)}, 3))
+
+    assert searched(draw(1000)) == searched(draw(1000)) != searched(draw(1001))
+    generator = draw(1000)
+    assert searched(generator) == searched(draw(1000)) != searched(generator)
 
 
 def test_setup_lists_the_mistakes_of_the_space() -> None:

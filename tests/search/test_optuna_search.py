@@ -1094,9 +1094,10 @@ def test_choices_between_choices_and_steps() -> None:
     assert found <= {0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4} and 0.0 in found and len(found) > 4
 
 
-def test_domains_as_space_are_refused() -> None:
+def test_domains_among_distributions_are_refused() -> None:
     """Of optuna#4094: an AttributeError deep inside of Optuna."""
-    assert mistakes_of(OptunaSearch, {"max_depth": sp.randint(2, 9)}) == [
+    space = {"max_depth": sp.randint(2, 9), "eta": optuna.distributions.FloatDistribution(0, 1)}
+    assert mistakes_of(OptunaSearch, space) == [
         "space, max_depth: expected a distribution of Optuna, got randint(2, 9). Give it in param_space."
     ]
 
@@ -1195,7 +1196,7 @@ def test_a_run_with_failures_and_several_metrics() -> None:
 def test_all_mistakes_at_once() -> None:
     found = mistakes_of(
         OptunaSearch,
-        space={"a": 1, "b": {"c": sp.uniform(0, 1)}},
+        space={"a": 1, "b": {"c": sp.uniform(0, 1)}, "d": optuna.distributions.IntDistribution(0, 1)},
         metric=3,
         mode="least",
         sampler="tps",

@@ -214,11 +214,22 @@ def test_a_searcher_that_waits_for_its_batch_is_told_of_what_has_ended() -> None
     """Else both would wait for ever: the batch to be full, and the searcher for a result."""
     inner = Recorder({1: [NOT_READY] * 3})
     searcher = prepared(ConcurrencyLimiter(inner, 3, batch=True), SPACE, 6)
-    assert asked(searcher, 0, 1) == [0, NOT_READY] and inner.heard == []
+    assert asked(searcher, 0) == [0]
+    end(searcher, 0)
+    assert inner.heard == []  # the batch may become full
+    assert asked(searcher, 1) == [NOT_READY] and inner.ended == ["00000"]
+    assert asked(searcher, 1, 1) == [NOT_READY, 1]
+    assert asked(searcher, 2) == [2] and inner.ended == ["00000"]
+
+
+def test_a_searcher_that_has_no_more_is_told_when_the_last_ones_end() -> None:
+    inner = Recorder({2: [NOT_READY]})
+    searcher = prepared(ConcurrencyLimiter(inner, 3, batch=True), SPACE, 6)
+    assert asked(searcher, 0, 1, 2) == [0, 1, NOT_READY]
     end(searcher, 0)
     assert inner.heard == []
-    assert asked(searcher, 1) == [NOT_READY] and inner.ended == ["00000"]
-    assert asked(searcher, 1) == [1]
+    end(searcher, 1)
+    assert inner.ended == ["00000", "00001"] and asked(searcher, 2) == [2]
 
 
 def test_results_in_between_are_passed_on_at_once() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from tune_plugins.arguments import Mistakes, is_number, is_whole, shown_call
+from tune_plugins.core.by_hand import ByHand, by_hand, forms
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.evaluated import as_number, evaluated
 from tune_plugins.core.metrics import Mode, lookup, modes_of, names_of, objective_mistakes
@@ -17,7 +18,7 @@ from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Space
 from tune_plugins.space.domains import holds_domain
 
-__all__ = ["Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
+__all__ = ["DrawsBytes", "Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
 
 
 class Signal(Enum):
@@ -54,6 +55,7 @@ class SearchTask:
         num_samples: number of configurations that the user asked for; None: as many as there is time for.
         slots: number of trials that run at a time.
         fidelity: of the scheduler, None where it ends no trial early.
+        by_hand: there is no run: a script calls the searcher itself.
     """
 
     space: Space
@@ -63,6 +65,7 @@ class SearchTask:
     num_samples: int | None = 1
     slots: int = 1
     fidelity: Fidelity | None = None
+    by_hand: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -75,7 +78,14 @@ class SearchTask:
         return modes_of(self.mode, len(self.metrics))
 
 
-class Searcher(ABC):
+class DrawsBytes(Protocol):
+    """A generator of random numbers of NumPy's, old or new."""
+
+    def bytes(self, length: int, /) -> bytes:
+        """So many."""
+
+
+class Searcher(ByHand, ABC):
     """Suggests configurations and hears how they did. One of your own needs `suggest` only.
 
     A run calls `prepare` once, then `ask` with the numbers 0, 1, 2, ... until there are `total_trials` or the answer is
@@ -89,6 +99,10 @@ class Searcher(ABC):
     No two methods are ever called at the same time. On Ray all but `prepare` are called from a thread of their own
     while trials run, unless it is `instant`.
 
+    A script may call it without a run, as scripts for Ray Tune do: ``suggest(trial_id)``, which returns None for not
+    now, `on_trial_result`, ``on_trial_complete(trial_id, result=None, error=False)``, and ``add_evaluated_point`` with
+    ``error``, ``pruned`` and ``intermediate_values`` beside the value. See `tune_plugins.core.by_hand`.
+
     Args:
         metric: metric to optimise; None: the one of `TuneConfig`.
         mode: "min" or "max"; None: the one of `TuneConfig`.
@@ -98,7 +112,7 @@ class Searcher(ABC):
         warm_start: results of an earlier run to learn from: a `ResultGrid`, a data frame as of
             `ResultGrid.get_dataframe`, or (config, value of the metric) pairs. Those that do not fit the space, or have
             no value, are passed over.
-        random_state: seed of this searcher; None: the one of the run.
+        random_state: seed of this searcher, or a generator of NumPy's that draws it; None: the one of the run.
 
     Attributes:
         reads_results: whether `on_trial_result` is to be called; False where it is not overridden, to save the work.
@@ -106,6 +120,7 @@ class Searcher(ABC):
         instant: whether `suggest` takes next to no time; False: it is called in a thread.
         timeout_s: a run ends with an error where it has waited so many seconds for `suggest` and nothing else goes on.
         task: what it works on, from `setup` on; `space`, `metric`, `mode`, `num_samples` are those of the task.
+        given_space: the space, where it was given to the searcher and not to the run.
         seed: of this searcher.
         points_to_try: the configs that the user wants to be tried first, whole, from `prepare` on.
 
@@ -128,6 +143,7 @@ class Searcher(ABC):
     evaluated_rewards: Sequence[Any] = ()
     warm_start: Any = None
     random_state: int | None = None
+    given_space: Any = None
     task: SearchTask
     seed: int = 0
     _own: tuple[str | Sequence[str] | None, Mode | Sequence[Mode] | None] = (None, None)
@@ -135,6 +151,7 @@ class Searcher(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        forms(cls)
         # Whoever looks at results wants to be told, also where what it derives from does not.
         own = vars(cls)
         for flag, methods in (
@@ -155,14 +172,16 @@ class Searcher(ABC):
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
         evaluated_rewards: Sequence[Any] | None = None,
         warm_start: Any = None,
-        random_state: int | None = None,
+        random_state: int | DrawsBytes | None = None,
     ) -> None:
         self._own = metric, mode
         self.points_to_evaluate = () if points_to_evaluate is None else points_to_evaluate
         self.evaluated_rewards = () if evaluated_rewards is None else evaluated_rewards
         if hasattr(self.evaluated_rewards, "tolist"):  # a column of a frame, or an array
             self.evaluated_rewards = self.evaluated_rewards.tolist()
-        self.warm_start, self.random_state = warm_start, random_state
+        if callable(draw := getattr(random_state, "bytes", None)):
+            random_state = int.from_bytes(draw(4), "big")
+        self.warm_start, self.random_state = warm_start, random_state  # type: ignore[assignment]
         Mistakes(type(self).__name__, self.mistakes()).raise_if_any()
 
     def __repr__(self) -> str:
@@ -198,7 +217,10 @@ class Searcher(ABC):
         Raises:
             ArgumentError: the searcher cannot work on this task; lists all reasons.
         """
-        found = Mistakes(type(self).__name__, [*self.mistakes(), *task.space.mistakes()])
+        found = Mistakes(type(self).__name__, [*self.mistakes(), *self.space_mistakes(task.space)])
+        if not found.found:
+            task = replace(task, space=self.space_of(task.space))
+            found.found += task.space.mistakes()
         if not found.found:
             for number, point in enumerate(self.points_to_evaluate):
                 found.found += [f"points_to_evaluate[{number}]: {why}" for why in self.point_mistakes(task, point)]
@@ -221,9 +243,25 @@ class Searcher(ABC):
                 known.append((config, reward))
         found.raise_if_any()
         known += evaluated(self.warm_start, self.space, self.task.metrics)
-        for config, value in known:
-            self.add_evaluated_point(config, value)
+        hand = self._hand
+        known += [(config, value) for config, value in hand.known.values() if not self.point_mistakes(task, config)]
+        hand.telling = True
+        try:
+            for config, value in known:
+                self.add_evaluated_point(config, value)
+        finally:
+            hand.telling = False
         self.points_to_try = to_try
+
+    def _begin_by_hand(self) -> None:
+        """Take a task without a run, unless there is one already."""
+        if not hasattr(self, "task"):
+            seed = Random().getrandbits(31)
+            try:
+                self.prepare(SearchTask(Space(), seed=seed, num_samples=None, by_hand=True))
+            except BaseException:
+                self.__dict__.pop("task", None)
+                raise
 
     def _reward_mistake(self, reward: Any) -> str:
         """What is wrong with the value of a point; empty: nothing. Any number will do, also one that is not finite."""
@@ -241,11 +279,15 @@ class Searcher(ABC):
         Raises:
             TypeError: `suggest` returned neither a dict of values nor a signal.
         """
+        return self._ask_of(trial_id, index, self.suggest)
+
+    def _ask_of(self, trial_id: str, index: int, suggest: Callable[[str, int], Any]) -> dict[str, Any] | Signal | None:
+        """See `ask`; `suggest` is called by hand where a class derived from this one has another method of the name."""
         if index < len(self.points_to_try):
             config = self.points_to_try[index]
             self.on_suggested(trial_id, index, config)
             return config
-        suggested = self.suggest(trial_id, index)
+        suggested = suggest(trial_id, index)
         if not isinstance(suggested, (dict, Signal, type(None))):
             raise TypeError(
                 f"{self.label}.suggest() returned {suggested!r} for trial {index}: expected a dict of "
@@ -257,6 +299,24 @@ class Searcher(ABC):
                 "Draw them: Space(...).sample(index, seed)."
             )
         return suggested
+
+    def space_mistakes(self, around: Space) -> list[str]:
+        """What is wrong with the space of a run, in words: beside one's own it has constants only."""
+        names = [*around.parameters, *(f"constraint {each.name}" for each in around.constraints)]
+        if self.given_space is None or not names:
+            return around.mistakes()
+        return [
+            f"param_space: expected constants only, since {self.label}(space=...) has the parameters, got "
+            f"{', '.join(names)}. Write all of it as param_space."
+        ]
+
+    def space_of(self, around: Space) -> Space:
+        """Where to search: in the space of a run, or in one's own, with the constants of the run."""
+        own = self.given_space
+        if own is None:
+            return around
+        own = own if isinstance(own, Space) else Space(own)
+        return Space({**around.param_space, **own.param_space}, own.constraints)
 
     def point_mistakes(self, task: SearchTask, point: Mapping[str, Any]) -> list[str]:
         """What is wrong with one of `points_to_evaluate`, in words."""
@@ -303,9 +363,11 @@ class Searcher(ABC):
                 mode=task.mode if not modes else modes if several else modes[0],
             )
         self.task = task
+        self._hand.begin()
         self.seed = task.seed if self.random_state is None else int(self.random_state)
 
     @abstractmethod
+    @by_hand
     def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
         """The configuration of trial number `index`, as the trainable gets it, or a signal.
 
@@ -314,23 +376,25 @@ class Searcher(ABC):
             index: number of the trial, from 0.
         """
 
-    def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:  # noqa: B027
+    def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:
         """Trial `trial_id` is run with this config, which is not of `suggest`: take it as if it were.
 
         It is a point of the user's, or you suggested it in an earlier life of the experiment. Do not change `config`.
         """
 
-    def add_evaluated_point(self, config: dict[str, Any], value: Any) -> None:  # noqa: B027
+    @by_hand
+    def add_evaluated_point(self, config: dict[str, Any], value: Any) -> None:
         """What the metric is for a config that is not tried in this run; of several metrics, a sequence of numbers."""
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:  # noqa: B027
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A result of a trial; told in order, when the trial stands at a milestone or has ended.
 
         ``result["config"]`` is the config that it was earned with: population based training gives a trial others than
         were suggested. Do not change it.
         """
 
-    def on_trial_complete(  # noqa: B027
+    @by_hand
+    def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
     ) -> None:
         """A trial ended. Called once for each.
@@ -350,13 +414,17 @@ class Searcher(ABC):
 
     @property
     def metric(self) -> str | tuple[str, ...] | None:
-        """Name of the metric to optimise, a tuple of several, None where nothing is."""
-        return self.task.metric
+        """Name of the metric to optimise, a tuple of several, None where nothing is; before a run the one given."""
+        names = self.task.metrics if hasattr(self, "task") else self.own_objectives[0]
+        return names if len(names) > 1 else names[0] if names else None
 
     @property
     def mode(self) -> Mode | tuple[Mode, ...] | None:
-        """Of the metric "min" or "max", of several a tuple, None without a metric."""
-        return self.task.mode
+        """Of the metric "min" or "max", of several a tuple, None without a metric; before a run the one given."""
+        if hasattr(self, "task"):
+            return self.task.mode
+        modes = self.own_objectives[1]
+        return modes if len(modes) > 1 else modes[0] if modes else None
 
     @property
     def num_samples(self) -> int | None:

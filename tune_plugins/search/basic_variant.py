@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import DrawsBytes, Outcome, Searcher, SearchTask, Signal
+
+logger = logging.getLogger(__name__)
 
 
 class BasicVariantGenerator(Searcher):
@@ -17,10 +20,11 @@ class BasicVariantGenerator(Searcher):
     Args:
         points_to_evaluate: configurations to try first, nested or flat (``{"model/lr": 0.1}``). Each takes the place
             of one of the `num_samples`; more points than samples are all tried. What a point leaves out is drawn, and
-            grids that it leaves out are gone through: only the rest of the grid.
+            grids that it leaves out are gone through: only the rest of the grid. A value that is not in its grid, or
+            another one than a constant, is tried as it is, and told in a warning.
         max_concurrent: at most so many trials at a time; 0: no limit.
         constant_grid_search: draw random values once for each pass through the grid instead of for each trial.
-        random_state: seed of this searcher; default: the seed of the run.
+        random_state: seed of this searcher, or a generator of NumPy's that draws it; default: the seed of the run.
         evaluated_rewards: what the metric is for the points, as for every `Searcher`; those with one are not tried.
         warm_start: as for every `Searcher`; what is drawn is the same whatever is known.
 
@@ -44,7 +48,7 @@ class BasicVariantGenerator(Searcher):
         points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
         max_concurrent: int = 0,
         constant_grid_search: bool = False,
-        random_state: int | None = None,
+        random_state: int | DrawsBytes | None = None,
         *,
         evaluated_rewards: Sequence[Any] | None = None,
         warm_start: Any = None,
@@ -68,6 +72,18 @@ class BasicVariantGenerator(Searcher):
         found.flag("constant_grid_search", self.constant_grid_search)
         return found.found
 
+    def point_mistakes(self, task: SearchTask, point: Mapping[str, Any]) -> list[str]:
+        """See `Searcher.point_mistakes`."""
+        return task.space.check_point(point, loose=True)
+
+    def prepare(self, task: SearchTask) -> None:
+        """See `Searcher.prepare`."""
+        super().prepare(task)
+        self.points_to_try = ()  # they are not tried before the rest, but where the grid has them
+        for number, point in enumerate(self._pins):
+            for why in self.space.check_point(point):
+                logger.warning("points_to_evaluate[%d]: %s It is tried as it is.", number, why)
+
     def setup(self, task: SearchTask) -> None:
         """See `Searcher.setup`."""
         super().setup(task)
@@ -78,10 +94,6 @@ class BasicVariantGenerator(Searcher):
         self._total = None
         if task.num_samples is not None:
             self._total = sum(self._pin_sizes) + max(0, task.num_samples - len(self._pins)) * task.space.grid_size
-
-    def ask(self, trial_id: str, index: int) -> dict[str, Any] | Signal | None:
-        """See `Searcher.ask`; points are not tried before the rest, but where the grid has them."""
-        return self.suggest(trial_id, index)
 
     @property
     def total_trials(self) -> int | None:

@@ -9,6 +9,7 @@ from tune_plugins import arguments as checks
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.searcher import Searcher
 from tune_plugins.errors import ArgumentError
+from tune_plugins.search.absent import instead
 from tune_plugins.search.ray_style import RayStyleSearcher, is_ray_style
 
 __all__ = ["SEARCHERS", "as_searcher", "create_searcher"]
@@ -57,6 +58,8 @@ def create_searcher(name: str, **arguments: Any) -> Searcher:
 
 def name_mistakes(argument: str, name: str) -> list[str]:
     """What is wrong with a name, in words."""
+    if said := instead(str(name).lower()):
+        return [f"{argument}: expected {', '.join(map(repr, SEARCHERS))} or a searcher, got {name!r}. {said}"]
     return checks.name_mistakes(argument, name, SEARCHERS, "a searcher")
 
 

@@ -8,13 +8,13 @@ order, so what it is told is the place of a trial among all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from tune_plugins._imports import require
-from tune_plugins.arguments import Mistakes, shown_call
+from tune_plugins.arguments import Mistakes, is_finite, shown_call
 from tune_plugins.core.evaluated import as_number
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
@@ -22,13 +22,19 @@ from tune_plugins.errors import ArgumentError
 from tune_plugins.search.hyperopt_space import HyperOptSpace, plain
 from tune_plugins.search.ranking import Standing, goal_mistakes, ranked, reached
 from tune_plugins.space import Categorical, Domain, Float, Integer, Normal, Space
-from tune_plugins.space.domains import same
+from tune_plugins.space.domains import rebuild, same
+from tune_plugins.space.nodes import join
 
 _NAME = "tune_plugins.search.HyperOptSearch"
 _TRIES = 20  # suggestions, and then draws, until one is legal and new
 _CANDIDATES = 24  # of which the model takes the most promising one, as the library does by itself
 _MOST_EVALUATED = 10**9
 _EXACT = 2.0**53  # beyond it floats, which the library counts in, leave out whole numbers
+
+
+def _itself(value: Any) -> Any:
+    """What is given; not a lambda, so that a searcher can be saved."""
+    return value
 
 
 @dataclass(eq=False)
@@ -60,8 +66,8 @@ class _Dimension(NamedTuple):
     """
 
     expression: Any
-    theirs: Callable[[Any], Any] = lambda value: value
-    ours: Callable[[Any], Any] = lambda value: value
+    theirs: Callable[[Any], Any] = _itself
+    ours: Callable[[Any], Any] = _itself
 
 
 class HyperOptSearch(Searcher):
@@ -80,8 +86,8 @@ class HyperOptSearch(Searcher):
     its parameters (``2 ** hp.quniform(...)``), earlier configs cannot be traced back: it goes on without them.
 
     Args:
-        space: nested dicts with ``hp.uniform("lr", 0, 1)`` and the like, or with domains as in `param_space`, which
-            then holds constants only; None: `param_space` is the space.
+        space: nested dicts with ``hp.uniform("lr", 0, 1)`` and the like, with domains as in `param_space`, or with
+            both; `param_space` then holds constants only. None: `param_space` is the space.
         metric: metric to optimise; None: the one of `TuneConfig`.
         mode: "min" or "max"; None: the one of `TuneConfig`.
         points_to_evaluate, evaluated_rewards, warm_start: as for every `Searcher`; points in a space of HyperOpt's must
@@ -116,7 +122,8 @@ class HyperOptSearch(Searcher):
         warm_start: Any = None,
         random_state: int | None = None,
     ) -> None:
-        self._given, self._seeds = space, (random_state_seed, random_state)
+        self.given_space = None if isinstance(space, dict) and not space else space  # {}: as in Ray Tune
+        self._seeds = random_state_seed, random_state
         self.n_initial_points, self.gamma = n_initial_points, gamma
         require("hyperopt", extra="hyperopt", needed_by=_NAME)
         self._dimensions: dict[str, _Dimension] = {}
@@ -141,7 +148,7 @@ class HyperOptSearch(Searcher):
 
     def __repr__(self) -> str:
         seeds = {"random_state_seed": self._seeds[0], "random_state": self._seeds[1]}
-        return shown_call(self, space=self._given, metric=self._own[0], mode=self._own[1], **seeds)
+        return shown_call(self, space=self.given_space, metric=self._own[0], mode=self._own[1], **seeds)
 
     def mistakes(self) -> list[str]:
         """See `Searcher.mistakes`."""
@@ -151,32 +158,17 @@ class HyperOptSearch(Searcher):
         found.whole("n_initial_points", self.n_initial_points, least=1)
         found.number("gamma", self.gamma, above=0)
         apply = self._library.pyll.Apply
-        right = self._given is None or isinstance(self._given, (dict, apply))
-        found.check(right, "space", "None or a dict of names to hp.uniform(...) and the like", self._given)
+        right = self.given_space is None or isinstance(self.given_space, (dict, Space, apply))
+        found.check(right, "space", "None or a dict of names to hp.uniform(...) and the like", self.given_space)
+        if _mentions(self.given_space, apply):
+            found.found += [f"space, {why}" for why in _inexpressible(self.given_space)]
         return found.found
 
-    def prepare(self, task: SearchTask) -> None:
-        """See `Searcher.prepare`."""
-        if self._given is not None:
-            found = Mistakes("HyperOptSearch", self.mistakes())
-            if task.space.parameters or task.space.constraints:
-                names = [*task.space.parameters, *(f"constraint {each.name}" for each in task.space.constraints)]
-                found.add(
-                    "param_space: expected constants only, since HyperOptSearch(space=...) has the parameters, got "
-                    f"{', '.join(names)}. Write all of it as param_space."
-                )
-            else:
-                found.found += task.space.mistakes()
-            found.raise_if_any()
-            task = replace(task, space=self._space_of(task.space))
-        super().prepare(task)
-
-    def _space_of(self, around: Space) -> Space:
-        """The one given, with constants around it."""
-        constants = around.config_of({})
-        if _mentions(self._given, self._library.pyll.Apply):
-            return HyperOptSpace(self._given, constants, self._library)
-        return Space({**constants, **self._given})
+    def space_of(self, around: Space) -> Space:
+        """See `Searcher.space_of`."""
+        if _mentions(self.given_space, self._library.pyll.Apply):
+            return HyperOptSpace(_in_its_terms(self._library, self.given_space), around.config_of({}), self._library)
+        return super().space_of(around)
 
     def setup(self, task: SearchTask) -> None:
         """See `Searcher.setup`.
@@ -189,7 +181,7 @@ class HyperOptSearch(Searcher):
         self._trials, self._of, self._evaluated, self._dimensions = [], {}, 0, {}
         expression = task.space.graph if isinstance(task.space, HyperOptSpace) else self._translated(task.space)
         # It wants one parameter at least.
-        self._domain = None if expression == {} else self._library.base.Domain(lambda config: config, expression)
+        self._domain = None if expression == {} else self._library.base.Domain(_itself, expression)
         self._labels = () if self._domain is None else tuple(self._domain.params)
 
     def _translated(self, space: Space) -> dict[str, Any]:
@@ -205,6 +197,29 @@ class HyperOptSearch(Searcher):
             return {each.name: self._dimensions[each.name].expression for each in here}
 
         return inside(())
+
+    @classmethod
+    def convert_search_space(cls, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A space of this package's domains in HyperOpt's terms, as scripts for Ray Tune have it made.
+
+        ``HyperOptSearch(space=...)`` takes these domains themselves, and all of them.
+
+        Args:
+            spec: nested dicts and lists of domains and constants.
+
+        Returns:
+            The same with ``hp.uniform(...)`` and the like for the domains; their labels are the paths, ``model/lr``.
+
+        Raises:
+            ArgumentError: HyperOpt has nothing for a grid or another of the domains; lists all of them.
+            MissingDependencyError: HyperOpt is not installed.
+        """
+        library = require("hyperopt", extra="hyperopt", needed_by=_NAME)
+        found = Mistakes("HyperOptSearch.convert_search_space", Space(spec).mistakes())
+        found.raise_if_any()
+        found.found += _inexpressible(spec)
+        found.raise_if_any()
+        return dict(_in_its_terms(library, spec))
 
     # ---------------------------------------------------------------------------------- what it hears
 
@@ -360,3 +375,43 @@ def _dimension(hp: Any, label: str, domain: Domain, options: Sequence[Mapping[st
         if isinstance(domain, Float):  # of whole numbers k stands for k to k + 1, which rounding cannot say
             return _Dimension(hp.qloguniform(label, math.log(low), math.log(high), domain.q), float)
     return _Dimension(hp.uniform(label, 0, 1), domain.to_unit, domain.from_unit)
+
+
+def _in_its_terms(library: Any, given: Any, label: str = "") -> Any:
+    """Nested dicts and lists with the library's expressions in place of the domains; see `_inexpressible`."""
+    if isinstance(given, Mapping):
+        return {key: _in_its_terms(library, item, join(label, key)) for key, item in given.items()}
+    if isinstance(given, (list, tuple)):
+        return rebuild(given, [_in_its_terms(library, item, join(label, n)) for n, item in enumerate(given)])
+    if isinstance(given, Categorical):
+        options = [_in_its_terms(library, option, f"{label}[{n}]") for n, option in enumerate(given.options)]
+        return library.hp.choice(label, options)
+    if isinstance(given, Integer):
+        # It knows whole numbers as rounded ones; of a logarithm, rounding makes the first and the last one rarer.
+        low, high = given.clip(given.lower) - given.q / 2, given.clip(given.upper) + given.q / 2
+        if given.log:
+            rounded = library.hp.qloguniform(label, math.log(low), math.log(high), given.q)
+        else:
+            rounded = library.hp.quniform(label, low, high, given.q)
+        return library.pyll.scope.int(rounded)
+    return _dimension(library.hp, label, given, ()).expression if isinstance(given, Domain) else given
+
+
+def _inexpressible(given: Any, name: str = "") -> Iterator[str]:
+    """Why the library has no expression for domains in nested dicts and lists, in words, each with its name."""
+    if isinstance(given, Mapping):
+        if list(given) == ["grid_search"]:
+            yield f"{name}: HyperOpt has no grid_search. Write choice."
+            return
+        for key, item in given.items():
+            yield from _inexpressible(item, join(name, key))
+    elif isinstance(given, (list, tuple)):
+        for number, item in enumerate(given):
+            yield from _inexpressible(item, join(name, number))
+    elif isinstance(given, Domain):
+        yield from (f"{name}: {mistake}" for mistake in given.mistakes())
+        if isinstance(given, Categorical) and not given.grid:
+            for number, option in enumerate(given.options):
+                yield from _inexpressible(option, f"{name}[{number}]")
+        elif not isinstance(given, (Float, Integer, Normal)) or not is_finite(getattr(given, "upper", 0)):
+            yield f"{name}: HyperOpt has nothing for {given!r}. Give all of the space to Tuner(param_space=...)."

@@ -73,7 +73,7 @@ class HyperOptSpace(Space):
             raise ArgumentError("HyperOptSpace.values_of", wrong)
         return values
 
-    def check_point(self, point: Any) -> list[str]:
+    def check_point(self, point: Any, *, loose: bool = False) -> list[str]:
         """Why a point cannot be tried; it must be whole."""
         if not isinstance(point, Mapping):
             return [f"expected a dict, got {point!r}."]

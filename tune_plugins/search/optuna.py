@@ -60,8 +60,8 @@ class OptunaSearch(Searcher):
 
     Args:
         space: a function of an `optuna.Trial` that calls ``trial.suggest_float`` and the like, and returns a dict of
-            constants or None; or a dict of Optuna's distributions. Its values are put on top of ``param_space``.
-            Default: ``param_space`` alone.
+            constants or None; or a dict of Optuna's distributions. Its values are put on top of ``param_space``. Or
+            what might stand in ``param_space``, which then holds constants only. Default: ``param_space`` alone.
         metric: a metric, or a list of several to be optimised together; None: the one of `TuneConfig`.
         mode: "min" or "max", of several metrics a list; None: the one of `TuneConfig`.
         points_to_evaluate: configs to try first, nested or flat (``{"model/lr": 0.1}``); what one leaves out is drawn.
@@ -115,9 +115,9 @@ class OptunaSearch(Searcher):
         failed: Literal["FAIL", "PRUNED"] = "FAIL",
     ) -> None:
         require("optuna", extra="optuna", needed_by=_NAME)
-        self._given_space, self.sampler, self.constraints, self.failed = space, sampler, constraints, failed
+        self.given_space = None if isinstance(space, Mapping) and not space else space  # {}: as in Ray Tune
+        self.sampler, self.constraints, self.failed = sampler, constraints, failed
         self._given_study, self.study_name, self.storage, self._given_seed = study, study_name, storage, seed
-        self._function: Callable[[Any], Any] | None = space if callable(space) else None
         self.study: Any = None
         self._parameters = Parameters(Space())
         self._running: dict[str, _Running] = {}
@@ -135,8 +135,6 @@ class OptunaSearch(Searcher):
             warm_start=warm_start,
             random_state=seed if random_state is None else random_state,
         )
-        if isinstance(space, Mapping):
-            self._function = partial(_suggest, flatten(space))
         for module in _NEEDS.get(self._kind, ()):
             require(module, extra="torch" if module == "torch" else "optuna", needed_by=f"{_NAME}, {self._kind!r}")
 
@@ -144,6 +142,18 @@ class OptunaSearch(Searcher):
     def _optuna(self) -> Any:
         """The module; not kept, so that a searcher can be copied and sent."""
         return import_module("optuna")
+
+    @property
+    def _function(self) -> Callable[[Any], Any] | None:
+        """What suggests the parameters of a trial, where the space is not one of this package's domains."""
+        space: Any = self.given_space
+        if callable(space):
+            return space  # type: ignore[no-any-return]
+        return partial(_suggest, flatten(space)) if isinstance(space, Mapping) and self._is_optunas(space) else None
+
+    def _is_optunas(self, space: Mapping[str, Any]) -> bool:
+        kind = self._optuna.distributions.BaseDistribution
+        return any(isinstance(each, kind) for each in flatten(space).values())
 
     @property
     def _kind(self) -> str:
@@ -160,7 +170,7 @@ class OptunaSearch(Searcher):
         seed = self._given_seed
         return shown_call(
             self,
-            space=self._given_space,
+            space=self.given_space,
             metric=self._own[0],
             mode=self._own[1],
             seed=seed,
@@ -203,8 +213,8 @@ class OptunaSearch(Searcher):
         return found.found
 
     def _space_mistakes(self, found: Mistakes) -> None:
-        space = self._given_space
-        if space is None:
+        space = self.given_space
+        if space is None or isinstance(space, Space) or (isinstance(space, Mapping) and not self._is_optunas(space)):
             return
         if self.warm_start is not None:
             found.add(
@@ -221,6 +231,14 @@ class OptunaSearch(Searcher):
             found.function("space", space, "of an optuna.Trial", arguments=1)
 
     # ------------------------------------------------------------------------------------- the task
+
+    def space_mistakes(self, around: Space) -> list[str]:
+        """See `Searcher.space_mistakes`; what a function suggests is put on top of any space."""
+        return super().space_mistakes(around) if self._function is None else around.mistakes()
+
+    def space_of(self, around: Space) -> Space:
+        """See `Searcher.space_of`."""
+        return super().space_of(around) if self._function is None else around
 
     def point_mistakes(self, task: SearchTask, point: Mapping[str, Any]) -> list[str]:
         """See `Searcher.point_mistakes`; of a function's parameters the space knows nothing."""
@@ -361,6 +379,30 @@ class OptunaSearch(Searcher):
                     f"{dimension.name}: expected {known[dimension.label]}, as earlier trials of the study "
                     f"{self.study.study_name!r} have, got {dimension.distribution}. Use another study_name."
                 )
+
+    @classmethod
+    def convert_search_space(cls, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A space of this package's domains as distributions of Optuna, as scripts for Ray Tune have it made.
+
+        ``OptunaSearch(space=...)`` takes these domains themselves, and all of them.
+
+        Args:
+            spec: nested dicts of domains and constants; of the constants nothing is left.
+
+        Returns:
+            {path such as ``model/lr``: distribution}.
+
+        Raises:
+            ArgumentError: Optuna has no distribution for a grid or another of the domains; lists all of them.
+            MissingDependencyError: optuna is not installed.
+        """
+        optuna, space = require("optuna", extra="optuna", needed_by=_NAME), Space(spec)
+        found = Mistakes("OptunaSearch.convert_search_space", space.mistakes())
+        found.raise_if_any()
+        parameters = Parameters(space, optuna)
+        found.found += parameters.translated()
+        found.raise_if_any()
+        return parameters.distributions
 
     # ---------------------------------------------------------------------------------- suggestions
 

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from tune_plugins.arguments import is_finite, is_number, is_whole
 from tune_plugins.search.optuna_samplers import is_stateless
 from tune_plugins.space import Categorical, Domain, Float, Integer, Parameter, Space
+from tune_plugins.space.domains import same
 
 __all__ = ["Dimension", "Parameters"]
 
@@ -83,7 +85,7 @@ class Parameters:
     """
 
     def __init__(self, space: Space, optuna: Any = None) -> None:
-        self.space = space
+        self.space, self._is_empty = space, optuna is None
         self.dimensions = () if optuna is None else tuple(_dimensions(space, optuna.distributions))
         self.distributions = {each.label: each.distribution for each in self.dimensions}
         self.constants = {
@@ -99,6 +101,20 @@ class Parameters:
         self.covered = {
             label: each for label, each in self.varying.items() if covers_choices or not varying[label].choices
         }
+
+    def __reduce__(self) -> Any:
+        """It holds functions made for the space, which cannot be pickled."""
+        return _made_again, (self.space, self._is_empty)
+
+    def translated(self) -> Iterator[str]:
+        """Parameters of which a value in the study is not the value in the config, in words."""
+        as_they_are = {each.name for each in self.dimensions if not each.conditions and _is_plain(each)}
+        for parameter in self.space.walk():
+            if parameter.name not in as_they_are:
+                yield (
+                    f"{parameter.name}: Optuna has no distribution for {parameter.domain!r}. Give all of the space to "
+                    "OptunaSearch(space=...) as it is, or to Tuner(param_space=...)."
+                )
 
     def read(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What the study knows of a config; the same for the same config, however that has come about.
@@ -162,6 +178,10 @@ class Parameters:
         return found
 
 
+def _made_again(space: Space, is_empty: bool) -> Parameters:
+    return Parameters(space, None if is_empty else import_module("optuna"))
+
+
 def _dimensions(space: Space, distributions: Any) -> Iterator[Dimension]:
     found = [parameter for parameter in space.walk() if parameter.domain.has_quantiles]
     short = [re.sub(r"\[\d+\]", "", parameter.name) for parameter in found]
@@ -197,6 +217,16 @@ def _dimension(distributions: Any, parameter: Parameter, label: str) -> Dimensio
             distribution = distributions.FloatDistribution(least, most, step=step)
         return make(distribution, domain.clip, float)
     return make(distributions.FloatDistribution(0.0, 1.0), domain.from_unit, domain.to_unit)
+
+
+def _is_plain(dimension: Dimension) -> bool:
+    """Whether its values in the study are those in the config."""
+    domain = dimension.domain
+    if isinstance(domain, Categorical):
+        return bool(dimension.choices) and not domain.grid and all(map(same, dimension.choices, domain.options))
+    if not isinstance(domain, (Float, Integer)) or not is_finite(domain.upper - domain.lower):
+        return False
+    return not domain.log or domain.q in (None, 1)
 
 
 def _choices(options: Sequence[Any]) -> tuple[Any, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from os import PathLike
 from typing import Any
 
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
 from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
 from tune_plugins.errors import ArgumentError
+from tune_plugins.space import Space
 
 __all__ = ["RayForms", "RayStyleSearcher", "is_ray_style"]
 
@@ -33,7 +35,7 @@ def is_ray_style(given: object) -> bool:
     return (
         not isinstance(given, Searcher)
         or _takes_one(given.suggest)
-        or callable(getattr(given, "set_search_properties", None))
+        or type(given).set_search_properties is not Searcher.set_search_properties
         or "error" in _names(given.on_trial_complete)
     )
 
@@ -74,8 +76,8 @@ class RayStyleSearcher(Searcher):
         if isinstance(self.searcher, Searcher):
             return self.searcher.own_objectives
         metric, mode = getattr(self.searcher, "metric", None), getattr(self.searcher, "mode", None)
-        if objective_mistakes(metric, mode):
-            return (), ()
+        if metric is None or objective_mistakes(metric, mode):
+            return super().own_objectives
         return names_of(metric), modes_of(mode, len(names_of(metric)))
 
     @property
@@ -86,6 +88,27 @@ class RayStyleSearcher(Searcher):
     def mistakes(self) -> list[str]:
         """See `Searcher.mistakes`."""
         return super().mistakes() + (self.searcher.mistakes() if isinstance(self.searcher, Searcher) else [])
+
+    def space_mistakes(self, around: Space) -> list[str]:
+        """See `Searcher.space_mistakes`."""
+        return super().space_mistakes(around) if self._is_bare else self.searcher.space_mistakes(around)
+
+    def space_of(self, around: Space) -> Space:
+        """See `Searcher.space_of`."""
+        return super().space_of(around) if self._is_bare else self.searcher.space_of(around)
+
+    @property
+    def _is_bare(self) -> bool:
+        """Whether it knows nothing of this package."""
+        return not isinstance(self.searcher, Searcher)
+
+    def save(self, checkpoint_path: str | PathLike[str]) -> None:
+        """See `Searcher.save`: what the searcher inside writes, where it can."""
+        (self._method("save") or super().save)(checkpoint_path)
+
+    def restore(self, checkpoint_path: str | PathLike[str]) -> None:
+        """See `Searcher.restore`."""
+        (self._method("restore") or super().restore)(checkpoint_path)
 
     def prepare(self, task: SearchTask) -> None:
         """See `Searcher.prepare`."""
@@ -100,6 +123,8 @@ class RayStyleSearcher(Searcher):
         if isinstance(self.searcher, Searcher):
             self.searcher.setup(task)
         tell = getattr(self.searcher, "set_search_properties", None)
+        if getattr(tell, "__func__", None) is Searcher.set_search_properties:  # which is for scripts
+            tell = None
         if callable(tell) and tell(task.metric, task.mode, task.space.param_space) is False:
             raise ArgumentError(
                 self.label,

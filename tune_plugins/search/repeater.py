@@ -77,7 +77,7 @@ class Repeater(Wrapper):
     @property
     def total_trials(self) -> int | None:
         """Number of trials, of which each configuration has `repeat`; the last one maybe less."""
-        configs = self.searcher.total_trials
+        configs = self.inner.total_trials
         if configs is None:
             return None
         return self.num_samples if configs == self._configs_of(self.num_samples) else configs * self.repeat
@@ -88,8 +88,8 @@ class Repeater(Wrapper):
     def setup(self, task: SearchTask) -> None:
         """See `Searcher.setup`."""
         super().setup(task)
-        self.searcher.prepare(replace(task, num_samples=self._configs_of(task.num_samples)))
-        self.task, self.seed = replace(self.searcher.task, num_samples=task.num_samples), self.searcher.seed
+        self.inner.prepare(replace(task, num_samples=self._configs_of(task.num_samples)))
+        self.task, self.seed = replace(self.inner.task, num_samples=task.num_samples), self.inner.seed
         self.take_over()
         self._groups, self._number_of = {}, {}
 
@@ -97,7 +97,7 @@ class Repeater(Wrapper):
         """See `Searcher.suggest`."""
         number, place = divmod(index, self.repeat)
         if place == 0:
-            suggested = self.searcher.ask(trial_id, number)
+            suggested = self.inner.ask(trial_id, number)
             if not isinstance(suggested, dict):
                 return suggested
             self._groups[number] = _Group(trial_id, suggested)
@@ -111,24 +111,26 @@ class Repeater(Wrapper):
         if number not in self._groups:
             suggested = _without_index(config)
             self._groups[number] = _Group(trial_id, suggested)
-            self.searcher.on_suggested(trial_id, number, suggested)
+            self.inner.on_suggested(trial_id, number, suggested)
         self._number_of[trial_id] = number
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See `Searcher.on_trial_result`."""
         if self.repeat == 1:
-            self.searcher.on_trial_result(trial_id, _own(result))
+            self.inner.on_trial_result(trial_id, _own(result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None, outcome: Outcome = Outcome.COMPLETED
     ) -> None:
         """See `Searcher.on_trial_complete`."""
-        number = self._number_of.pop(trial_id)
+        number = self._number_of.pop(trial_id, None)
+        if number is None:  # a script has told of it before
+            return
         group = self._groups[number]
         group.ends.append((None if result is None else _own(result), outcome))
         total = self.total_trials
         if len(group.ends) == self.repeat or (total is not None and number * self.repeat + len(group.ends) == total):
-            self.searcher.on_trial_complete(group.leader, *self._together(group.ends))
+            self.inner.on_trial_complete(group.leader, *self._together(group.ends))
 
     def _together(self, ends: list[tuple[dict[str, Any] | None, Outcome]]) -> tuple[dict[str, Any] | None, Outcome]:
         """One end for all: the mean of those that count."""
