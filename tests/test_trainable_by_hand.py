@@ -183,3 +183,30 @@ def test_an_object_serves_one_trial_after_the_other_if_asked_for(tmp_path: Path,
         assert lines == ["setup 1", "cleanup 4", "setup 4", "cleanup 7", "setup 8", "cleanup 8"]
     else:
         assert resets == [0, 0, 0, 0, 0, None, 0] and lines.count("setup 3") == lines.count("cleanup 3") == 1
+
+
+def test_a_class_whose_reset_begins_anew_goes_on_from_its_own_state(tmp_path: Path) -> None:
+    """As with `reuse_actors=True` of Ray Tune, where `reset_config` makes a new training of the object."""
+
+    class Anew(Resettable):
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.x = 8.0
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if self.iteration == 3 and not (tmp_path / "failed").exists():
+                (tmp_path / "failed").touch()
+                raise OSError("once")
+            return super().step()
+
+    (result,) = tune.Tuner(
+        Anew,
+        run_config=tune.RunConfig(
+            storage_path=tmp_path,
+            verbose=0,
+            runtime="inline",
+            failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+        ),
+    ).fit()
+    assert result.metrics_dataframe["x"].tolist() == [8 / 2**n for n in range(1, 7)]

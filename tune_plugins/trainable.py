@@ -20,7 +20,8 @@ from tune_plugins.session.place import place
 __all__ = ["SavedTraining", "Trainable", "validate_save_restore"]
 
 STATE_FILE = "trainable.json"
-"""In each checkpoint: ``{"iteration": steps so far, "done": ended by itself, "state": the dict returned or null}``."""
+"""In each checkpoint: ``{"iteration": steps so far, "done": ended by itself, "state": the dict returned or null,
+"time_total_s": seconds of training, "trial": folder of the trial that saved it}``."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ class Trainable:
     def reset_config(self, new_config: dict[str, Any], /) -> bool:
         """Bring other hyper-parameters into the running training, and leave its state as it is.
 
-        Called after every `load_checkpoint`, so that hyper-parameters which a state brings along (the learning rate in
-        an optimizer's, say) give way to those of the config. `self.config` is `new_config` already.
+        Called after `load_checkpoint` of another trial's state, so that hyper-parameters which that brings along (the
+        learning rate in an optimizer's, say) give way to those of the config. `self.config` is `new_config` already.
 
         Args:
             new_config: all hyper-parameters, also those that stay.
@@ -342,7 +343,13 @@ def save_state(trainable: Trainable, directory: Path, *, done: bool) -> None:
             f"{name} returned a dict that cannot be stored as JSON: {'; '.join(mistakes[:5])}. Convert these to "
             "plain numbers, text, lists and dicts, or write them into files in the folder and return None."
         )
-    noted = {"iteration": trainable.iteration, "done": done, "state": returned, "time_total_s": trainable._elapsed}
+    noted = {
+        "iteration": trainable.iteration,
+        "done": done,
+        "state": returned,
+        "time_total_s": trainable._elapsed,
+        "trial": trainable._context.trial_dir,
+    }
     file.write_text(json.dumps(noted), encoding="utf-8")
 
 

@@ -100,7 +100,9 @@ def _train(running: _Running, session: Session) -> None:
             )
         with session.start_checkpoint.as_directory() as directory:
             running.load_state(Path(directory), None)
-        running.reset(trainable.config)  # False is no news: the object was set up with this config
+        # A state of its own has its hyper-parameters; and `reset_config` may begin anew, as Ray Tune has it.
+        if running.saved_by != session.context.trial_dir or not running.saved_by:
+            running.reset(trainable.config)  # False is no news: the object was set up with this config
     logs = implements(type(trainable), "log_result")
     while not running.done:
         began = time.perf_counter()
@@ -132,6 +134,8 @@ class _Running:
     trainable: Trainable
     done: bool = False
     """Its state is one that has come to its end: `step` said so."""
+    saved_by: str = ""
+    """Folder of the trial whose state was loaded last, as far as it is known."""
 
     def save_state(self, directory: Path) -> None:
         save_state(self.trainable, directory, done=self.done)
@@ -149,6 +153,7 @@ class _Running:
             raise WarmRestartNeeded(text.partition("\n")[0]) from error
         self.trainable._begin(noted["iteration"] if iteration is None else iteration, noted.get("time_total_s", 0.0))
         self.done = noted["done"]
+        self.saved_by = noted.get("trial", "")
 
     def apply_config(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Collection[str]:
         name = type(self.trainable).__name__
