@@ -35,6 +35,7 @@ __all__ = [
     "is_number",
     "is_slip",
     "is_whole",
+    "made",
     "override_mistakes",
     "shown_call",
     "shown_signature",
@@ -90,6 +91,20 @@ def did_you_mean(name: str, names: Iterable[str], nearness: float = 0.6) -> str:
 
     near = get_close_matches(name, list(names), n=1, cutoff=nearness)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def made(where: str, kind: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """An object of a class that was given by its name.
+
+    Raises:
+        ArgumentError: the class takes other arguments, or says what is wrong with these.
+    """
+    try:
+        return kind(**arguments)
+    except ArgumentError:  # which is a TypeError
+        raise
+    except TypeError as error:
+        raise ArgumentError(where, [f"{error}. Its documentation lists them."]) from error
 
 
 def name_mistakes(argument: str, name: str, names: Collection[str], what: str) -> list[str]:

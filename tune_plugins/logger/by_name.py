@@ -7,7 +7,6 @@ from typing import Any
 
 from tune_plugins import arguments as checks
 from tune_plugins.arguments import Mistakes
-from tune_plugins.errors import ArgumentError
 from tune_plugins.logger.base import LoggerCallback
 
 __all__ = ["LOGGERS", "create_logger"]
@@ -42,10 +41,7 @@ def create_logger(name: str, **arguments: Any) -> LoggerCallback:
     mistakes.found += name_mistakes("name", name)
     mistakes.raise_if_any()
     kind = getattr(import_module("tune_plugins.logger"), LOGGERS[name])
-    try:
-        logger: LoggerCallback = kind(**arguments)
-    except TypeError as error:
-        raise ArgumentError("create_logger", [f"{error}. Its documentation lists them."]) from error
+    logger: LoggerCallback = checks.made("create_logger", kind, arguments)
     return logger
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from tune_plugins import arguments as checks
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.scheduler import TrialScheduler
-from tune_plugins.errors import ArgumentError
 
 __all__ = ["SCHEDULERS", "create_scheduler"]
 
@@ -48,12 +47,7 @@ def create_scheduler(name: str, **arguments: Any) -> TrialScheduler:
     mistakes.found += name_mistakes("name", name)
     mistakes.raise_if_any()
     kind = getattr(import_module("tune_plugins.schedulers"), SCHEDULERS[name])
-    try:
-        scheduler: TrialScheduler = kind(**arguments)
-    except ArgumentError:  # a TypeError, too
-        raise
-    except TypeError as error:
-        raise ArgumentError("create_scheduler", [f"{error}. Its documentation lists them."]) from error
+    scheduler: TrialScheduler = checks.made("create_scheduler", kind, arguments)
     return scheduler
 
 

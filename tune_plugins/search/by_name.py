@@ -8,7 +8,6 @@ from typing import Any
 from tune_plugins import arguments as checks
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.searcher import Searcher
-from tune_plugins.errors import ArgumentError
 from tune_plugins.search.absent import instead
 from tune_plugins.search.ray_style import RayStyleSearcher, is_ray_style
 
@@ -49,10 +48,7 @@ def create_searcher(name: str, **arguments: Any) -> Searcher:
     mistakes.raise_if_any()
     module, class_name, given = SEARCHERS[name]
     kind = getattr(import_module(f"tune_plugins.search.{module}"), class_name)
-    try:
-        searcher: Searcher = kind(**{**given, **arguments})
-    except TypeError as error:
-        raise ArgumentError("create_searcher", [f"{error}. Its documentation lists them."]) from error
+    searcher: Searcher = checks.made("create_searcher", kind, {**given, **arguments})
     return searcher
 
 
