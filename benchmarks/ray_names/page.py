@@ -25,7 +25,8 @@ different, {absent} are absent.
 - **absent**: what to write. An import of the name, or an argument that is not taken, says so as well.
 
 Left out are methods by which Ray's own loop drives an object (`INNER` in `benchmarks/ray_names/notes.py`). How things
-behave under the same names is told in {{doc}}`../differences-from-ray-tune`.
+behave under the same names is told in {{doc}}`../differences-from-ray-tune`, how to move a script in
+{{doc}}`from_ray_tune`.
 """
 
 
