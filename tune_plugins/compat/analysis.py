@@ -56,7 +56,8 @@ class AnalysedTrial:
     @property
     def last_result(self) -> dict[str, Any]:
         """Its last result, with its config."""
-        return {"config": self.result.config, "trial_id": self.result.trial_id, **self.result.metrics}
+        facts = {"trial_id": self.result.trial_id, "config": self.result.config, "done": self.result.status.finished}
+        return {**facts, **self.result.metrics}
 
     @property
     def local_path(self) -> str:

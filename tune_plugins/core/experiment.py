@@ -483,6 +483,8 @@ class Experiment:
             self._show(trial, result, commands)
             if self.stopper is not None:
                 self.stopper(trial.id, result)
+        if trial.last_result:
+            trial.last_result = {**trial.last_result, "done": True}
         self._move(trial, trigger, time, commands, error=error)
         if failed:
             self.scheduler.on_trial_error(trial)
