@@ -1031,3 +1031,19 @@ def test_ranges_and_small_arrays_are_remarked_on() -> None:
     remarks = space.remarks()
     assert [remark.partition(":")[0] for remark in remarks] == ["r", "a"]
     assert all("tune.choice([...])" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize("text", ["2 + 2", "spec.config.x * 2", "random.uniform(0, 1)", "[i for i in range(3)]"])
+def test_text_to_be_computed_is_refused(text: str) -> None:
+    """Early versions of Ray Tune computed it."""
+    (mistake,) = Space({"x": 1, "net": {"lr": {"eval": text}}}).mistakes()
+    assert mistake == (
+        f"net/lr: expected a value or a domain, got {{'eval': {text!r}}}, which is computed no more. "
+        f"Write tune.sample_from(lambda spec: {text})."
+    )
+
+
+@pytest.mark.parametrize("value", ["all", "accuracy", "test-set", "5", "no expression", "x.y", 7, sp.uniform(0, 1)])
+def test_other_dicts_with_eval_are_dicts(value: Any) -> None:
+    space = Space({"net": {"eval": value}, "both": {"eval": "2 + 2", "train": 1}})
+    assert space.mistakes() == [] and space.sample(0, 1)["both"] == {"eval": "2 + 2", "train": 1}

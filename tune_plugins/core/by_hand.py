@@ -3,19 +3,16 @@
 There ``suggest`` has no index and ``on_trial_complete`` says ``error``; metric, mode and space are those that the
 searcher was given. So each method of `Searcher` that Ray Tune has in another form is one with both, and what only a run
 would have said is made up here, once for every searcher. `by_hand` marks these methods, and `forms` those of a class
-that overrides them. No run calls anything here.
+that overrides them. No run calls those of `ByHand`: where `save` and `restore` touch a file, a script has asked for it.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
-from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tune_plugins.arguments import Mistakes
@@ -25,8 +22,6 @@ from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Space
 
 __all__ = ["ByHand", "Hand", "by_hand", "forms"]
-
-logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,7 +108,7 @@ class ByHand:
         found.check(told > 0, "metric", "one that at least one of the trials has reported", metric)
         found.raise_if_any()
 
-    def save(self: Any, checkpoint_path: str | PathLike[str]) -> None:
+    def save(self: Any, checkpoint_path: str) -> None:
         """Write to a file what the searcher knows; `restore` reads it.
 
         Args:
@@ -133,9 +128,10 @@ class ByHand:
                 "the space into a module, or begin the next run with its results: warm_start=tuner.get_results()."
             )
             raise ArgumentError(f"{self.label}.save", [why]) from error
-        Path(checkpoint_path).write_bytes(data)
+        with open(checkpoint_path, "wb") as file:
+            file.write(data)
 
-    def restore(self: Any, checkpoint_path: str | PathLike[str]) -> None:
+    def restore(self: Any, checkpoint_path: str) -> None:
         """Take over what a searcher of the same class has saved: it goes on, or a run to come begins with its results.
 
         It is read by pickle, which may run code: read your own files only.
@@ -144,10 +140,10 @@ class ByHand:
             ArgumentError: `save` has not written the file, or that of another class has.
             OSError: the file cannot be read.
         """
+        with open(checkpoint_path, "rb") as file:
+            data = file.read()
         try:
-            mark, name, state = pickle.loads(Path(checkpoint_path).read_bytes())
-        except OSError:
-            raise
+            mark, name, state = pickle.loads(data)
         except Exception:
             mark, name, state = None, "something else", {}
         right = (mark, name) == (_FORMAT, type(self).__qualname__)

@@ -72,4 +72,4 @@ class _Modules:
         return None
 
 
-sys.meta_path.append(_Modules())  # type: ignore[arg-type]
+sys.meta_path.append(_Modules())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from os import PathLike
 from typing import Any
 
 from tune_plugins.core.metrics import Mode, modes_of, names_of, objective_mistakes
@@ -102,11 +101,11 @@ class RayStyleSearcher(Searcher):
         """Whether it knows nothing of this package."""
         return not isinstance(self.searcher, Searcher)
 
-    def save(self, checkpoint_path: str | PathLike[str]) -> None:
+    def save(self, checkpoint_path: str) -> None:
         """See `Searcher.save`: what the searcher inside writes, where it can."""
         (self._method("save") or super().save)(checkpoint_path)
 
-    def restore(self, checkpoint_path: str | PathLike[str]) -> None:
+    def restore(self, checkpoint_path: str) -> None:
         """See `Searcher.restore`."""
         (self._method("restore") or super().restore)(checkpoint_path)
 

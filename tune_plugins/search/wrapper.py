@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
@@ -70,17 +69,18 @@ class Wrapper(Searcher):
         intermediate_values: Sequence[Any] | None = None,
     ) -> None:
         """See `Searcher.add_evaluated_point`."""
+        self._begin_by_hand()
         self.inner.add_evaluated_point(config, value, error, pruned, intermediate_values)  # type: ignore[call-arg]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See `Searcher.on_trial_result`."""
         self.inner.on_trial_result(trial_id, result)
 
-    def save(self, checkpoint_path: str | PathLike[str]) -> None:
+    def save(self, checkpoint_path: str) -> None:
         """See `Searcher.save`: what the searcher inside knows."""
         self.inner.save(checkpoint_path)
 
-    def restore(self, checkpoint_path: str | PathLike[str]) -> None:
+    def restore(self, checkpoint_path: str) -> None:
         """See `Searcher.restore`: what the searcher inside has saved, maybe on its own."""
         self.inner.restore(checkpoint_path)
 
