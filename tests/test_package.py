@@ -256,7 +256,7 @@ CORE = ("core", "stoppers", "schedulers", "search", "space")
 """Modules and packages that decide: the same events give the same commands, whenever and wherever."""
 OUTSIDE = {"time", "threading", "multiprocessing", "subprocess", "socket", "asyncio", "os", "sqlite3", "pathlib", "ray"}
 NO_PART_OF_A_RUN = {
-    "schedulers/pbt_replay.py": {"pathlib.Path"},  # reads what an earlier run has recorded
+    "schedulers/pbt_replay.py": {"os", "pathlib.Path"},  # reads what an earlier run has recorded
     "schedulers/pbt_log.py": {"pathlib.Path"},  # a callback, which the driver calls
     "core/by_hand.py": {"pathlib.Path"},  # a searcher that is stored by hand
     "stoppers.py": {"time"},  # a time-out that is asked by hand
