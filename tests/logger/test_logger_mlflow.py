@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import socket
@@ -223,6 +224,50 @@ def test_report_30649_a_trial_that_goes_on_has_one_run_and_no_conflict(server: s
     runs = runs_of(server, "anew")
     assert [run.data.params for run in runs] == [{"lr": "0.1"}, {"lr": "0.4"}]
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+
+
+def test_however_a_trial_ends_its_run_does_at_once(server: str, tmp_path: Path) -> None:
+    """Not when the garbage collector looks."""
+
+    def train(config: dict[str, Any]) -> None:
+        setup_mlflow(config, tracking_uri=server)
+        tune.report(loss=config["lr"])
+        if config["lr"] == 0.1:
+            raise ValueError("failed")
+        tune.report(loss=config["lr"])  # it is stopped here
+        raise AssertionError("not stopped")
+
+    gc.disable()
+    try:
+        fit(tmp_path, train, TWO_RATES, name="at_once", stop={"training_iteration": 2})
+        import mlflow
+
+        client = mlflow.MlflowClient(server)
+        found = client.get_experiment_by_name("at_once")
+        assert [run.info.status for run in client.search_runs([found.experiment_id])] == ["FINISHED"] * 2
+    finally:
+        gc.enable()
+
+
+def test_what_the_collector_finds_later_ends_nothing() -> None:
+    """A trial that was left to be entered anew goes on, perhaps in another process, and its run with it."""
+    from tune_plugins import session
+    from tune_plugins.logger.inside import at_end_of_trial
+
+    class Left:
+        """A session; `cycle`: held by what has unwound it."""
+
+        def __init__(self, cycle: bool) -> None:
+            self.itself = self if cycle else None
+
+    ended: list[str] = []
+    for cycle in (False, True):
+        leave = session.enter(Left(cycle))  # type: ignore[arg-type]
+        at_end_of_trial(lambda cycle=cycle: ended.append(str(cycle)))  # type: ignore[misc]
+        leave()
+        del leave
+    gc.collect()
+    assert ended == ["False"]
 
 
 def test_outside_a_trial_and_other_ranks(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

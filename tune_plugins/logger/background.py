@@ -42,6 +42,11 @@ class Background:
         self._thread = threading.Thread(target=self._run, name=f"tune-{name}", daemon=True)
         self._thread.start()
 
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether it is this one that asks."""
+        return threading.current_thread() is self._thread
+
     def put(self, name: str, *what: Any, may_be_left_out: bool = False) -> None:
         """Have something done; where too much waits already, what may be left out is left out."""
         if may_be_left_out and self._waiting.qsize() >= MOST_WAITING and not self._got_room():

@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tune_plugins.callbacks import Callback
+from tune_plugins.callbacks import HOOKS, Callback
 from tune_plugins.core.trial import CheckpointRecord, Trial
 from tune_plugins.errors import TuneError
 from tune_plugins.logger.background import Background
@@ -76,8 +76,9 @@ class LoggerCallback(LogMethods, Callback):
     have gone further.
 
     When the run is over it waits until all is written, and says so if that takes more than five seconds; Ctrl-C gives
-    up the rest. A method that raises is told once, and goes on being called. `setup`, `on_experiment_end` and others
-    of the hooks of `Callback` may be overridden too; they run in the loop, `on_experiment_end` after everything else.
+    up the rest. A method that raises is told once, and goes on being called. Hooks of `Callback` may be overridden too:
+    those that tell of a trial run in that thread as well, in place of the ``log_trial_*`` method that they would have
+    called; `setup` and those of a step run in the loop, `on_experiment_end` there after everything else.
 
     Memory: at most 50,000 results wait, some 50 MB. When there are as many the run waits for the logger, all in all ten
     seconds in its life; after that results are left out as long as there is no room, which is told. They are in the
@@ -89,12 +90,16 @@ class LoggerCallback(LogMethods, Callback):
     ...             print(result["training_iteration"], result["loss"], file=file)
     """
 
+    one_of_a_run: ClassVar[bool] = False
+    """A run takes one object of this class only: two would write into the same files."""
     _methods: ClassVar[type] = LogMethods
     _background: Background | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # A subclass that closes its files there need not know that there is a queue.
+        # A subclass that closes its files in a hook need not know that there is a queue.
+        for name in _OF_A_TRIAL & vars(cls).keys():
+            setattr(cls, name, _in_the_queue(name, vars(cls)[name]))
         if (own := vars(cls).get("on_experiment_end")) is not None:
             cls.on_experiment_end = _after_the_queue(own)  # type: ignore[method-assign]
 
@@ -111,11 +116,19 @@ class LoggerCallback(LogMethods, Callback):
         method = getattr(self, name)
         if getattr(method, "__func__", method) is vars(LogMethods)[name]:
             return
+        self._put(name, trial, checkpoint, *more, **options)
+
+    def _put(
+        self, name: str, trial: Trial, checkpoint: CheckpointRecord | None = None, *more: Any, **options: bool
+    ) -> None:
         if self._background is None:
             self._background = Background(type(self).__name__, self._perform, self._caught_up)
         # As few objects as can be: the garbage collector looks at all that wait, over and over.
         values = (*_values_of(trial), checkpoint or trial.checkpoint)
-        self._background.put(name, values, tuple(trial.checkpoints), *more, **options)
+        if self._background.is_this_thread:  # a hook of a subclass calls the one that it overrides
+            self._perform(name, values, tuple(trial.checkpoints), *more)
+        else:
+            self._background.put(name, values, tuple(trial.checkpoints), *more, **options)
 
     def _perform(
         self, name: str, values: tuple[Any, ...], checkpoints: tuple[CheckpointRecord, ...], *more: Any
@@ -130,6 +143,10 @@ class LoggerCallback(LogMethods, Callback):
             self.log_trial_result(iteration, trial, result)
         elif name == "log_trial_end":
             self.log_trial_end(trial, failed=more[0])
+        elif name in _OF_A_TRIAL:
+            own, info = more
+            trial.config = info.get("result", {}).get("config", trial.config)
+            own(self, **{**info, "trial": trial})
         else:
             getattr(self, name)(trial)
 
@@ -170,6 +187,21 @@ class LoggerCallback(LogMethods, Callback):
         background, self._background = self._background, None
         if background is not None:
             background.drain()
+
+
+_OF_A_TRIAL = frozenset(name for name in HOOKS if name.startswith(("on_trial_", "on_checkpoint"))) - {"on_trial_output"}
+"""Hooks that tell of something a trial has done."""
+
+
+def _in_the_queue(name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def hook(self: LoggerCallback, *arguments: Any, **info: Any) -> Any:
+        if arguments or "trial" not in info:  # of a subclass of that one, by super()
+            return own(self, *arguments, **info)
+        self._put(name, info["trial"], info.get("checkpoint"), own, info)
+        return None
+
+    return hook
 
 
 def _after_the_queue(own: Callable[..., Any]) -> Callable[..., Any]:

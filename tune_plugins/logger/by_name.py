@@ -40,9 +40,18 @@ def create_logger(name: str, **arguments: Any) -> LoggerCallback:
     mistakes = Mistakes("create_logger")
     mistakes.found += name_mistakes("name", name)
     mistakes.raise_if_any()
-    kind = getattr(import_module("tune_plugins.logger"), LOGGERS[name])
+    kind = logger_class(name)
+    assert kind is not None
     logger: LoggerCallback = checks.made("create_logger", kind, arguments)
     return logger
+
+
+def logger_class(name: str) -> type[LoggerCallback] | None:
+    """The class of a name, None where there is none."""
+    kind: type[LoggerCallback] | None = None
+    if name in LOGGERS:
+        kind = getattr(import_module("tune_plugins.logger"), LOGGERS[name])
+    return kind
 
 
 def name_mistakes(argument: str, name: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ _GATHERED = 200  # results before they are written even if more wait
 
 class Gathering(LoggerCallback):
     """Writes what has come together at once: no file stays open, of which a process may have a thousand or so."""
+
+    one_of_a_run = True
 
     def __init__(self) -> None:
         self._gathered: dict[str, list[Any]] = {}
@@ -40,7 +42,7 @@ class Gathering(LoggerCallback):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._write(folder, entries)
-            except OSError as error:
+            except Exception as error:
                 trouble = error  # the others may have better luck
         if trouble is not None:
             raise trouble
@@ -85,14 +87,18 @@ class CSVLoggerCallback(Gathering):
         if len(names) > len(columns):
             _add_columns(path, list(names))
             columns = self._columns[folder] = list(names)
-        lines = io.StringIO()
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerows([entry.get(name, "") for name in columns] for entry in entries)
-        _append(path, lines.getvalue())
+        _append(path, _lines([entry.get(name, "") for name in columns] for entry in entries))
 
 
 def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, (int, float)) else text(value)
+    # A reader takes a carriage return for the end of a line; Python before 3.13 does not quote it.
+    return value if value is None or isinstance(value, (int, float)) else text(value).replace("\r", "\\r")
+
+
+def _lines(rows: Iterable[Iterable[Any]]) -> str:
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    return lines.getvalue()
 
 
 def _columns_of(path: Path) -> list[str]:
@@ -107,15 +113,27 @@ def _columns_of(path: Path) -> list[str]:
 def _add_columns(path: Path, columns: list[str]) -> None:
     """Write a file anew with more columns, behind those that it has; one that is not there gets a header."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+    with new.open("wb") as file:
+        file.write(_lines([columns]).encode("utf-8", "backslashreplace"))
         if path.exists():
-            with path.open(encoding="utf-8", newline="") as old:
-                rows = csv.reader(old)
-                next(rows, None)
-                writer.writerows(row + [""] * (len(columns) - len(row)) for row in rows)
+            more = b"," * (len(columns) - len(_columns_of(path)))
+            with path.open("rb") as old:
+                for number, row in enumerate(_rows(old)):
+                    if number:
+                        file.write(row + more + b"\n")
     os.replace(new, path)
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The rows of a file as they are, without the ends of lines: a quoted cell may go over several lines."""
+    row = b""
+    for line in lines:
+        row += line
+        if row.count(b'"') % 2 == 0:
+            yield row.removesuffix(b"\n")
+            row = b""
+    if row:
+        yield row.removesuffix(b"\n")
 
 
 def _append(path: Path, lines: str) -> None:

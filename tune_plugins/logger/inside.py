@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import weakref
@@ -38,6 +39,21 @@ def is_first_rank() -> bool:
 
 
 def at_end_of_trial(end: Callable[[], object]) -> None:
-    """Have something called when the trial of this process has left its function: the process goes on to another."""
-    if (session := current()) is not None:
-        weakref.finalize(session, end)
+    """Have something called when the trial of this process has come to its end: the process goes on to another.
+
+    Then its session is dropped. One that was left to be entered anew (paused, restarted) is still held by what has
+    unwound it, and is found by the garbage collector some time later: there is nothing to be ended then.
+    """
+    if (session := current()) is None:
+        return
+    if _note not in gc.callbacks:
+        gc.callbacks.append(_note)
+    weakref.finalize(session, lambda: None if _collecting else end()).atexit = False
+
+
+_collecting = False
+
+
+def _note(phase: str, info: dict[str, int]) -> None:
+    global _collecting
+    _collecting = phase == "start"
