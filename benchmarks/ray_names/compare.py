@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.ray_names.notes import ABSENT, DIFFERENT, FORMS, HANDED_OUT, INNER, REFUSED, RENAMED, UNSEEN
 from tune_plugins.compat.modules import INSTEAD
+from tune_plugins.search.absent import hint
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the one that is installed; read when Keras is imported
 DATA = Path(__file__).with_name("names.json")
@@ -99,7 +100,7 @@ def _row(theirs: Mapping[str, Any]) -> Row:
     module, name = theirs["module"], theirs["name"]
     mine = find(module, name)
     if mine is None:
-        return Row(module, name, Verdict.ABSENT, text=ABSENT.get(name) or INSTEAD.get(name, ""))
+        return Row(module, name, Verdict.ABSENT, text=ABSENT.get(name) or INSTEAD.get(name) or hint(name))
     missing, checked = [], []
     if theirs["kind"] == "constant":
         missing += ["its value"] * (theirs.get("value", mine) != mine)

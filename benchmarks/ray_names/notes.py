@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-_SEARCHER = "Not there yet."
 _LOOP = "Ray's own loop uses it."
 _FOLDER = "Results go to a local folder: give `storage_path=`, and copy the folder after the run."
 
 ABSENT: Mapping[str, str] = {
     "AimLoggerCallback": "Write `TBXLoggerCallback`, MLflow, W&B or Comet, or derive from `LoggerCallback`.",
-    "AxSearch": f"{_SEARCHER} Write `OptunaSearch()` or `search_alg='gp'`.",
-    "BOHB": f"{_SEARCHER} Write `OptunaSearch()` with a scheduler.",
+    "BOHB": "Write `OptunaSearch()` with `HyperBandForBOHB()`.",
     "BaseSampler": "A domain samples itself: `domain.sample(rng)`.",
-    "BayesOptSearch": f"{_SEARCHER} Write `search_alg='gp'`.",
     "CallbackList": "Give `RunConfig(callbacks=[...])` all of them.",
     "DEBUG_METRICS": "Write the names: `trial_id`, `date`, `timestamp`, `pid`, `hostname`, `node_ip`, `config`.",
     "DEFAULT_EXPERIMENT_INFO_KEYS": _LOOP,
@@ -31,28 +28,20 @@ ABSENT: Mapping[str, str] = {
     "EXPR_RESULT_FILE": "`callbacks=['json']` writes `result.json`; `Result.metrics_dataframe` has the same.",
     "ExportFormat": "Checkpoints are data: `Result.checkpoint.load_model()` makes a model of one.",
     "Grid": "Write `grid_search([...])`.",
-    "HEBOSearch": f"{_SEARCHER} Write `search_alg='gp'` or `search_alg='evolutionary'`.",
     "JOB_META_FILE": "The record is `experiment.db`: `ResultGrid(folder)` reads it.",
     "LogUniform": "Write `loguniform(lower, upper)`.",
-    "NevergradSearch": f"{_SEARCHER} Write `search_alg='evolutionary'` or `search_alg='cmaes'`.",
     "Quantized": "Write `quniform(lower, upper, q)` and the like.",
     "RESULT_DUPLICATE": _LOOP,
     "RecursiveDependencyError": "A `sample_from` that needs itself is an `ArgumentError`.",
     "STDERR_FILE": "Write `RunConfig(log_to_file=True)`: the file is `stderr`.",
     "STDOUT_FILE": "Write `RunConfig(log_to_file=True)`: the file is `stdout`.",
     "Sampler": "A domain samples itself: `domain.sample(rng)`.",
-    "SearchGenerator": "A run makes trials of what a `Searcher` suggests.",
     "TRIAL_INFO": _LOOP,
     "TuneReportCallback": "It is Ray Train's. A trial may start processes of its own, which report as it does.",
     "Tee": "Write `RunConfig(log_to_file=True)`.",
     "TrialProgressCallback": "The built-in display does this: `RunConfig(verbose=1)`, or a `CLIReporter`.",
-    "TuneBOHB": f"{_SEARCHER} Write `OptunaSearch()` with `HyperBandForBOHB()`.",
-    "UNDEFINED_METRIC_MODE": "It is the text of an error of Ray's searchers.",
-    "UNDEFINED_SEARCH_SPACE": "It is the text of an error of Ray's searchers.",
-    "UNRESOLVED_SEARCH_SPACE": "It is the text of an error of Ray's searchers.",
     "Uniform": "Write `uniform(lower, upper)`.",
     "UtilMonitor": "Look with `nvidia-smi` and `top`.",
-    "ZOOptSearch": f"{_SEARCHER} Write `search_alg='evolutionary'`.",
     "assign_value": _LOOP,
     "date_str": "Write `datetime.now()`.",
     "deep_update": "Write `merge_dicts(original, new)`.",
@@ -72,7 +61,7 @@ ABSENT: Mapping[str, str] = {
     "validate_warmstart": "Searchers check `points_to_evaluate` themselves.",
     "warn_if_slow": "The run tells what it waits for after ten seconds.",
 }
-"""{name: what to write}; of others `tune_plugins.compat.modules.INSTEAD` tells, as an import of the name does."""
+"""{name: what to write}; of others the package itself tells where they are imported."""
 
 DIFFERENT: Mapping[str, str] = {
     "Categorical": "`choice([...])` makes one.",

@@ -11,7 +11,6 @@ import tune_plugins as tune
 from benchmarks.ray_names import notes
 from benchmarks.ray_names.compare import Row, Verdict, _lacking, collected, find, ours, rows
 from benchmarks.ray_names.page import PAGE, page
-from tune_plugins.compat.modules import HOMES
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,9 @@ def test_the_page_tells_how_things_are_now(table: list[Row]) -> None:
 
 @pytest.mark.slow
 def test_each_difference_says_what_to_write(table: list[Row]) -> None:
-    assert [row.name for row in table if row.verdict is not Verdict.SAME and not row.text] == []
+    # "Did you mean" is a guess of the package, of a name that looks like one of its own.
+    unsaid = [row for row in table if not row.text or row.text.startswith("Did you mean")]
+    assert [row.name for row in unsaid if row.verdict is not Verdict.SAME] == []
     unseen = {row.name for row in table if row.verdict is Verdict.DIFFERENT and not row.missing}
     assert unseen == set(notes.UNSEEN)
 
@@ -73,14 +74,6 @@ def test_a_missing_argument_is_found() -> None:
     assert list(_lacking("f", ["name", "seed="], takes_all)) == []
     assert list(_lacking("run", ["config=", "resume="], takes_all)) == ["resume"]
     assert list(_lacking("create_scheduler", ["scheduler"], mine)) == []
-
-
-def test_every_module_that_has_another_name_here_is_one_of_rays() -> None:
-    """The table looks into all modules of Ray Tune's; an alias that it does not know would be a slip of the pen."""
-    theirs = {module for each in collected()["names"] for module in (each["module"], *each.get("also", ()))}
-    known = {ours(module).removeprefix("tune_plugins.") for module in theirs}
-    without_names = {"context", "integration", "search.searcher", "utils.util"}
-    assert set(HOMES) - known - without_names == set()
 
 
 @pytest.mark.slow
