@@ -194,3 +194,48 @@ def test_an_attempt_counts_an_iteration_once_that_is_reported_in_parts() -> None
     assert [c["iterations_since_restore"] for c in counted] == [1, 1, 2]
     assert attempt.counted({"loss": 1}) == {}
     assert date_of(float("nan")) == date_of(None) == date_of(1e30) == ""
+
+
+@pytest.mark.parametrize(
+    "stop", [{"pid": 1}, {"config/x": 2}, {"config/net/width": 8}, lambda trial_id, result: result["config"]["x"] == 2]
+)
+def test_a_run_may_be_stopped_by_facts_and_hyper_parameters(tmp_path: Path, stop: Any) -> None:
+    grid = fit(tmp_path, space={"x": tune.grid_search([1, 2]), "net": {"width": 8}}, stop=stop)
+    ends = [result.metrics["training_iteration"] for result in grid]
+    assert ends == ([1, 1] if stop in ({"pid": 1}, {"config/net/width": 8}) else [4, 1])
+
+
+def test_text_is_no_threshold() -> None:
+    with pytest.raises(ValueError, match=r"got \{'hostname': 'here'\}. For anything else give a function"):
+        tune.RunConfig(stop={"hostname": "here"})  # type: ignore[dict-item]
+
+
+def test_an_iteration_in_parts_is_counted_the_same_everywhere(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for iteration in (1, 2, 3):
+            tune.report(training_iteration=iteration, loss=1)
+            tune.report(training_iteration=iteration, other=1)
+
+    (result,) = fit(tmp_path, train, {})
+    table = result.metrics_dataframe
+    assert list(table["iterations_since_restore"]) == [1, 1, 2, 2, 3, 3]
+    assert result.metrics["time_this_iter_s"] == table["time_this_iter_s"].iloc[-1]
+    assert result.metrics["iterations_since_restore"] == 3
+
+
+def test_what_is_counted_may_be_compared(tmp_path: Path) -> None:
+    grid = fit(tmp_path, space={"x": 1, "steps": tune.grid_search([2, 3])})
+    for scope in ("last", "all", "avg"):
+        best = grid.get_best_result("iterations_since_restore", "max", scope)
+        assert best.config["steps"] == 3
+
+
+def test_arrays_come_back_as_lists(tmp_path: Path) -> None:
+    import numpy as np
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report(matrix=np.eye(2), ids=np.arange(3), nested={"none": np.zeros((0, 2))}, large=np.zeros(10_001))
+
+    (result,) = fit(tmp_path, train, {})
+    assert result.metrics["matrix"] == [[1.0, 0.0], [0.0, 1.0]] and result.metrics["ids"] == [0, 1, 2]
+    assert result.metrics["nested"] == {"none": []} and result.metrics["large"].startswith("array([0., 0.")

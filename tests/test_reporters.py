@@ -90,8 +90,12 @@ class Own(tune.ProgressReporter):
         self.told: list[tuple[int, bool]] = []
         self.total: Any = None
 
-    def setup(self, start_time: Any = None, total_samples: Any = None, **kwargs: Any) -> None:
-        self.total = kwargs["total_num_samples"]
+    def setup(  # as in Ray Tune
+        self, start_time: Any = None, total_samples: Any = None, metric: Any = None, mode: Any = None, **kwargs: Any
+    ) -> None:
+        super().setup(start_time, total_samples, metric, mode, **kwargs)
+        assert (metric, mode) == ("loss", "min") and start_time > 1e9
+        self.total = total_samples
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:
         return done or len(trials) == 2

@@ -210,3 +210,50 @@ def test_a_class_whose_reset_begins_anew_goes_on_from_its_own_state(tmp_path: Pa
         ),
     ).fit()
     assert result.metrics_dataframe["x"].tolist() == [8 / 2**n for n in range(1, 7)]
+
+
+def test_an_object_that_cannot_begin_anew_is_cleaned_up_and_a_new_one_trains(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fragile(Halving):
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            raise ValueError("cannot")
+
+        def cleanup(self) -> None:
+            super().cleanup()
+            raise OSError("nor this")
+
+    grid = tune.Tuner(
+        Fragile,
+        param_space={"lr": tune.grid_search([1, 2, 3])},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=tmp_path, verbose=0, runtime="inline"),
+    ).fit()
+    assert grid.num_errors == 0 and [result.metrics["training_iteration"] for result in grid] == [6, 6, 6]
+    assert Halving.calls == ["cleanup"] * 3
+    assert "reset_config() of Fragile failed; the trial gets a new object" in caplog.text
+
+
+def test_sums_by_hand_are_those_of_a_run(tmp_path: Path) -> None:
+    class Steps(Halving):
+        def step(self) -> dict[str, Any]:
+            return {**super().step(), "timesteps_this_iter": 5}
+
+    trainable = Steps()
+    assert [trainable.train()["timesteps_total"] for _ in range(2)] == [5, 10]
+    assert Steps().restore(trainable.save(tmp_path)).train()["timesteps_total"] == 15
+
+
+def test_a_second_object_that_cannot_be_made_leaves_none_behind() -> None:
+    class Once(Halving):
+        made = 0
+
+        def setup(self, config: dict[str, Any]) -> None:
+            super().setup(config)
+            Once.made += 1
+            if Once.made == 2:
+                raise MemoryError
+
+    with pytest.raises(MemoryError):
+        validate_save_restore(Once)
+    assert Halving.calls == ["cleanup"]

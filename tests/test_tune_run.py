@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +323,63 @@ assert "ray" not in sys.modules, "names cost nothing"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_checkpoint_handed_over_takes_the_place_of_a_folder_that_was_filled(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        with tune.checkpoint_dir() as folder:
+            folders.append(folder)
+            Path(folder, "v").write_text("old")
+        given = tmp_path / "given"
+        given.mkdir()
+        (given / "v").write_text("new")
+        tune.report(loss=1, checkpoint=tune.Checkpoint.from_directory(given))
+        tune.report(loss=2)
+        with tune.checkpoint_dir() as folder:
+            folders.append(folder)
+
+    folders: list[str] = []
+    (trial,) = tune.run(train, **COMMON).trials
+    assert [Path(kept.path, "v").read_text() for kept, _ in trial.result.best_checkpoints] == ["new"]
+    gc.collect()
+    assert not any(Path(folder).exists() for folder in folders)
+
+
+def test_a_run_without_trials_has_empty_tables() -> None:
+    analysis = tune.run(easy, config={"width": 1, "height": 1}, time_budget_s=1e-9, **COMMON)
+    assert analysis.trials == [] and list(analysis.dataframe().columns) == ["trial_id", "logdir"]
+    assert analysis.results_df.empty
+
+
+def test_several_experiments_are_for_another_function() -> None:
+    with pytest.raises(TypeError, match="Call run_experiments, which runs several"):
+        tune.run([tune.Experiment("a", easy)], **COMMON)  # type: ignore[arg-type]
+
+
+def test_modules_of_ray_are_attributes_before_they_are_imported() -> None:
+    code = "import tune_plugins as tune; print(tune.stopper.MaximumIterationStopper(3).max_iter, dir(tune.stopper)[:2])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "3 ['CombinedStopper', 'ExperimentPlateauStopper']\n", done.stderr
+
+
+def test_a_run_that_was_cut_off_says_what_to_do(tmp_path: Path) -> None:
+    assert tune.Tuner.can_restore(str(tmp_path)) is False
+    with pytest.raises(RuntimeError, match=r"runs cannot be resumed yet. .*ResultGrid\('/x'\)"):
+        tune.Tuner.restore("/x", easy, resume_errored=True)
+
+
+def test_a_callback_finds_the_folder_of_a_trial_and_a_partial_function_has_a_name(tmp_path: Path) -> None:
+    class Writes(tune.Callback):
+        def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
+            assert trial.init_local_path() == trial.logdir
+            Path(trial.local_path, "seen").touch()
+
+        def on_trial_complete(self, trial: Any, **info: Any) -> None:
+            assert trial.is_finished() and trial.last_result["done"] is True
+            Path(trial.local_path, "complete").touch()
+
+        def set_state(self, kept: Any) -> None:
+            """Any name will do."""
+
+    (trial,) = tune.run(partial(easy), config={"width": 1, "height": 1}, callbacks=[Writes()], **COMMON).trials
+    assert Path(trial.local_path, "complete").exists() and trial.trainable_name == "easy"

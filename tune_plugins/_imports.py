@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from tune_plugins.errors import MissingDependencyError
 
-_DOORS = ("", ".space", ".schedulers", ".search", ".stoppers", ".callbacks", ".logger", ".errors")
+_DOORS = ("", ".space", ".callbacks", ".schedulers", ".search", ".stoppers", ".logger", ".errors")
 """Where a name may live that was looked for elsewhere, below ``tune_plugins``; of several the first is told."""
 
 
@@ -51,7 +51,7 @@ def on_first_use(
     def get(name: str) -> Any:
         if name in home_of:
             value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
-        elif name in inner:
+        elif name in inner or (package == _TOP and not name.startswith("_") and _is_alias(name)):
             value = importlib.import_module(f"{package}.{name}")
         else:
             return missing(name)
@@ -136,15 +136,21 @@ def _hint(module: str) -> Callable[[str], str]:
     return hint
 
 
+_TOP = __name__.partition(".")[0]
+
+
+def _is_alias(module: str) -> bool:
+    """Whether Ray Tune has this module, below `_TOP`, and it is somewhere else here."""
+    return module in importlib.import_module(f"{_TOP}.compat.modules").HOMES
+
+
 class _Aliases:
     """Finds modules of this package that are not there and that Ray Tune has; see `tune_plugins.compat.modules`."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """Only asked when no other finder knows the module."""
         top, _, inner = name.partition(".")
-        if top != __name__.partition(".")[0] or not inner or inner.startswith("compat"):
-            return None
-        if inner not in importlib.import_module(f"{top}.compat.modules").HOMES:
+        if top != _TOP or not inner or inner.startswith("compat") or not _is_alias(inner):
             return None
         return importlib.machinery.ModuleSpec(name, cast(Any, self), is_package=True)
 

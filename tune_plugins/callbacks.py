@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tune_plugins._imports import unknown_name
-from tune_plugins.arguments import did_you_mean, is_async, override_mistakes, shown_signature
+from tune_plugins.arguments import did_you_mean, is_async, is_callable, override_mistakes, shown_signature
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode
 from tune_plugins.core.trial import CheckpointRecord, Trial, TrialStatus
@@ -102,7 +102,7 @@ class Callback:
             num_samples: `TuneConfig.num_samples`.
             total_num_samples: number of trials to come, with all points of the grid; None where unknown.
             run: what is known of the run.
-            info: nothing yet.
+            info: what `ProgressReporter.setup` names.
         """
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -189,6 +189,27 @@ class ProgressReporter(Callback):
 
     reads_reported_only = True
     """Results need nothing that was not reported."""
+
+    def setup(  # type: ignore[override]
+        self,
+        start_time: float | None = None,
+        total_samples: int | None = None,
+        metric: str | None = None,
+        mode: Mode | None = None,
+        *,
+        run: RunInfo | None = None,
+        **info: Any,
+    ) -> None:
+        """Called once before the first trial starts.
+
+        Args:
+            start_time: seconds since the epoch.
+            total_samples: number of trials to come; None where unknown.
+            metric: by which trials are compared; None: by nothing.
+            mode: whether less ("min") or more ("max") of it is better.
+            run: what is known of the run.
+            info: as of `Callback.setup`.
+        """
 
     def should_report(self, trials: list[Trial], done: bool = False) -> bool:
         """Asked about ten times a second, and at the end of the run (`done`): whether `report` is to be called."""
@@ -311,6 +332,8 @@ def _signature_mistake(callback: Any, name: str) -> str:
     parameters = _parameters(method)
     if parameters is None:
         return ""  # made in C, or a mock: nothing is known of it
+    if name == "set_state":  # called with the state alone, whatever it is called
+        return "" if is_callable(method, 1) else f"expected def {expected}, got {owner}{shown_signature(method)}."
     given = set(inspect.signature(HOOKS[name]).parameters) - {"self", "info"}
     needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [p for p in needed if p.kind is p.POSITIONAL_ONLY or p.name not in given]

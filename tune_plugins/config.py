@@ -352,6 +352,7 @@ class RunConfig:
         if found.check(several, "callbacks", "a list of tune_plugins.Callback, or of names of loggers", given):
             for number, callback in enumerate(given or ()):
                 found.found += _callback_mistakes(f"callbacks[{number}]", callback)
+            found.found += _doubles(given or ())
         if self.progress_reporter is not None:
             found.found += callback_mistakes("progress_reporter", self.progress_reporter)
         return found.found
@@ -385,6 +386,19 @@ def _callback_mistakes(where: str, given: Any) -> list[str]:
     except ArgumentError as error:
         return [f"{where}: {given!r} needs arguments: {mistake}" for mistake in error.mistakes]
     return []
+
+
+def _doubles(given: Sequence[Any]) -> list[str]:
+    """Loggers of which there may be one, and are several."""
+    from tune_plugins.logger.by_name import logger_class
+
+    kinds = [logger_class(each) if isinstance(each, str) else type(each) for each in given]
+    return [
+        f"callbacks[{number}]: expected one {kind.__name__}, got another one: both would write into the same files. "
+        "Leave one out."
+        for number, kind in enumerate(kinds)
+        if kind is not None and getattr(kind, "one_of_a_run", False) and kind in kinds[:number]
+    ]
 
 
 def _environment_mistakes(given: Any, runtime: str) -> list[str]:

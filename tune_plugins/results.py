@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, did_you_mean
 from tune_plugins.config import default_storage_path
-from tune_plugins.core.autofill import AUTOFILLED, Attempt
+from tune_plugins.core.autofill import AUTOFILLED, COUNTED_SINCE, Attempt
 from tune_plugins.core.ends import EndCause, ErrorInfo
 from tune_plugins.core.metrics import Mode, Scope, lookup, modes_of, names_of, objective_mistakes
 from tune_plugins.core.names import tag
@@ -113,7 +113,8 @@ class Result:
         Where an integer or a bool is missing or None, its column is of pandas' type ``Int64`` or ``boolean``.
         """
         with _record(self.experiment_path, self._created_at) as store:
-            return _data_frame([_row(result) for result in self._filled(store)])
+            filled, configs = self._filled(store), dict[int, dict[str, Any]]()
+        return _data_frame([_row(result, configs) for result in filled])
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -621,7 +622,7 @@ class ResultGrid:
         return results, points
 
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: Mode | None = None) -> pd.DataFrame:
-        """One row for each trial: its metrics, `trial_id`, `status`, `cause` (why it ended) and ``config/...``.
+        """One row for each trial: its metrics, `status`, `cause` (why it ended), `logdir` (its folder), ``config/...``.
 
         Args:
             filter_metric: take the result of each trial that is best by this metric; default: the last one.
@@ -649,6 +650,7 @@ class ResultGrid:
                     **_row({"trial_id": result.trial_id, "config": result.config, **chosen[result.trial_id]}),
                     "status": str(result.status),
                     "cause": None if result.cause is None else str(result.cause),
+                    "logdir": result.path,
                 }
                 for result in self._all
             ]
@@ -702,6 +704,8 @@ class ResultGrid:
                 return values
         values = {}
         with _record(self.experiment_path, self._created_at) as store:
+            if metric in COUNTED_SINCE:
+                return {r.trial_id: [lookup(each, metric) for each in r._filled(store)] for r in self._all}
             for trial_id, result in store.all_results():
                 value = lookup(result, metric, missing)
                 if value is not missing:
@@ -744,9 +748,14 @@ def _folder_of(path: str | os.PathLike[str]) -> str:
     return str(stored.absolute() if named else given)
 
 
-def _row(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result without nesting; hyper-parameters are ``config/...``."""
-    config = {f"config/{name}": value for name, value in flatten(result["config"]).items()}
+def _row(result: Mapping[str, Any], configs: dict[int, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A result without nesting; hyper-parameters are ``config/...``. `configs`: those that were seen before, by id."""
+    given = result["config"]
+    config = None if configs is None else configs.get(id(given))
+    if config is None:
+        config = {f"config/{name}": value for name, value in flatten(given).items()}
+        if configs is not None:
+            configs[id(given)] = config
     return {**flatten({name: value for name, value in result.items() if name != "config"}), **config}
 
 

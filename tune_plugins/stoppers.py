@@ -336,7 +336,9 @@ def stop_mistakes(stop: Any) -> list[str]:
         if isinstance(part, Mapping):
             for key, value in part.items():
                 if not isinstance(key, str) or not (value is True or is_number(value)) or math.isnan(value):
-                    found.append(f"stop: expected {{metric: number}} or {{metric: True}}, got {{{key!r}: {value!r}}}.")
+                    remedy = "For anything else give a function: stop=lambda trial_id, result: ..."
+                    given = f"{{{key!r}: {value!r}}}"
+                    found.append(f"stop: expected {{metric: number}} or {{metric: True}}, got {given}. {remedy}")
                 elif key not in _COUNTED and thresholds.setdefault(key, value) != value:
                     found.append(f"stop: two thresholds for {key!r}, {thresholds[key]!r} and {value!r}. Leave one out.")
         elif isinstance(part, Stopper):

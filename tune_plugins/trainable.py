@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tune_plugins.core.autofill import Attempt
+from tune_plugins.core.autofill import SUMMED, Attempt, add_up
 from tune_plugins.errors import TuneError
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session import TrialResources, get_context
@@ -91,6 +91,7 @@ class Trainable:
     def _begin(self, iteration: int = 0, elapsed: float = 0.0) -> None:
         """Count from here on; `elapsed`: seconds of training before."""
         self._iteration, self._elapsed, self._last = iteration, elapsed, dict[str, Any]()
+        self._sums: dict[str, Any] = {}
         self._attempt = Attempt(os.getpid(), *place(), iteration, elapsed)
 
     # ------------------------------------------------------------------------ to be overridden
@@ -187,9 +188,9 @@ class Trainable:
     def completed(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """A result of `step` with what results have beside what is reported."""
         times = {"training_iteration": self._iteration, "time_total_s": self._elapsed, "timestamp": time.time()}
-        return self._attempt.filled(
-            {**times, **result}, trial_id=self.trial_id, config=self.config, experiment_tag="", done=False
-        )
+        whole = {**times, **result}
+        add_up(whole, self._sums)
+        return self._attempt.filled(whole, trial_id=self.trial_id, config=self.config, experiment_tag="", done=False)
 
     def save(self, checkpoint_dir: str | os.PathLike[str] | None = None) -> SavedTraining:
         """Save the state by `save_checkpoint`.
@@ -220,6 +221,7 @@ class Trainable:
         path = given.path if isinstance(given, Checkpoint) else os.fspath(given)
         noted = read_state(path)
         self._begin(noted["iteration"], noted.get("time_total_s", 0.0))
+        self._sums = {total: noted[total] for total in SUMMED.values() if total in noted}
         self.load_checkpoint(path if noted["state"] is None else noted["state"])
         return self
 
@@ -349,6 +351,7 @@ def save_state(trainable: Trainable, directory: Path, *, done: bool) -> None:
         "state": returned,
         "time_total_s": trainable._elapsed,
         "trial": trainable._context.trial_dir,
+        **trainable._sums,
     }
     file.write_text(json.dumps(noted), encoding="utf-8")
 
@@ -398,7 +401,12 @@ def validate_save_restore(trainable_class: type[Trainable], config: Mapping[str,
         TuneError: a restored object has not the iteration of the one that was saved, or its next result has other
             metrics. Whatever the methods raise is raised as it is.
     """
-    first, second = trainable_class(config), trainable_class(config)
+    first = trainable_class(config)
+    try:
+        second = trainable_class(config)
+    except BaseException:
+        first.stop()
+        raise
     try:
         for _ in range(3):
             first.train()

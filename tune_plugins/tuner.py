@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,24 @@ class Tuner:
         if self._results is None:
             raise TuneError("get_results() before fit(): there are no results yet. Call fit() first.")
         return self._results
+
+    @classmethod
+    def can_restore(cls, path: str | os.PathLike[str]) -> bool:
+        """False: a run that was cut off cannot be gone on with yet."""
+        return False
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], *args: Any, **options: Any) -> Tuner:
+        """A run that was cut off cannot be gone on with yet.
+
+        Raises:
+            TuneError: says what to do.
+        """
+        raise TuneError(
+            f"Tuner.restore({os.fspath(path)!r}): runs cannot be resumed yet. Look at what there is with "
+            f"tune_plugins.ResultGrid({os.fspath(path)!r}), and start anew; a searcher takes these results as its "
+            "warm_start."
+        )
 
     def _raise_first_error(self) -> None:
         if self._run_config.failure_config.fail_fast == "raise" and self._results and self._results.num_errors:

@@ -125,10 +125,6 @@ class Waiting(LoggerCallback):
         self.entered, self.released = threading.Event(), threading.Event()
         self.got: list[str] = []
 
-    def on_trial_start(self, iteration, trials, trial, **info):
-        super().on_trial_start(iteration, trials, trial, **info)
-        assert self.entered.wait(600)  # from here on its thread is held up
-
     def log_trial_start(self, trial):
         self.entered.set()
         self.released.wait()
@@ -139,6 +135,16 @@ class Waiting(LoggerCallback):
 
     def log_trial_end(self, trial, failed=False):
         self.got.append(f"end at {trial.last_result['training_iteration']}")
+
+
+class HeldUp(tune.Callback):
+    """Comes behind the logger, and lets the run go on when its thread is held up."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+
+    def on_trial_start(self, trial, **info):  # type: ignore[override]
+        assert self.waiting.entered.wait(600)
 
 
 class Release(tune.Callback):
@@ -154,8 +160,20 @@ class Release(tune.Callback):
 
 def test_a_slow_logger_holds_nothing_up(tmp_path: Path) -> None:
     waiting, everything = Waiting(), Everything()
-    fit(tmp_path, six_steps, TWO_RATES, everything, Release(waiting), waiting)
+    fit(tmp_path, six_steps, TWO_RATES, everything, Release(waiting), waiting, HeldUp(waiting))
     assert waiting.released.is_set()  # or the run would not have come to its end
+    assert waiting.got == ["start", *["result"] * 6, "end at 6"] * 2
+
+
+def test_a_hook_of_a_subclass_is_not_lost_while_the_queue_is_worked_off(tmp_path: Path) -> None:
+    """It runs in the thread, and calls the one that it overrides when the run has ended already."""
+
+    class Overrides(Waiting):
+        def on_trial_start(self, iteration, trials, trial, **info):
+            super().on_trial_start(iteration, trials, trial, **info)
+
+    waiting = Overrides()
+    fit(tmp_path, six_steps, TWO_RATES, Release(waiting), waiting)
     assert waiting.got == ["start", *["result"] * 6, "end at 6"] * 2
 
 
@@ -165,7 +183,7 @@ def test_where_too_much_waits_results_are_left_out_and_ends_are_not(
     monkeypatch.setattr(background_module, "MOST_WAITING", 4)
     monkeypatch.setattr(background_module, "PATIENCE_S", 0.02)
     waiting = Waiting()
-    fit(tmp_path, six_steps, TWO_RATES, Release(waiting), waiting)
+    fit(tmp_path, six_steps, TWO_RATES, Release(waiting), waiting, HeldUp(waiting))
     # The start holds the thread up, so it does not wait; the first trial's results up to the limit do.
     assert waiting.got == ["start", *["result"] * 4, "end at 6", "start", "end at 6"]
     assert caplog.text.count("Waiting is slower than the run: 4 results wait for it") == 1
@@ -407,3 +425,42 @@ def test_a_checkpoint_is_told_of_with_its_own_folder(tmp_path: Path) -> None:
 
     fit(tmp_path, train, {"lr": 1}, Copies())
     assert kept == [(1, "1"), (2, "2"), (3, "3")]
+
+
+def test_hooks_of_a_logger_come_behind_what_was_logged_before(tmp_path: Path) -> None:
+    """A logger as in the guide of Ray Tune, which closes its file in `on_trial_complete`."""
+
+    class Guide(LoggerCallback):
+        def __init__(self) -> None:
+            self.files: dict[Any, Any] = {}
+
+        def log_trial_start(self, trial: Any) -> None:
+            trial.init_local_path()
+            self.files[trial] = Path(trial.local_path, "log.txt").open("at")  # noqa: SIM115
+
+        def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+            if trial in self.files:
+                print(result["loss"], file=self.files[trial])
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            if trial in self.files:
+                self.files.pop(trial).close()
+
+    class Derived(Guide):
+        ends = 0
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            super().on_trial_complete(iteration, trials, trial, **info)
+            LoggerCallback.on_trial_complete(self, iteration, trials, trial, **info)
+
+        def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+            self.ends += 1
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(5):
+            tune.report(loss=step)
+
+    for logger in (Guide(), Derived()):
+        grid = fit(tmp_path / type(logger).__name__, train, {"x": tune.grid_search([1, 2])}, logger)
+        assert [Path(result.path, "log.txt").read_text().split() for result in grid] == [list("01234")] * 2
+        assert logger.files == {} and getattr(logger, "ends", 2) == 2

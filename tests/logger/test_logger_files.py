@@ -180,3 +180,28 @@ def test_a_simulation_is_logged_too(tmp_path: Path) -> None:
         run_config=tune.RunConfig(callbacks=[CSVLoggerCallback()], verbose=0),
     )
     assert list(table_of(results[1].path)["loss"]) == [2, 1, 2 / 3]
+
+
+def test_a_column_that_comes_behind_a_large_cell(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1, text='"x",\n' * 50_000)
+        tune.report(loss=2, text="a\rb", extra=1)
+        tune.report(loss=3, **{"name \udc80": 2})
+
+    csv_logger = CSVLoggerCallback()
+    grid = fit(tmp_path, train, {}, csv_logger)
+    csv.field_size_limit(10**9)
+    try:
+        with Path(grid[0].path, "progress.csv").open(encoding="utf-8", newline="") as file:
+            table = list(csv.DictReader(file))
+    finally:
+        csv.field_size_limit(131072)
+    assert [row["loss"] for row in table] == ["1", "2", "3"] and [row["extra"] for row in table] == ["", "1", ""]
+    assert table[1]["text"] == "a\\rb" and table[2]["name \\udc80"] == "2"
+
+
+def test_two_of_a_kind_would_write_into_one_file() -> None:
+    for given in (["csv", CSVLoggerCallback()], [JsonLoggerCallback(), "csv", "json"], ["tbx", "tensorboard"]):
+        with pytest.raises(ValueError, match=r"expected one \w+LoggerCallback, got another one"):
+            tune.RunConfig(callbacks=given)
+    tune.RunConfig(callbacks=["csv", "json"])

@@ -322,5 +322,5 @@ class ExperimentAnalysis:
             TuneError: no trial has a usable value of the metric.
         """
         frame = self.grid.get_dataframe(metric, mode)
-        paths = {trial.result.trial_id: trial.result.path for trial in self.trials}
-        return frame.assign(logdir=[paths[trial_id] for trial_id in frame["trial_id"]])
+        # A run may have ended before its first trial.
+        return frame if len(frame.columns) else frame.assign(trial_id=[], logdir=[])

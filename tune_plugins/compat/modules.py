@@ -26,6 +26,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "integration": ("integrations",),
     "integration.keras": ("integrations.keras",),
     "integration.lightgbm": ("integrations.lightgbm",),
+    "integration.lightning": ("integrations.lightning",),
     "integration.pytorch_lightning": ("integrations.lightning",),
     "integration.xgboost": ("integrations.xgboost",),
     "logger.aim": ("logger",),
@@ -93,7 +94,9 @@ def alias(name: str) -> ModuleType | None:
         return None
     homes = [f"{TOP}.{home}".rstrip(".") for home in HOMES[name]]
     module = ModuleType(f"{TOP}.{name}", f"What ray.tune.{name} has; here it is in {' and '.join(homes)}.")
-    module.__dict__.update(__path__=[], __all__=names_of(homes[0]), __getattr__=names_from(module.__name__, homes))
+    names = names_of(homes[0])
+    get = names_from(module.__name__, homes)
+    module.__dict__.update(__path__=[], __all__=names, __getattr__=get, __dir__=lambda: names)
     return module
 
 

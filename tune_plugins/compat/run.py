@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from tune_plugins.arguments import Mistakes, did_you_mean
+from tune_plugins.arguments import Mistakes, did_you_mean, shown_value
 from tune_plugins.callbacks import Callback
 from tune_plugins.compat.analysis import AnalysedTrial, ExperimentAnalysis
 from tune_plugins.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
@@ -156,6 +156,10 @@ def run(  # noqa: D417 (most of them are those of `TuneConfig` and `RunConfig`)
         experiment, more = given.pop("run_or_experiment"), given.pop("others")
         return run(experiment.trainable, **{**given, **more, "name": experiment.name, **experiment.arguments})
     mistakes = Mistakes("tune.run")
+    if isinstance(run_or_experiment, (list, tuple)):
+        shown = shown_value(run_or_experiment)
+        mistakes.add(f"run_or_experiment: expected one, got {shown}. Call run_experiments, which runs several.")
+        mistakes.raise_if_any()
     known = {each.name for kind in (TuneConfig, RunConfig) for each in fields(kind)}
     place = RunConfig(name=name, storage_path=storage_path if local_dir is None else local_dir)
     if str(others.get("resume")).startswith("AUTO") and not _exists(place):

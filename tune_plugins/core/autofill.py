@@ -94,6 +94,18 @@ class Attempt:
         return filled
 
 
+def add_up(result: dict[str, Any], sums: dict[str, Any]) -> None:
+    """Add the sums of `SUMMED` to a result that has the numbers; a sum that was reported stays, and is gone on from.
+
+    Args:
+        result: of one report; is changed.
+        sums: those so far; is changed.
+    """
+    for each, total in SUMMED.items():
+        if isinstance(number := result.get(each), (int, float)):
+            sums[total] = result.setdefault(total, sums.get(total, 0) + number)
+
+
 def date_of(timestamp: Any) -> str:
     """Local time as ``2026-03-01_12-30-00``; empty where there is no such time.
 

@@ -274,6 +274,19 @@ class Trial:
         """Name of the experiment's folder."""
         return self.names.directory.rpartition("/")[2]
 
+    @property
+    def logdir(self) -> str:
+        """The same as `path`."""
+        return self.path
+
+    def init_local_path(self) -> str:
+        """Its folder, which is there when a callback is told that the trial has started."""
+        return self.path
+
+    def is_finished(self) -> bool:
+        """Whether it has ended, with or without an error."""
+        return self.status.finished
+
     def has_checkpoint(self) -> bool:
         """Whether there is a state of the training it has now."""
         return self.checkpoint is not None

@@ -68,7 +68,7 @@ class Outbox:
         where_raised = (f"  ({place})", "dim") if place else ""
         self._lines.append(line((f"trial {clean(trial.id, 40)} failed: ", "bold red"), told, where_raised))
         self._lines += [line("  " + text) for text in rest] if not same else []
-        where = f"print({open_hint(path)}.errors[0]) shows the whole traceback" if path and not same else ""
+        where = f"print({open_hint(path)}[{trial.index}].error) shows the whole traceback" if path and not same else ""
         if self.failures == _FAILURES_IN_FULL:
             where += ("; " if where else "") + "further failures are only counted"
         if where:

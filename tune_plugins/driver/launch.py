@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from tune_plugins.callbacks import Callback, RunInfo
 from tune_plugins.core.experiment import Experiment
 from tune_plugins.core.scheduler import TrialScheduler
+from tune_plugins.core.trial import Trial
 from tune_plugins.driver.jobs import JobMaker
 from tune_plugins.driver.plan import Plan, rules_for, stop_rules
 from tune_plugins.driver.runner import Runner
@@ -101,7 +103,8 @@ def carry_out(
             plan.searcher, runtime.time, None if at_once else runtime.wake, results_in=str(directory)
         )
         given_by_user = plan.run.callbacks or ()
-        callbacks = [*displays, *(create_logger(each) if isinstance(each, str) else each for each in given_by_user)]
+        theirs = [create_logger(each) if isinstance(each, str) else each for each in given_by_user]
+        callbacks = [*displays, *([TrialFolders()] if theirs and not place.virtual else []), *theirs]
         callbacks += scheduler.callbacks()
         more_warnings: Callable[[], list[str]] = list
         if not (place.virtual or plan.run.working_dir):
@@ -111,6 +114,15 @@ def carry_out(
         given = (plan.run.stop, plan.tune.num_samples)
         Runner(experiment, suggestions, runtime, store, callbacks, info, *given, remarks, more_warnings).run()
     return {trial.id: trial.config for trial in experiment.trials.values()}
+
+
+class TrialFolders(Callback):
+    """Makes the folder of each trial before the user's callbacks are told of its start: they may write there."""
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The trial function was entered."""
+        with suppress(OSError):  # whoever writes there says it better
+            os.makedirs(trial.path, exist_ok=True)
 
 
 def _max_iterations(thresholds: Mapping[str, float], scheduler: TrialScheduler) -> float | None:

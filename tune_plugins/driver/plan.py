@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.config import RunConfig, TuneConfig
-from tune_plugins.core.autofill import COUNTED_SINCE
+from tune_plugins.core.autofill import AUTOFILLED
 from tune_plugins.core.experiment import Rules
 from tune_plugins.core.leases import StopRule
 from tune_plugins.core.metrics import DEFAULT_METRIC, Mode
@@ -170,8 +170,9 @@ def rules_for(
     keep, failure = run.checkpoint_config, run.failure_config
     name = type(scheduler).__name__
     # A training whose only end is a threshold would never end if the name were mistyped.
-    there_anyway = flags(run.stop) | COUNTED_SINCE
-    required = dict.fromkeys((name for name in split_stop(run.stop)[0] if name not in there_anyway), "stop")
+    there_anyway = flags(run.stop) | AUTOFILLED
+    wanted_first = (n for n in split_stop(run.stop)[0] if n not in there_anyway and not n.startswith("config/"))
+    required = dict.fromkeys(wanted_first, "stop")
     if scheduler.needs_metric:
         required[scheduler.time_attr] = f"{name} time_attr"
     awaited = dict.fromkeys((*metrics, *searcher.own_objectives[0]), "metric")

@@ -166,8 +166,15 @@ class Runner:
         """
         self.runtime.attach(self.turn)
         info = self.info
+        as_reporters_know_it = {"total_samples": info.total_trials, "metric": info.metric, "mode": info.mode}
         self.hooks.call(
-            "setup", stop=self.stop, num_samples=self.num_samples, total_num_samples=info.total_trials, run=info
+            "setup",
+            stop=self.stop,
+            num_samples=self.num_samples,
+            total_num_samples=info.total_trials,
+            run=info,
+            start_time=self.runtime.time(),
+            **as_reporters_know_it,
         )
         if self.remarks:
             self.hooks.output("", self.remarks)

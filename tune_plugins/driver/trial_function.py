@@ -50,7 +50,10 @@ class TrialFunction:
     @property
     def name(self) -> str:
         """Name of the function or class, for people and folders."""
-        name = getattr(self.function, "__name__", type(self.function).__name__)
+        function = self.function
+        while isinstance(function, partial):
+            function = function.func
+        name = getattr(function, "__name__", type(function).__name__)
         return "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip("_") or "trial"
 
     @property

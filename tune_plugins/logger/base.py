@@ -184,9 +184,9 @@ class LoggerCallback(LogMethods, Callback):
         self._drain()
 
     def _drain(self) -> None:
-        background, self._background = self._background, None
-        if background is not None:
-            background.drain()
+        if self._background is not None:
+            self._background.drain()
+            self._background = None  # not before: what is still to be done may ask for it
 
 
 _OF_A_TRIAL = frozenset(name for name in HOOKS if name.startswith(("on_trial_", "on_checkpoint"))) - {"on_trial_output"}

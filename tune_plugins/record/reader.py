@@ -214,38 +214,45 @@ class RecordReader:
 
     def reported(self, trial_id: str) -> list[RecordedResult]:
         """All results of one trial, in order; the attempts of consecutive ones are one object, if they are the same."""
+        begun: list[tuple[int, Attempt]] = []
+        for seq, data in self._all(
+            f"SELECT seq, data FROM events WHERE trial_id = ? AND {BEGINNINGS} ORDER BY seq", (trial_id,)
+        ):
+            begun.append((seq, _attempt(loads(data), begun[-1][1] if begun else Attempt())))
         found: list[RecordedResult] = []
         attempt = Attempt()
-        events = self._all(
-            f"SELECT seq, kind, data FROM events WHERE trial_id = ? AND {_REPORTS} UNION ALL "
-            f"SELECT seq, kind, data FROM events WHERE trial_id = ? AND {BEGINNINGS} ORDER BY seq",
-            (trial_id, trial_id),
-        )
-        for seq, kind, data in events:
-            fact = loads(data)
-            if kind == RESULTS_KIND:
-                results = self._results(fact["first"], fact["count"])
-                found += [RecordedResult(seq, result, attempt) for result in results]
-            else:
-                attempt = _attempt(fact, attempt)
+        for seq, *row in self._all(
+            "SELECT results.seq, training_iteration, time_total_s, timestamp, metrics FROM events JOIN results "
+            "ON results.id >= json_extract(data, '$.first') "
+            "AND results.id < json_extract(data, '$.first') + json_extract(data, '$.count') "
+            f"WHERE events.trial_id = ? AND {_REPORTS} ORDER BY results.id",
+            (trial_id,),
+        ):
+            while begun and begun[0][0] < seq:
+                attempt = begun.pop(0)[1]
+            found.append(RecordedResult(seq, result_from_row(*row), attempt))
         return found
 
     def last_attempts(self) -> dict[str, Attempt]:
         """The attempt that the newest result of each trial was made in; it is the next one that it is asked about."""
         newest: dict[str, tuple[int, int, float | None]] = {}
-        for trial_id, seq, before, elapsed in self._all(
+        in_parts: list[str] = []  # of which the newest result is more of the iteration of the one before
+        for trial_id, seq, before, elapsed, same in self._all(
             "WITH spans AS ("
             "  SELECT trial_id, seq, json_extract(data, '$.first') AS first, json_extract(data, '$.count') AS count, "
             "  row_number() OVER (PARTITION BY trial_id ORDER BY seq DESC) AS place "
             f"  FROM events WHERE {_REPORTS}"
-            ") SELECT newest.trial_id, newest.seq, coalesce(earlier.seq, newest.seq), results.time_total_s "
-            "FROM spans AS newest "
+            ") SELECT newest.trial_id, newest.seq, coalesce(earlier.seq, newest.seq), previous.time_total_s, "
+            "previous.training_iteration = last.training_iteration "
+            "FROM spans AS newest JOIN results AS last ON last.id = newest.first + newest.count - 1 "
             "LEFT JOIN spans AS earlier "
             "  ON earlier.trial_id = newest.trial_id AND earlier.place = 2 AND newest.count = 1 "
-            "LEFT JOIN results ON results.id = coalesce(earlier.first + earlier.count - 1, nullif("
+            "LEFT JOIN results AS previous ON previous.id = coalesce(earlier.first + earlier.count - 1, nullif("
             "  newest.first + newest.count - 2, newest.first - 1)) WHERE newest.place = 1"
         ):
             newest[trial_id] = seq, before, elapsed
+            if same:
+                in_parts.append(trial_id)
         found = {trial_id: Attempt() for trial_id in newest}
         began: dict[str, int] = {}
         for seq, trial_id, data in self._all(f"SELECT seq, trial_id, data FROM events WHERE {BEGINNINGS} ORDER BY seq"):
@@ -254,6 +261,11 @@ class RecordReader:
         for trial_id, (_, before, elapsed) in newest.items():
             if elapsed is not None and before > began.get(trial_id, 0):
                 found[trial_id].passed(elapsed)
+        for trial_id in in_parts:
+            reported = self.reported(trial_id)
+            for _, result, attempt in reported[:-1]:
+                attempt.counted(result)
+            found[trial_id] = reported[-1].attempt
         return found
 
     def last_results(self) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from tune_plugins import arguments as checks
@@ -48,6 +49,9 @@ def create_searcher(name: str, **arguments: Any) -> Searcher:
     mistakes.raise_if_any()
     module, class_name, given = SEARCHERS[name]
     kind = getattr(import_module(f"tune_plugins.search.{module}"), class_name)
+    takes = signature(kind).parameters
+    for objective in {"metric", "mode"} - takes.keys():  # one that compares nothing needs none
+        arguments.pop(objective, None)
     searcher: Searcher = checks.made("create_searcher", kind, {**given, **arguments})
     return searcher
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint
@@ -103,14 +103,15 @@ def report(metrics: Mapping[str, Any] | None = None, *, checkpoint: Checkpoint |
         metrics = {**metrics, **kwargs} if metrics else kwargs
     elif metrics is None:
         metrics = {}
-    folder = _saved.pop(session, None) if checkpoint is None else None
+    filled = _saved.pop(session, None)
+    if checkpoint is None and filled is not None and (what := filled.peek()) is not None:
+        checkpoint = Checkpoint(what[2][0])
     try:
-        given = checkpoint if folder is None else Checkpoint(folder)
-        if session.report(metrics, checkpoint=given) is Verdict.STOP:
+        if session.report(metrics, checkpoint=checkpoint) is Verdict.STOP:
             raise session.stopped
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if filled is not None:
+            filled()
 
 
 @contextmanager
@@ -142,12 +143,12 @@ def checkpoint_dir(step: int | None = None) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     if (earlier := _saved.pop(session, None)) is not None:
-        shutil.rmtree(earlier, ignore_errors=True)  # nothing was reported since
-    _saved[session] = folder
+        earlier()  # nothing was reported since
+    _saved[session] = finalize(session, shutil.rmtree, folder, ignore_errors=True)
 
 
-_saved: WeakKeyDictionary[Session, str] = WeakKeyDictionary()
-"""By session, the folder that was filled for its next report."""
+_saved: WeakKeyDictionary[Session, finalize[..., Session]] = WeakKeyDictionary()
+"""By session, what removes the folder that was filled for its next report."""
 
 
 class WithCheckpointDir:

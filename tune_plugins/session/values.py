@@ -9,12 +9,14 @@ PLAIN = frozenset({float, int, str, bool, type(None)})
 """Types that travel as they are."""
 
 _DEEPEST = 20  # levels of nested metrics
+_MOST_ELEMENTS = 10_000  # of an array
 
 
 def plain(value: Any, depth: int = 0) -> Any:
     """A metric as a number, text, None, list or dict of these: numpy scalars and 0-d tensors become numbers.
 
-    Anything else becomes its `repr`, at most 200 characters, so that a report can never fail to travel.
+    Arrays and tensors of at most 10,000 elements become lists, nested ones for several dimensions. Anything else
+    becomes its `repr`, at most 200 characters, so that a report can never fail to travel.
     """
     if type(value) in PLAIN:
         return value
@@ -38,11 +40,22 @@ def plain(value: Any, depth: int = 0) -> Any:
         try:
             return _plain_scalar(item())
         except Exception:  # an array of several elements, or a lazy tensor that cannot be read
-            return repr(value)[:200]
+            return _plain_array(value, depth)
     try:
         return repr(value)[:200]
     except Exception as error:
         return f"<{type(value).__name__}: repr failed with {type(error).__name__}>"
+
+
+def _plain_array(value: Any, depth: int) -> Any:
+    """The elements of an array or tensor as lists; its `repr` where there are too many, or they cannot be read."""
+    try:
+        count = value.numel() if callable(getattr(value, "numel", None)) else value.size
+        if depth < _DEEPEST and count <= _MOST_ELEMENTS:
+            return plain(value.tolist(), depth + 1)
+    except Exception:
+        return repr(value)[:200]
+    return repr(value)[:200]
 
 
 def _plain_scalar(value: Any) -> Any:

@@ -196,7 +196,9 @@ class Constant(Node):
     def remarks(self) -> Iterator[str]:
         """A range or an array of a few numbers may have been meant as options."""
         value = self.value
-        few = isinstance(value, range) or (getattr(value, "ndim", 0) == 1 and value.dtype.kind in "iuf")
+        few = isinstance(value, range) or (
+            getattr(value, "ndim", 0) == 1 and getattr(value.dtype, "kind", "") in tuple("iuf")
+        )
         if few and 1 < len(value) <= _MOST_MEANT_AS_OPTIONS:
             yield (
                 f"{self.name}: {value!r} is a constant, the same in all trials. To draw one of its values: "

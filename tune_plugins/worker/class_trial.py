@@ -44,13 +44,30 @@ def run_class_again(trainable_class: type[Trainable], config: dict[str, Any], /,
     of = trainable_class, session.context.experiment_dir
     trainable = _kept.pop(of, None)
     release()
-    if trainable is not None and not trainable.reset(config):
-        trainable.cleanup()
+    if trainable is not None and not _has_begun_anew(trainable, config):
+        _clean_up(trainable)
         trainable = None
     if trainable is None:
         trainable = trainable_class(config, **parameters)
     _to_its_end(trainable, session)
     _kept[of] = trainable
+
+
+def _has_begun_anew(trainable: Trainable, config: dict[str, Any]) -> bool:
+    try:
+        return trainable.reset(config)
+    except Exception:
+        name = type(trainable).__name__
+        logger.exception("reset_config() of %s failed; the trial gets a new object", name)
+        return False
+
+
+def _clean_up(trainable: Trainable) -> None:
+    """What was opened for one trial is no matter of another: an error is told, and no more."""
+    try:
+        trainable.cleanup()
+    except Exception:
+        logger.exception("cleanup() of %s failed", type(trainable).__name__)
 
 
 _kept: dict[tuple[type[Trainable], str], Trainable] = {}
@@ -60,11 +77,7 @@ _kept: dict[tuple[type[Trainable], str], Trainable] = {}
 def release() -> None:
     """Clean up the object that waits for a next trial."""
     while _kept:
-        _, trainable = _kept.popitem()
-        try:
-            trainable.cleanup()
-        except Exception:
-            logger.exception("cleanup() of %s failed", type(trainable).__name__)
+        _clean_up(_kept.popitem()[1])
 
 
 def _session(trainable_class: type[Trainable]) -> Session:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from tune_plugins.core.autofill import COUNTED_SINCE, SUMMED, Attempt
+from tune_plugins.core.autofill import AUTOFILLED, SUMMED, Attempt, add_up
 from tune_plugins.core.ends import SAID_DONE, End
 from tune_plugins.core.events import (
     CheckpointSaved,
@@ -38,6 +38,7 @@ from tune_plugins.errors import (
 from tune_plugins.record.checkpoint import MANIFEST, TEMPORARY, Checkpoint, CheckpointWriter, copy_into, reported_with
 from tune_plugins.session.contract import TrialContext, Verdict
 from tune_plugins.session.model_port import ModelPort, exploit_in_place
+from tune_plugins.session.place import place
 from tune_plugins.session.turns import Turns
 from tune_plugins.session.values import PLAIN, plain
 from tune_plugins.space.nested import copy_of
@@ -118,8 +119,8 @@ class TrialSession:
         self._sums = _sums_at(start)
         self._clock = time.perf_counter() - elapsed
         # What is counted since the start is made where it is read, and here only where a threshold is set on it.
-        self._attempt = Attempt(iteration=job.iteration, elapsed=elapsed)
-        self._limits_count = any(rule.name in COUNTED_SINCE for rule in job.stop)
+        self._attempt = Attempt(os.getpid(), *place(), job.iteration, elapsed)
+        self._limits_filled = any(rule.name in AUTOFILLED or rule.name.startswith("config/") for rule in job.stop)
 
     # ------------------------------------------------------------------------------- reporting
 
@@ -152,9 +153,7 @@ class TrialSession:
                 told = _MUST_GROW.format(iteration=iteration, before=self.iteration, remedy=_ONE_REPORTS)
                 self._unwind(TuneError(told))
             result = {**self._last, **result}  # more of the same iteration
-        for each, total in SUMMED.items():
-            if isinstance(number := result.get(each), (int, float)):
-                self._sums[total] = result.setdefault(total, self._sums.get(total, 0) + number)
+        add_up(result, self._sums)
         self._check_metric(result)
         self._over = last
         self.iteration = iteration
@@ -169,8 +168,7 @@ class TrialSession:
             self._write(lambda directory: _copy(checkpoint, directory, self.trial_dir), wait=waits)
         elif model is not None and self._checkpoint_due(result, save_every, asked=waits and lease.save and goes_on):
             self._write(model.save_state, wait=waits, goes_on=goes_on)
-        counted = {**self._attempt.counted(result), **result} if self._limits_count else result
-        end = end_of(counted, lease, self.job.stop)
+        end = end_of(self._filled(result) if self._limits_filled else result, lease, self.job.stop)
         if end is None and result.get(DONE) is True:
             end = SAID_DONE
         if end is None and (wish := self.mail.stop_wanted()) is not None:
@@ -179,6 +177,10 @@ class TrialSession:
             return self._await_verdict(result, model if goes_on else None)
         self.mail.result(result)
         return Verdict.CONTINUE if end is None else self._stop(end)
+
+    def _filled(self, result: dict[str, Any]) -> dict[str, Any]:
+        facts = {"trial_id": self.job.trial_id, "experiment_tag": "", "done": False}
+        return self._attempt.filled(result, config=self.config, **facts)  # type: ignore[arg-type]
 
     @property
     def has_reported(self) -> bool:
