@@ -335,14 +335,11 @@ def test_trials_of_an_earlier_run(tmp_path: Path) -> None:
 @learning
 def test_a_run_knows_what_was_told_before_it(name: str, tmp_path: Path) -> None:
     searcher = LEARNING[name](random_state=1)
-    if name == "evolutionary":
-        assert searcher.set_search_properties(None, None, SPACE)
-    else:
-        searcher.given_space = SPACE
+    assert searcher.set_search_properties(None, None, SPACE)
     tried(searcher, 0, 20)
     searcher.add_evaluated_point({"x": 0.3, "net/layers": 1}, 1.0)
-    for samples in (4, 2):  # of a run, the next one knows nothing
-        run(searcher, samples, None, tmp_path)
+    for samples, space in ((4, None), (2, SPACE)):  # of a run, the next one knows nothing
+        assert set(run(searcher, samples, space, tmp_path)[0].config or ()) == set(SPACE)
         assert known_to(searcher) == 21
 
 

@@ -31,6 +31,7 @@ class Hand:
     """What a searcher keeps of calls, so that it can be called without a run.
 
     Attributes:
+        space: that was set by hand; None: none was.
         index: number of the next suggestion.
         configs: those that were suggested by hand, by the id of the trial.
         known: (config, value) of what it was told of by hand, which a run to come is to know of, too.
@@ -39,6 +40,7 @@ class Hand:
         telling: it is being told of those just now.
     """
 
+    space: Mapping[str, Any] | Space | None = None
     index: int = 0
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     known: dict[str, tuple[dict[str, Any], Any]] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class ByHand:
     def set_search_properties(
         self: Any, metric: Any, mode: Any, config: Mapping[str, Any] | Space | None, **spec: Any
     ) -> bool:
-        """Say what is to be searched for, where no run does.
+        """Say what is to be searched for, where no run does; a run with a search space has its own.
 
         Args:
             metric: metric to optimise; None: the searcher's own.
@@ -163,11 +165,12 @@ class ByHand:
 
     def _take_properties(self: Any, metric: Any, mode: Any, config: Mapping[str, Any] | Space | None) -> bool:
         """See `set_search_properties`."""
-        if self.given_space is not None:
+        hand = self._hand
+        if self.given_space is not None or hand.space is not None:
             return False
         own = metric or self._own[0], mode or self._own[1]
         Mistakes(f"{self.label}.set_search_properties", objective_mistakes(*own)).raise_if_any()
-        self._own, self.given_space = own, config or {}
+        self._own, hand.space = own, config or {}
         self.__dict__.pop("task", None)
         return True
 

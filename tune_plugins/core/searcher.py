@@ -313,6 +313,8 @@ class Searcher(ByHand, ABC):
     def space_of(self, around: Space) -> Space:
         """Where to search: in the space of a run, or in one's own, with the constants of the run."""
         own = self.given_space
+        if own is None and not around.parameters:
+            own = self._hand.space
         if own is None:
             return around
         own = own if isinstance(own, Space) else Space(own)
