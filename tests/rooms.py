@@ -68,7 +68,7 @@ ROOMS = (
         "what training code and adapters talk to inside a trial, and the half of it in child processes",
         ("errors", "space", "core", "record"),
     ),
-    Room("trainable", "a training as a class", ("errors", "space", "core", "record", "session")),
+    Room("trainable", "a training as a class", ("errors", "_imports", "space", "core", "record", "session")),
     Room(
         "worker",
         "the process that runs trials, up to its end of the wire",

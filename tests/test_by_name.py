@@ -33,7 +33,7 @@ def test_arguments_are_those_of_the_class() -> None:
     assert repr(tune.create_searcher("tpe", seed=3)) == "OptunaSearch(sampler='tpe', seed=3)"
     with pytest.raises(tune.ArgumentError, match="unexpected keyword argument 'max_time'"):
         tune.create_scheduler("asha", max_time=50)
-    with pytest.raises(tune.ArgumentError, match="unexpected keyword argument 'samplers'"):
+    with pytest.raises(tune.ArgumentError, match="samplers: there is no such argument. Did you mean 'sampler'"):
         tune.create_searcher("tpe", samplers="x")
 
 

@@ -99,6 +99,13 @@ def made(where: str, kind: Callable[..., Any], arguments: Mapping[str, Any]) -> 
     Raises:
         ArgumentError: the class takes other arguments, or says what is wrong with these.
     """
+    takes = inspect.signature(kind).parameters
+    mistakes = Mistakes(where)
+    if not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        for name in arguments.keys() - takes.keys():
+            meant = did_you_mean(name, takes) or f" {kind.__name__} takes {', '.join(takes) or 'none'}."
+            mistakes.add(f"{name}: there is no such argument.{meant}")
+    mistakes.raise_if_any()
     try:
         return kind(**arguments)
     except ArgumentError:  # which is a TypeError

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from tune_plugins._imports import unknown_name
 from tune_plugins.core.autofill import SUMMED, Attempt, add_up
 from tune_plugins.errors import TuneError
 from tune_plugins.record.checkpoint import Checkpoint
@@ -18,6 +19,9 @@ from tune_plugins.session import TrialResources, get_context
 from tune_plugins.session.place import place
 
 __all__ = ["SavedTraining", "Trainable", "validate_save_restore"]
+
+if not TYPE_CHECKING:
+    __getattr__ = unknown_name(__name__)
 
 STATE_FILE = "trainable.json"
 """In each checkpoint: ``{"iteration": steps so far, "done": ended by itself, "state": the dict returned or null,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ray_names.notes import ABSENT, DIFFERENT, FORMS, HANDED_OUT, INNER, REFUSED, RENAMED, UNSEEN
+from benchmarks.ray_names.notes import DIFFERENT, FORMS, HANDED_OUT, INNER, REFUSED, RENAMED, UNSEEN
 from tune_plugins.compat.modules import INSTEAD
 from tune_plugins.search.absent import hint
 
@@ -100,7 +100,7 @@ def _row(theirs: Mapping[str, Any]) -> Row:
     module, name = theirs["module"], theirs["name"]
     mine = find(module, name)
     if mine is None:
-        return Row(module, name, Verdict.ABSENT, text=ABSENT.get(name) or INSTEAD.get(name) or hint(name))
+        return Row(module, name, Verdict.ABSENT, text=INSTEAD.get(name) or hint(name))
     missing, checked = [], []
     if theirs["kind"] == "constant":
         missing += ["its value"] * (theirs.get("value", mine) != mine)

@@ -7,61 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-_LOOP = "Ray's own loop uses it."
 _FOLDER = "Results go to a local folder: give `storage_path=`, and copy the folder after the run."
-
-ABSENT: Mapping[str, str] = {
-    "AimLoggerCallback": "Write `TBXLoggerCallback`, MLflow, W&B or Comet, or derive from `LoggerCallback`.",
-    "BOHB": "Write `OptunaSearch()` with `HyperBandForBOHB()`.",
-    "BaseSampler": "A domain samples itself: `domain.sample(rng)`.",
-    "CallbackList": "Give `RunConfig(callbacks=[...])` all of them.",
-    "DEBUG_METRICS": "Write the names: `trial_id`, `date`, `timestamp`, `pid`, `hostname`, `node_ip`, `config`.",
-    "DEFAULT_EXPERIMENT_INFO_KEYS": _LOOP,
-    "DEFAULT_EXPERIMENT_NAME": "A run without a name is called after its trainable and the time.",
-    "EPISODE_REWARD_MEAN": "Write the name of your metric.",
-    "EXPR_ERROR_FILE": "`Result.error` has the error, `experiment.db` all of them.",
-    "EXPR_ERROR_PICKLE_FILE": "`Result.error` is the exception.",
-    "EXPR_META_FILE": "The record is `experiment.db`: `ResultGrid(folder)` reads it.",
-    "EXPR_PARAM_FILE": "`callbacks=['json']` writes `params.json`; `Result.config` has the same.",
-    "EXPR_PARAM_PICKLE_FILE": "No pickles are written: `Result.config`.",
-    "EXPR_PROGRESS_FILE": "`callbacks=['csv']` writes `progress.csv`; `Result.metrics_dataframe` has the same.",
-    "EXPR_RESULT_FILE": "`callbacks=['json']` writes `result.json`; `Result.metrics_dataframe` has the same.",
-    "ExportFormat": "Checkpoints are data: `Result.checkpoint.load_model()` makes a model of one.",
-    "Grid": "Write `grid_search([...])`.",
-    "JOB_META_FILE": "The record is `experiment.db`: `ResultGrid(folder)` reads it.",
-    "LogUniform": "Write `loguniform(lower, upper)`.",
-    "Quantized": "Write `quniform(lower, upper, q)` and the like.",
-    "RESULT_DUPLICATE": _LOOP,
-    "RecursiveDependencyError": "A `sample_from` that needs itself is an `ArgumentError`.",
-    "STDERR_FILE": "Write `RunConfig(log_to_file=True)`: the file is `stderr`.",
-    "STDOUT_FILE": "Write `RunConfig(log_to_file=True)`: the file is `stdout`.",
-    "Sampler": "A domain samples itself: `domain.sample(rng)`.",
-    "TRIAL_INFO": _LOOP,
-    "TuneReportCallback": "It is Ray Train's. A trial may start processes of its own, which report as it does.",
-    "Tee": "Write `RunConfig(log_to_file=True)`.",
-    "TrialProgressCallback": "The built-in display does this: `RunConfig(verbose=1)`, or a `CLIReporter`.",
-    "Uniform": "Write `uniform(lower, upper)`.",
-    "UtilMonitor": "Look with `nvidia-smi` and `top`.",
-    "assign_value": _LOOP,
-    "date_str": "Write `datetime.now()`.",
-    "deep_update": "Write `merge_dicts(original, new)`.",
-    "diagnose_serialization": "The run says what cannot be sent to another process, and where it is.",
-    "disable_ipython": "Not needed.",
-    "format_vars": "`trial.experiment_tag` has the hyper-parameters in one word.",
-    "get_trainable_cls": "Hand the function or class over itself, in place of its name.",
-    "has_verbosity": "A reporter is only called where it is to show something.",
-    "is_function_trainable": "Write `inspect.isfunction(trainable)`.",
-    "parse_spec_vars": _LOOP,
-    "register_input": "RLlib's.",
-    "registry_contains_input": "RLlib's.",
-    "registry_get_input": "RLlib's.",
-    "retry_fn": "Trials are tried again: `FailureConfig(max_failures=3)`.",
-    "unflattened_lookup": "Write `flatten_dict(lookup)[flat_key]`.",
-    "validate_trainable": "`Tuner` checks it, and says what is wrong.",
-    "validate_warmstart": "Searchers check `points_to_evaluate` themselves.",
-    "warn_if_slow": "The run tells what it waits for after ten seconds.",
-}
-"""{name: what to write}; of others the package itself tells where they are imported."""
 
 DIFFERENT: Mapping[str, str] = {
     "Categorical": "`choice([...])` makes one.",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from enum import IntEnum
 from typing import Any
-
-from tune_plugins.space.nested import copy_of
 
 __all__ = ["Verbosity", "flatten_dict", "merge_dicts"]
 
@@ -41,9 +40,9 @@ def merge_dicts(d1: Mapping[str, Any], d2: Mapping[str, Any]) -> dict[str, Any]:
     >>> merge_dicts({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4})
     {'a': {'b': 3, 'c': 2}, 'd': 4}
     """
-    merged: dict[str, Any] = copy_of(d1)
+    merged: dict[str, Any] = deepcopy(dict(d1))
     for key, value in d2.items():
         inner = merged.get(key)
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge_dicts(inner, value) if both else copy_of(value)  # type: ignore[arg-type]
+        merged[key] = merge_dicts(inner, value) if both else deepcopy(value)  # type: ignore[arg-type]
     return merged
