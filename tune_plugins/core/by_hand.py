@@ -21,7 +21,10 @@ from tune_plugins.core.metrics import lookup, names_of, objective_mistakes
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Space
 
-__all__ = ["ByHand", "Hand", "by_hand", "forms"]
+__all__ = ["NEXT", "ByHand", "Hand", "by_hand", "forms"]
+
+NEXT = -1
+"""In place of the number of a trial: the one behind all that were suggested."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -196,10 +199,10 @@ class ByHand:
 _FORMAT = "searcher of tune_plugins, 1"
 
 
-def _suggest(searcher: Any, method: Callable[..., Any], trial_id: str, index: int | None = None) -> Any:
+def _suggest(searcher: Any, method: Callable[..., Any], trial_id: str, index: int = NEXT) -> Any:
     """`Searcher.suggest`; without an index, the next one is meant, and points of the user's come first."""
     hand = searcher._hand
-    if index is not None:
+    if index != NEXT:
         hand.index = max(hand.index, index + 1)
         return method(trial_id, index)
     searcher._begin_by_hand()

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, ClassVar, Protocol
 
 from tune_plugins.arguments import Mistakes, is_number, is_whole, shown_call
-from tune_plugins.core.by_hand import ByHand, by_hand, forms
+from tune_plugins.core.by_hand import NEXT, ByHand, by_hand, forms
 from tune_plugins.core.ends import Outcome
 from tune_plugins.core.evaluated import as_number, evaluated
 from tune_plugins.core.metrics import Mode, lookup, modes_of, names_of, objective_mistakes
@@ -18,7 +18,7 @@ from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Space
 from tune_plugins.space.domains import holds_domain
 
-__all__ = ["DrawsBytes", "Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
+__all__ = ["NEXT", "DrawsBytes", "Fidelity", "Outcome", "SearchAlgorithm", "SearchTask", "Searcher", "Signal"]
 
 
 class Signal(Enum):
@@ -370,12 +370,14 @@ class Searcher(ByHand, ABC):
 
     @abstractmethod
     @by_hand
-    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal | None:
         """The configuration of trial number `index`, as the trainable gets it, or a signal.
+
+        None means NOT_READY where trials are running, else COMPLETE.
 
         Args:
             trial_id: under which results of this configuration will be told.
-            index: number of the trial, from 0.
+            index: number of the trial, from 0. A script that calls the searcher without a run leaves it out.
         """
 
     def on_suggested(self, trial_id: str, index: int, config: dict[str, Any]) -> None:

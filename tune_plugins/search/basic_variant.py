@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.searcher import DrawsBytes, Outcome, Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import NEXT, DrawsBytes, Outcome, Searcher, SearchTask, Signal
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class BasicVariantGenerator(Searcher):
         """The trials of the points, plus the whole grid for each of the remaining `num_samples`."""
         return self._total
 
-    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+    def suggest(self, trial_id: str, index: int = NEXT) -> dict[str, Any] | Signal | None:
         """See `Searcher.suggest`."""
         if self._total is not None and index >= self._total:
             return Signal.COMPLETE

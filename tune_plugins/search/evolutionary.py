@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeGuard
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.evaluated import as_number
 from tune_plugins.core.metrics import Mode
-from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import NEXT, Outcome, Searcher, SearchTask, Signal
 from tune_plugins.errors import ArgumentError
 from tune_plugins.search.ranking import Standing, goal_mistakes, ranked, reached
 from tune_plugins.space import Categorical, Domain, Function, Parameter
@@ -173,7 +173,7 @@ class EvolutionarySearch(Searcher):
 
     # ------------------------------------------------------------------------------- what it suggests
 
-    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+    def suggest(self, trial_id: str, index: int = NEXT) -> dict[str, Any] | Signal | None:
         """See `Searcher.suggest`."""
         legal = (config for config in self._candidates(index) if not self.space.broken(config))
         config = tried = None

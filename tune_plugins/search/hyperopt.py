@@ -17,7 +17,7 @@ from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, is_finite, shown_call
 from tune_plugins.core.evaluated import as_number
 from tune_plugins.core.metrics import Mode
-from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import NEXT, Outcome, Searcher, SearchTask, Signal
 from tune_plugins.errors import ArgumentError
 from tune_plugins.search.hyperopt_space import HyperOptSpace, plain
 from tune_plugins.search.ranking import Standing, goal_mistakes, ranked, reached
@@ -273,7 +273,7 @@ class HyperOptSearch(Searcher):
 
     # ------------------------------------------------------------------------------- what it suggests
 
-    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+    def suggest(self, trial_id: str, index: int = NEXT) -> dict[str, Any] | Signal | None:
         """See `Searcher.suggest`."""
         rng, trials, knows_enough = self.rng(index), self._documents(), self._knows_enough()
         tried = [trial.values for trial in self._trials]

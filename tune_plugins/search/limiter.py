@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import NEXT, Outcome, Searcher, SearchTask, Signal
 from tune_plugins.search.wrapper import Wrapper
 
 
@@ -75,7 +75,7 @@ class ConcurrencyLimiter(Wrapper):
         self.take_over()
         self._live, self._batches, self._ended, self._waits = set(), [], {}, False
 
-    def suggest(self, trial_id: str, index: int) -> Any:
+    def suggest(self, trial_id: str, index: int = NEXT) -> Any:
         """See `Searcher.suggest`."""
         if not self._has_room():
             return Signal.NOT_READY

@@ -25,7 +25,7 @@ from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes, did_you_mean, is_finite, is_number, is_whole, shown_call
 from tune_plugins.core.evaluated import as_number
 from tune_plugins.core.metrics import Mode, lookup
-from tune_plugins.core.searcher import Outcome, Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import NEXT, Outcome, Searcher, SearchTask, Signal
 from tune_plugins.errors import ArgumentError
 from tune_plugins.search.optuna_samplers import NAMES, founders, generators, is_stateless, named, reseed
 from tune_plugins.search.optuna_space import Parameters
@@ -406,7 +406,7 @@ class OptunaSearch(Searcher):
 
     # ---------------------------------------------------------------------------------- suggestions
 
-    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+    def suggest(self, trial_id: str, index: int = NEXT) -> dict[str, Any] | Signal | None:
         """See `Searcher.suggest`."""
         if self._exhausted:
             return Signal.COMPLETE

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from tune_plugins.arguments import Mistakes
-from tune_plugins.core.searcher import Outcome, Searcher, SearchTask
+from tune_plugins.core.searcher import NEXT, Outcome, Searcher, SearchTask
 from tune_plugins.search.ranking import reached
 from tune_plugins.search.wrapper import Wrapper
 from tune_plugins.space.domains import rebuild
@@ -93,7 +93,7 @@ class Repeater(Wrapper):
         self.take_over()
         self._groups, self._number_of = {}, {}
 
-    def suggest(self, trial_id: str, index: int) -> Any:
+    def suggest(self, trial_id: str, index: int = NEXT) -> Any:
         """See `Searcher.suggest`."""
         number, place = divmod(index, self.repeat)
         if place == 0:

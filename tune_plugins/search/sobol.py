@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from tune_plugins._imports import require
-from tune_plugins.core.searcher import Searcher, SearchTask, Signal
+from tune_plugins.core.searcher import NEXT, Searcher, SearchTask, Signal
 from tune_plugins.errors import ArgumentError
 from tune_plugins.space import Parameter
 
@@ -84,7 +84,7 @@ class SobolSearch(Searcher):
             )
         self._configs, self._drawn, self._engine = [], 0, None
 
-    def suggest(self, trial_id: str, index: int) -> dict[str, Any] | Signal:
+    def suggest(self, trial_id: str, index: int = NEXT) -> dict[str, Any] | Signal | None:
         """See `Searcher.suggest`."""
         place = index - len(self.points_to_try)
         while len(self._configs) <= place:
