@@ -106,7 +106,7 @@ INSTEAD: Mapping[str, str] = {
     "TuneController": "A scheduler may call it what it likes: leave the import and the type hint out.",
     "TuneReporterBase": "Derive from ProgressReporter, or from CLIReporter.",
     "Uniform": "Write uniform(lower, upper).",
-    "TuneReportCallback": "Each framework has its own: from tune_plugins.integrations.xgboost import TuneReportCallback.",
+    "TuneReportCallback": "Each framework has its own: tune_plugins.integrations.xgboost.TuneReportCallback, ...",
     "UtilMonitor": "Look with nvidia-smi and top.",
     "assign_value": "Ray's own loop uses it.",
     "date_str": "Write datetime.now().",

@@ -13,6 +13,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+__all__ = ["AUTOFILLED", "COUNTED_SINCE", "SUMMED", "Attempt"]
+
 COUNTED_SINCE = frozenset({"time_this_iter_s", "time_since_restore", "iterations_since_restore"})
 """Numbers that are made for each result; a threshold may be set on them."""
 AUTOFILLED = COUNTED_SINCE | {
@@ -34,7 +36,7 @@ SUMMED = {"timesteps_this_iter": "timesteps_total", "episodes_this_iter": "episo
 class Attempt:
     """One stretch of a trial's training: from its start, or from a state that it went on with.
 
-    Attributes:
+    Args:
         pid, hostname, node_ip: of the process; 0 and empty where it is not known.
         iteration, elapsed: `training_iteration` and `time_total_s` (seconds) of the state it began with.
     """

@@ -80,7 +80,9 @@ class DrawnDisplay(Reporter):
             self.abandon()
 
     def _new_table(self) -> TrialTable:
-        return TrialTable(None if self._reporter is None else self._reporter.chosen)
+        from tune_plugins.display.reporters import columns_of
+
+        return TrialTable(None if self._reporter is None else columns_of(self._reporter))
 
     def _draw(self, now: float, most: int | None = None) -> None:
         if (size := self.size()) is None:

@@ -107,11 +107,6 @@ class CLIReporter(ProgressReporter):
         _add("parameter", self.parameter_columns, parameter, representation)
 
     @property
-    def chosen(self) -> Chosen:
-        """The columns of the table."""
-        return Chosen(dict(self.metric_columns), self.parameter_columns, self.max_column_length, self.infer_limit)
-
-    @property
     def own(self) -> bool:
         """A subclass says itself when, or what, it reports."""
         kind = type(self)
@@ -149,9 +144,15 @@ class CLIReporter(ProgressReporter):
             elapsed=time.monotonic() - self._began,
             now=time.time(),
             most=self.max_progress_rows,
-            table=TrialTable(self.chosen),
+            table=TrialTable(columns_of(self)),
         )
         return "\n".join(to_text(line).plain for line in lines)
+
+
+def columns_of(reporter: CLIReporter) -> Chosen:
+    """The columns of its table."""
+    columns = dict(reporter.metric_columns), reporter.parameter_columns
+    return Chosen(*columns, reporter.max_column_length, reporter.infer_limit)
 
 
 class JupyterNotebookReporter(CLIReporter):

@@ -32,8 +32,8 @@ class PB2(PopulationBasedTraining):
     Needs scipy (``pip install 'tune-plugins[sklearn]'``).
 
     Args:
-        time_attr, metric, mode, perturbation_interval, quantile_fraction, log_config, require_attrs, synch,
-            custom_explore_fn: as for `PopulationBasedTraining`.
+        time_attr, metric, mode, perturbation_interval, quantile_fraction: as for `PopulationBasedTraining`.
+        log_config, require_attrs, synch, custom_explore_fn: as for `PopulationBasedTraining`.
         hyperparam_bounds: ``{name: [low, high]}``, nested like the config; every value chosen lies within, and
             stays a whole number where the config has one.
     """
