@@ -31,9 +31,9 @@ def test_each_name_makes_its_scheduler(name: str) -> None:
 def test_arguments_are_those_of_the_class() -> None:
     assert repr(tune.create_scheduler("asha", max_t=50)) == "ASHAScheduler(max_t=50)"
     assert repr(tune.create_searcher("tpe", seed=3)) == "OptunaSearch(sampler='tpe', seed=3)"
-    with pytest.raises(tune.ArgumentError, match="max_time: there is no such argument. Did you mean 'max_t'"):
+    with pytest.raises(tune.ArgumentError, match=r"max_time: there is no such argument. Did you mean 'max_t'"):
         tune.create_scheduler("asha", max_time=50)
-    with pytest.raises(tune.ArgumentError, match="samplers: there is no such argument. Did you mean 'sampler'"):
+    with pytest.raises(tune.ArgumentError, match=r"samplers: there is no such argument. Did you mean 'sampler'"):
         tune.create_searcher("tpe", samplers="x")
 
 

@@ -7,6 +7,7 @@ inline and under a virtual clock. Its state is a function of the calls it got: a
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,6 +61,12 @@ class _Checked(ABCMeta):
             scheduler = super().__call__(*args, **kwargs)
             Mistakes(cls.__name__, scheduler.mistakes()).raise_if_any()
             return scheduler
+
+        @property
+        def __signature__(cls):
+            """That of ``__init__``, which `__call__` hides from ``help``."""
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class TrialScheduler(metaclass=_Checked):
