@@ -13,9 +13,9 @@ from tune_plugins.arguments import Mistakes
 from tune_plugins.core.ends import EndCause
 from tune_plugins.core.trial import Trial
 from tune_plugins.logger.base import LoggerCallback, checkpoint_folder
-from tune_plugins.logger.inside import Nothing, at_end_of_trial, is_first_rank
+from tune_plugins.logger.inside import Nothing, is_first_rank
 from tune_plugins.logger.values import changed, numbers, reported, text
-from tune_plugins.session import get_context
+from tune_plugins.session import at_end_of_trial, get_context
 from tune_plugins.space.nested import flatten
 
 __all__ = ["MLflowLoggerCallback", "setup_mlflow"]

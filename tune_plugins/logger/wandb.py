@@ -11,9 +11,9 @@ from tune_plugins._imports import require
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.trial import Trial
 from tune_plugins.logger.base import LoggerCallback, checkpoint_folder
-from tune_plugins.logger.inside import Nothing, at_end_of_trial, is_first_rank
+from tune_plugins.logger.inside import Nothing, is_first_rank
 from tune_plugins.logger.values import FACTS, reported
-from tune_plugins.session import get_context
+from tune_plugins.session import at_end_of_trial, get_context
 from tune_plugins.space.jsonable import to_plain
 
 __all__ = ["WandbLoggerCallback", "setup_wandb"]

@@ -6,8 +6,10 @@ and `finish`. `tune_plugins.report`, `get_checkpoint` and `get_context` are the 
 
 from tune_plugins.session.active import (
     activate,
+    at_end_of_trial,
     checkpoint_dir,
     current,
+    ended,
     enter,
     get_checkpoint,
     get_context,
@@ -22,8 +24,10 @@ __all__ = [
     "TrialResources",
     "Verdict",
     "activate",
+    "at_end_of_trial",
     "checkpoint_dir",
     "current",
+    "ended",
     "enter",
     "get_checkpoint",
     "get_context",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from weakref import WeakKeyDictionary, finalize
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.session.contract import PARENT_VARIABLE, Session, TrialContext, Verdict
+
+logger = logging.getLogger(__name__)
 
 _session: Session | None = None
 _of_thread = threading.local()
@@ -61,6 +64,27 @@ def enter(session: Session) -> Callable[[], None]:
     outer = _session
     activate(session)
     return lambda: activate(outer)
+
+
+_at_end: WeakKeyDictionary[Session, list[Callable[[], object]]] = WeakKeyDictionary()
+
+
+def at_end_of_trial(call: Callable[[], object]) -> None:
+    """Have something called when the trial of this process has come to its end; the process goes on to another.
+
+    Not where it is paused or entered anew: then it is not over. Nothing outside a trial.
+    """
+    if (session := current()) is not None:
+        _at_end.setdefault(session, []).append(call)
+
+
+def ended(session: Session) -> None:
+    """The trial has come to its end. For runtimes."""
+    for call in reversed(_at_end.pop(session, [])):
+        try:
+            call()
+        except Exception:
+            logger.warning("What was to be done at the end of a trial failed", exc_info=True)
 
 
 def is_beside_another() -> bool:

@@ -75,6 +75,7 @@ def run_job(
         else:
             _fail(session, mail, error)
     except KeyboardInterrupt:
+        session_module.ended(session)
         raise
     except BaseException as error:
         _fail(session, mail, error)
@@ -178,6 +179,7 @@ def _next_attempt(job: Job, session: TrialSession) -> Job:
 
 
 def _finish(session: TrialSession, mail: Mail, *, unwound: bool = False) -> None:
+    session_module.ended(session)
     end = session.end or RETURNED
     finished = TrialFinished(time.time(), session.job.trial_id, end.reason, end.cause, unwound)
     if (error := session.close(finished)) is not None:
@@ -185,6 +187,7 @@ def _finish(session: TrialSession, mail: Mail, *, unwound: bool = False) -> None
 
 
 def _fail(session: TrialSession, mail: Mail, error: BaseException) -> None:
+    session_module.ended(session)
     # The next attempt is to go on from the last checkpoint, which may still be on its way to the disk.
     session.settle()
     if session.job.in_own_folder and isinstance(error, FileNotFoundError):
