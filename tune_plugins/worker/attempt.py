@@ -50,7 +50,9 @@ def run_job(
     try:
         while True:
             reset(job)
-            os.environ[ORIGINAL_DIRECTORY] = before = os.getcwd()
+            before = os.getcwd()
+            if os.environ.get(ORIGINAL_DIRECTORY) != before:  # to write it costs, and to put the environment back
+                os.environ[ORIGINAL_DIRECTORY] = before
             if job.in_own_folder:
                 sys.path[:] = [path or before for path in sys.path]  # empty: the working directory
                 folder.mkdir(parents=True, exist_ok=True)

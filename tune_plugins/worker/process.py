@@ -63,6 +63,7 @@ class Worker:
     def run(self) -> None:
         """Run jobs until the driver says leave or is gone. Must be called in the main thread."""
         with children_may_report():
+            os.environ[ORIGINAL_DIRECTORY] = os.getcwd()
             self._surroundings = Surroundings(self._own)
             self._mail.imports = ImportsSeen()
             self._run()
