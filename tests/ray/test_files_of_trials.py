@@ -67,7 +67,7 @@ def test_each_trial_may_run_in_its_own_folder(fit: Any, here: Path, runtime: Any
     assert [path.name for path in here.iterdir()] == ["data.txt"]
     # It is the affair of that run alone.
     (result,) = fit(lambda config: {"cwd": os.getcwd(), "x": os.environ.get("TUNE_ORIG_WORKING_DIR", "")})
-    assert result.metrics["cwd"] == str(here) and result.metrics["x"] == ""
+    assert result.metrics["cwd"] == str(here) and result.metrics["x"] == str(here)
 
 
 def test_a_trial_that_goes_on_is_in_its_folder_again(fit: Any) -> None:
