@@ -258,7 +258,6 @@ OUTSIDE = {"time", "threading", "multiprocessing", "subprocess", "socket", "asyn
 NO_PART_OF_A_RUN = {
     "schedulers/pbt_replay.py": {"os", "pathlib.Path"},  # reads what an earlier run has recorded
     "schedulers/pbt_log.py": {"pathlib.Path"},  # a callback, which the driver calls
-    "core/by_hand.py": {"pathlib.Path"},  # a searcher that is stored by hand
     "stoppers.py": {"time"},  # a time-out that is asked by hand
 }
 """What modules of the core may do where no run is decided."""
