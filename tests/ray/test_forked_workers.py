@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import random
@@ -305,6 +306,54 @@ def test_what_is_not_safe_to_fork_is_imported_by_each(fit: Any, module: Any, sai
     assert re.search(pattern, said())
 
 
+def test_a_package_that_opens_threads_is_found_out_once(fit: Any, tmp_path: Path, monkeypatch: Any, said: Any) -> None:
+    """Not one of its hundred modules after the other, while trials that could be forked wait."""
+    package = tmp_path / "opens"
+    package.mkdir()
+    opens = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    (package / "__init__.py").write_text(opens)
+    for number in range(100):
+        (package / f"part_{number}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        for number in range(100):
+            importlib.import_module("op" + f"ens.part_{number}")
+        return _facts({})
+
+    grid = fit(train, num_samples=4, max_concurrent_trials=1, reuse_actors=False)
+    assert all(result.metrics["forked"] for result in grid)
+    assert "when opens is imported" in said() and said().count("another one without") == 1
+
+
+def test_what_trials_were_seen_to_import_is_given_up_where_it_goes_on_to_make_trouble(
+    fit: Any, module: Any, said: Any
+) -> None:
+    opens = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    for number in range(20):
+        module(f"opens_{number}", f"import sys\n{opens}")
+        del sys.modules[f"opens_{number}"]
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        for number in range(20):
+            importlib.import_module("op" + f"ens_{number}")
+        return _facts({})
+
+    grid = fit(train, num_samples=4, max_concurrent_trials=1, reuse_actors=False)
+    assert all(result.metrics["forked"] for result in grid)
+    assert said().count("another one without") == 3
+
+
+def test_the_thread_of_arrow_stands_in_nobodys_way(fit: Any, said: Any) -> None:
+    import pyarrow
+
+    def train(config: dict[str, Any]) -> dict[str, Any]:
+        return {"sum": int(pyarrow.array([1, 2, 3]).to_numpy().sum()), **_facts({})}
+
+    (result,) = fit(train)
+    assert result.metrics["sum"] == 6 and result.metrics["forked"] and "of no use" not in said()
+
+
 def test_what_is_not_to_be_shared_is_left_out_with_all_that_import_it(fit: Any, module: Any) -> None:
     module("has_generator", "import os, random\nBY, GENERATOR = os.getpid(), random.Random()\n")
     users = [module(f"user_{n}", "import has_generator\nBY = has_generator.BY\n") for n in range(5)]
@@ -547,11 +596,8 @@ def _leaves_traces(config: dict[str, Any]) -> dict[str, Any]:
 def test_nothing_leaks_from_trial_to_trial(fit: Any, workers: str) -> None:
     grid = fit(_leaves_traces, num_samples=3, max_concurrent_trials=1, workers=workers)
     assert len({result.metrics["pid"] for result in grid}) == 1
-    counted = ("pid", "training_iteration", "time_total_s", "timestamp")
-    first, *later = [
-        {name: value for name, value in result.metrics.items() if name not in counted and "/" not in name}
-        for result in grid
-    ]
+    traces = ("handlers", "root", "level", "path", "filters", "figures", "dtype", "threads")
+    first, *later = [{name: result.metrics[name] for name in traces} for result in grid]
     assert first["threads"] == 1 and first["dtype"] == "torch.float32" and not first["handlers"]
     assert later == [first, first]
 

@@ -103,7 +103,6 @@ class Agent:
 
     Attributes:
         runs: how many use it now.
-        spare: there is another one like it, with fewer modules.
         connection: on which it can be heard.
         node: id of the other node where it is; None: here.
         culprits: names of the modules that are to blame for `trouble`, if any.
@@ -143,7 +142,7 @@ class Agent:
         label: object,
         modules: Iterable[str],
     ) -> None:
-        self.label, self.runs, self.spare = label, 0, False
+        self.label, self.runs = label, 0
         self.node: str | None = None
         self.ready, self.trouble = False, ""
         self.culprits: tuple[str, ...] = ()
@@ -160,7 +159,6 @@ class Agent:
         agent = Agent.__new__(Agent)
         output = os.fdopen(os.dup(self._output.fileno()), "a+b")
         agent._set_up(ours, None, output, self.label, self._has | frozenset(modules))
-        agent.spare = True
         with its, self._lock, suppress(OSError):
             self.connection.send(Succeed(tuple(modules)))
             send_handle(self.connection, its.fileno(), 0)

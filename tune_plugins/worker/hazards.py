@@ -36,9 +36,23 @@ def one_a_process(name: str) -> str:
     return ""
 
 
+_SAFE_THREADS = frozenset(("jemalloc_bg_thd",))
+"""Names that libraries give to threads which they look after at a fork: jemalloc's handlers of a fork hold its locks
+over it and switch the thread off in the child (jemalloc, background_thread.c). PyArrow brings it, so pandas does."""
+
+
 def count_threads() -> int:
-    """Those of this process, with those of libraries."""
-    return len(os.listdir("/proc/self/task"))
+    """Those of this process, with those of libraries, that a fork would leave behind unawares."""
+    tasks = os.listdir("/proc/self/task")
+    return len(tasks) - sum(_name_of(task) in _SAFE_THREADS for task in tasks[1:])
+
+
+def _name_of(task: str) -> str:
+    try:
+        with open(f"/proc/self/task/{task}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return ""  # it has ended meanwhile
 
 
 def hazard(threads: int) -> str:

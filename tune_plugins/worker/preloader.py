@@ -102,7 +102,8 @@ class _Preloader:
             threads = count_threads()
         gc.disable()  # nearly all that an import makes stays
         hazards: dict[str, str] = {}
-        for name in modules:
+        # A package before what is in it: it is the package that is to blame where already its import opens threads.
+        for name in (part for module in modules for part in _path_to(module)):
             # What cannot be imported is left to the trials: they may never need it, and tell the error if they do.
             with suppress(BaseException):
                 importlib.import_module(name)
@@ -238,6 +239,12 @@ class _Preloader:
             _hang_up(child)
             os.close(child.pidfd)
         self._children.clear()
+
+
+def _path_to(module: str) -> list[str]:
+    """``a.b.c``: ``a``, ``a.b`` and ``a.b.c``, without the packages that are imported already."""
+    dots = [at for at, character in enumerate(module) if character == "."]
+    return [*(module[:at] for at in dots if module[:at] not in sys.modules), module]
 
 
 def _forked() -> int:

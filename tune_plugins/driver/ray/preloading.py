@@ -24,6 +24,7 @@ _lock = threading.RLock()
 _seen = Snapshot()
 _version = 0
 _learned: dict[object, tuple[str, ...]] = {}
+_unfit: dict[object, set[str]] = {}
 _agents: list[Agent] = []
 
 
@@ -36,6 +37,7 @@ def version_of(snapshot: Snapshot) -> int:
         else:
             _seen, _version = snapshot, _version + 1
             _learned.clear()
+            _unfit.clear()
         return _version
 
 
@@ -62,13 +64,15 @@ class Preloading:
     """
 
     def __init__(self, modules: Sequence[str], version: int, setting: Setting) -> None:
-        self._modules, self._setting = tuple(modules), setting
+        self._modules, self._setting = tuple(dict.fromkeys(modules)), setting
+        self._certain = len(self._modules)
         environ = setting.environ or {}
         kept = sorted(item for item in environ.items() if item[0] not in _VOLATILE and not item[0].startswith("RAY_"))
         self.label = (version, tuple(kept), setting.search_path)
         self._modules = tuple(dict.fromkeys((*self._modules, *_learned.get(self.label, ()))))
-        self._without: set[str] = set()
+        self._without = _unfit.setdefault(self.label, set())
         self._tried = 0
+        self._tried_to_learn = 0
         self._behind = False
         self._users: list[Agent] = []
         self._known = self._all()
@@ -103,8 +107,11 @@ class Preloading:
         """These were imported by a trial; processes to come should have them from the beginning."""
         if self._agent is None:
             return
-        skip = {*self._without, *(name for name in modules if name.partition(".")[0] == "ray")}
-        new = [name for name in modules if name not in skip and not self._agent.has(name)]
+        new = [
+            name
+            for name in modules
+            if name.partition(".")[0] != "ray" and not self._is_unfit(name) and not self._agent.has(name)
+        ]
         if new:
             logger.debug(
                 "a trial has imported %d modules more, such as %s; processes to come have them", len(new), new[0]
@@ -117,17 +124,32 @@ class Preloading:
         """The one there is of no use: try without the modules that are to blame."""
         assert self._agent is not None
         trouble, culprits = self._agent.trouble, self._agent.culprits
-        self._tried += not (self._agent.spare and culprits)
+        if only_learned := bool(culprits) and not any(map(self._is_certain, culprits)):
+            self._tried_to_learn += 1
+        else:
+            self._tried += 1
         if self._tried >= _MOST_TRIED:
             logger.debug("trials run in Ray actors, since processes cannot be forked: %s", trouble)
             self._agent, self.trouble = None, trouble
             return
         logger.debug("the preloading process is of no use: %s; another one without", trouble)
         self._without.update(culprits)
+        if only_learned and self._tried_to_learn >= _MOST_TRIED:
+            # What trials were seen to import is a gain of time only: each imports it for itself, then.
+            self._without.update(self._modules[self._certain :])
         self._take_one()
 
+    def _is_certain(self, module: str) -> bool:
+        """Whether a module, or a part of it, was foreseen."""
+        return any(f"{known}.".startswith(f"{module}.") for known in self._modules[: self._certain])
+
+    def _is_unfit(self, module: str) -> bool:
+        """Whether a module, or a package that it is in, is left to each trial."""
+        parts = module.split(".")
+        return any(".".join(parts[:end]) in self._without for end in range(1, len(parts) + 1))
+
     def _take_one(self) -> None:
-        wanted = [name for name in self._modules if name not in self._without]
+        wanted = [name for name in self._modules if not self._is_unfit(name)]
         with _lock:
             alike = [agent for agent in self._known if agent.label == self.label and not agent.trouble]
             whole = max((a for a in alike if all(map(a.has, wanted))), key=lambda agent: agent.size, default=None)
@@ -218,4 +240,5 @@ def shutdown() -> None:
     """End all preloading processes that serve no run."""
     with _lock:
         _learned.clear()
+        _unfit.clear()
         _close_idle(but=None)
