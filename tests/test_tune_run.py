@@ -362,6 +362,37 @@ def test_modules_of_ray_are_attributes_before_they_are_imported() -> None:
     assert done.stdout == "3 ['CombinedStopper', 'ExperimentPlateauStopper']\n", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("from tune_plugins.suggest.ax import AxSearch", r"OptunaSearch\(sampler='gp'\)"),
+        ("from tune_plugins.search.bohb.bohb_search import TuneBOHB", r"OptunaSearch\(\) with HyperBandForBOHB\(\)"),
+        ("from tune_plugins.syncer import SyncConfig", r"RunConfig\(storage_path=\.\.\.\)"),
+        ("import tune_plugins.execution.tune_controller", r"tune_plugins\.callbacks\.Callback"),
+        ("from tune_plugins import syncer", r"RunConfig\(storage_path=\.\.\.\)"),
+        ("import tune_plugins.search.there_is_none", r"'tune_plugins\.search\.there_is_none'$"),
+        ("import tune_plugins.there_is_none", r"'tune_plugins\.there_is_none'$"),
+    ],
+)
+def test_a_module_of_ray_that_is_not_here_says_what_to_write(line: str, said: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=said):
+        exec(line, {})
+
+
+def test_modules_that_ray_has_renamed_are_found() -> None:
+    code = """
+from tune_plugins.integration.mlflow import MLflowLoggerCallback
+from tune_plugins.integration.wandb import WandbLoggerCallback, setup_wandb
+from tune_plugins.sample import Domain
+from tune_plugins.suggest import ConcurrencyLimiter, Searcher
+from tune_plugins.suggest.hyperopt import HyperOptSearch
+from tune_plugins.suggest.optuna import OptunaSearch
+from tune_plugins.trial import Trial
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_that_was_cut_off_says_what_to_do(tmp_path: Path) -> None:
     assert tune.Tuner.can_restore(str(tmp_path)) is False
     with pytest.raises(RuntimeError, match=r"runs cannot be resumed yet. .*ResultGrid\('/x'\)"):

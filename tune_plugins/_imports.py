@@ -145,12 +145,16 @@ def _is_alias(module: str) -> bool:
 
 
 class _Aliases:
-    """Finds modules of this package that are not there and that Ray Tune has; see `tune_plugins.compat.modules`."""
+    """Finds modules of Ray Tune's that are elsewhere here, or says what to write; see `tune_plugins.compat.modules`."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """Only asked when no other finder knows the module."""
         top, _, inner = name.partition(".")
-        if top != _TOP or not inner or inner.startswith("compat") or not _is_alias(inner):
+        if top != _TOP or not inner or inner.startswith("compat"):
+            return None
+        if not _is_alias(inner):
+            if said := importlib.import_module(f"{_TOP}.compat.modules").instead_of(inner):
+                raise ModuleNotFoundError(f"No module named {name!r}. {said}", name=name)
             return None
         return importlib.machinery.ModuleSpec(name, cast(Any, self), is_package=True)
 

@@ -24,10 +24,13 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "experiment.experiment": ("compat.run",),
     "experiment.trial": ("core.trial",),
     "integration": ("integrations",),
+    "integration.comet": ("logger",),
     "integration.keras": ("integrations.keras",),
     "integration.lightgbm": ("integrations.lightgbm",),
     "integration.lightning": ("integrations.lightning",),
+    "integration.mlflow": ("logger",),
     "integration.pytorch_lightning": ("integrations.lightning",),
+    "integration.wandb": ("logger",),
     "integration.xgboost": ("integrations.xgboost",),
     "logger.aim": ("logger",),
     "logger.json": ("logger",),
@@ -38,6 +41,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "registry": ("driver.trial_function",),
     "result": ("compat.result",),
     "result_grid": ("results",),
+    "sample": ("space",),
     "schedulers.async_hyperband": ("schedulers",),
     "schedulers.hb_bohb": ("schedulers",),
     "schedulers.median_stopping_rule": ("schedulers",),
@@ -54,13 +58,39 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "stopper.stopper": ("stoppers",),
     "stopper.timeout": ("stoppers",),
     "stopper.trial_plateau": ("stoppers",),
+    "suggest": ("search",),
+    "suggest.basic_variant": ("search",),
+    "suggest.hyperopt": ("search",),
+    "suggest.optuna": ("search",),
+    "suggest.repeater": ("search",),
+    "suggest.suggestion": ("search",),
+    "trial": ("core.trial",),
     "tune": ("",),
     "tune_config": ("config", "compat.run"),
     "utils": ("trainable", "compat.utils"),
     "utils.util": ("trainable", "compat.utils"),
     "utils.log": ("compat.utils",),
 }
-"""{module of ``ray.tune``: those here that have its names, below `TOP`; empty: `TOP` itself}."""
+"""{module of ``ray.tune``, of today or earlier: those here that have its names, below `TOP`; empty: `TOP` itself}."""
+
+ABSENT: Mapping[str, str] = {
+    "automl": "Give Tuner a search space and a searcher.",
+    "cli": "There is no command: ResultGrid(folder).get_dataframe(), or ExperimentAnalysis(folder), in Python.",
+    "commands": "There is no command: ResultGrid(folder).get_dataframe(), or ExperimentAnalysis(folder), in Python.",
+    "durable_trainable": "Every trial goes on from its last checkpoint: FailureConfig(max_failures=3).",
+    "examples": "Those of this project are in its folder examples/.",
+    "execution": "It is Ray Tune's own loop. What a run tells of itself: tune_plugins.callbacks.Callback.",
+    "impl": "It is Ray Tune's own. Write tune_plugins.Tuner.",
+    "integration.docker": "Ray's cluster launcher starts the containers.",
+    "integration.kubernetes": "KubeRay starts the nodes.",
+    "integration.torch": "A trial may start processes of its own: train in the training function.",
+    "sync_client": "Nothing is uploaded while a run goes on: give RunConfig(storage_path=...), and copy the folder.",
+    "syncer": "Nothing is uploaded while a run goes on: give RunConfig(storage_path=...), and copy the folder.",
+    "track": "Write tune_plugins.report(...).",
+    "trial_runner": "It is Ray Tune's own loop. Write tune_plugins.Tuner.",
+    "web_server": "The record of a run may be read while it goes on: ResultGrid(folder).",
+}
+"""{module of ``ray.tune`` that has no counterpart: what to write in place of it and of what is in it}."""
 
 INSTEAD: Mapping[str, str] = {
     "AimLoggerCallback": "Write TBXLoggerCallback, MLflow, W&B or Comet, or derive from LoggerCallback.",
@@ -154,6 +184,18 @@ def alias(name: str) -> ModuleType | None:
     get = names_from(module.__name__, homes)
     module.__dict__.update(__path__=[], __all__=names, __getattr__=get, __dir__=lambda: names)
     return module
+
+
+def instead_of(name: str) -> str:
+    """What to write in place of a module of Ray Tune's that is not here at all; empty where nobody knows it.
+
+    Args:
+        name: below `TOP`, e.g. ``"syncer"`` or ``"search.bohb"``.
+    """
+    room, _, inner = name.partition(".")
+    if room in ("search", "suggest") and inner:
+        return str(importlib.import_module(f"{TOP}.search.absent").instead(inner.partition(".")[0]))
+    return ABSENT.get(name) or ABSENT.get(room, "")
 
 
 def names_of(module: str) -> list[str]:

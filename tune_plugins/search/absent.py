@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import sys
 from collections.abc import Mapping
 
 from tune_plugins._imports import _hint
@@ -59,17 +57,3 @@ def hint(name: str) -> str:
     if name in _INSTEAD:
         return f"There is no {name} here. {_INSTEAD[name][1]}"
     return _OTHERS.get(name) or instead(name) or _hint("tune_plugins.search")(name)
-
-
-class _Modules:
-    """Says of ``import tune_plugins.search.ax`` what to use in its place."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Only asked when no other finder knows the module."""
-        room, _, module = name.rpartition(".")
-        if room == "tune_plugins.search" and (said := instead(module)):
-            raise ModuleNotFoundError(f"No module named {name!r}. {said}", name=name)
-        return None
-
-
-sys.meta_path.append(_Modules())
