@@ -515,3 +515,22 @@ def test_a_derived_class_in_our_form() -> None:
     searcher.on_trial_complete("a", error=True)
     searcher.add_evaluated_point({"x": 0.5, "net/layers": 1}, math.inf)
     assert heard == [("a", Outcome.FAILED), (0.5, math.inf)]
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_space_given_to_the_searcher_is_told_in_tags_and_parameters(limited: bool, tmp_path: Path) -> None:
+    searcher: Searcher = OptunaSearch(space={"width": tune.choice([2]), "deep": {"er": tune.choice([3])}})
+    searcher = ConcurrencyLimiter(searcher, 1) if limited else searcher
+    analysis = tune.run(
+        lambda config: {"loss": config["width"]},
+        config={"height": 1},
+        metric="loss",
+        mode="min",
+        search_alg=searcher,
+        storage_path=tmp_path,
+        verbose=0,
+        runtime="inline",
+    )
+    (trial,) = analysis.trials
+    assert trial.experiment_tag == "0_width=2,er=3"
+    assert trial.evaluated_params == {"width": 2, "deep/er": 3} and trial.config["height"] == 1

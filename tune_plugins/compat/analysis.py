@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tune_plugins.arguments import Mistakes
 from tune_plugins.core.metrics import Mode, Scope, lookup
 from tune_plugins.core.scores import number
+from tune_plugins.core.trial import chosen_values
 from tune_plugins.errors import ArgumentError, TuneError
 from tune_plugins.record.checkpoint import Checkpoint
 from tune_plugins.record.file import FILE_NAME, StorageError
@@ -36,11 +37,11 @@ class AnalysedTrial:
         result: its `Result`.
     """
 
-    def __init__(self, result: Result) -> None:
-        self.result = result
+    def __init__(self, result: Result, parameters: Sequence[str] = ()) -> None:
+        self.result, self._parameters = result, parameters
 
     def __getattr__(self, name: str) -> Any:
-        if name == "result":  # while it is unpickled
+        if name in ("result", "_parameters"):  # while it is unpickled
             raise AttributeError(name)
         return getattr(self.result, name)
 
@@ -87,8 +88,9 @@ class AnalysedTrial:
 
     @property
     def evaluated_params(self) -> dict[str, Any]:
-        """Its hyper-parameters, nested ones joined by ``/``."""
-        return dict(flatten(self.result.config))
+        """What the space leaves open, nested names joined by ``/``; the whole config where nobody can tell."""
+        config = self.result.config
+        return chosen_values(config, self._parameters) if self._parameters else dict(flatten(config))
 
     @cached_property
     def metric_analysis(self) -> dict[str, dict[str, float]]:
@@ -164,7 +166,8 @@ class ExperimentAnalysis:
     @cached_property
     def trials(self) -> list[AnalysedTrial]:
         """All trials, in order of creation."""
-        return [AnalysedTrial(result) for result in self.grid]
+        parameters = self.grid.info().get("parameters", ())
+        return [AnalysedTrial(result, parameters) for result in self.grid]
 
     # --------------------------------------------------------------------------------------- the best
 

@@ -69,7 +69,7 @@ def carry_out(
         time_budget_s=rules.time_budget_s,
         scheduler=type(scheduler).__name__,
         searcher=plan.searcher.label,
-        parameters=plan.space.parameters,
+        parameters=plan.parameters,
         max_iterations=_max_iterations(thresholds, scheduler),
         seed=plan.seed,
         virtual_clock=place.virtual,

@@ -47,6 +47,11 @@ class Plan:
     searcher: Searcher
     seed: int
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What is searched, also where the space was given to the searcher, which has been set up for the run."""
+        return tuple(self.searcher.space.parameters)
+
 
 def draw_seed(seed: int | None) -> int:
     """The user's seed, or one drawn for this run."""
@@ -199,7 +204,7 @@ def rules_for(
         wanted_residents=wanted,
         names=Names(
             plan.name,
-            tuple(plan.space.parameters),
+            plan.parameters,
             os.fspath(directory),
             tune.trial_name_creator,
             tune.trial_dirname_creator,
