@@ -1,8 +1,8 @@
 """Runs the tests in two parts, with the arguments of pytest: `python tests/run.py -k asha`; part of `make test`.
 
 What needs no Ray is spread over several processes, file by file: each process imports the frameworks once. The rest
-(tests/ray) follows in one process, so that all of it shares one Ray. The last line adds up what both counted. With
---fast there is one part: what needs neither Ray nor a framework nor an environment of its own.
+(tests/ray) follows in two, each with one Ray for all that it takes: much of it waits for Ray. The last line adds up what
+both parts counted. With --fast there is one part: what needs neither Ray nor a framework nor an environment of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 PASSED, FAILED, NO_TESTS = 0, 1, 5  # exit codes of pytest; with all others the run did not come to its end
 MOST_PROCESSES = 4  # each holds all frameworks, which takes 1.5 GiB
+MOST_RAYS = 2
 
 
 def cores() -> int:
@@ -28,7 +29,9 @@ def cores() -> int:
 def parts(fast: bool) -> dict[str, list[str]]:
     """{name of a part: options of pytest for it}."""
     spread = ["-n", str(min(cores(), MOST_PROCESSES)), "--dist", "loadfile"]
-    return {"fast": spread} if fast else {"without-ray": spread, "with-ray": []}
+    # In the order of tests/ray/conftest.py: what ends the Ray of a process comes last.
+    rays = ["-n", str(min(cores(), MOST_RAYS)), "--dist", "loadgroup", "--no-loadscope-reorder"]
+    return {"fast": spread} if fast else {"without-ray": spread, "with-ray": rays}
 
 
 def main(arguments: list[str]) -> int:

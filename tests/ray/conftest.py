@@ -17,6 +17,7 @@ from tune_plugins.record.reader import RecordedExploit
 from tune_plugins.results import ResultGrid
 
 Fit = Callable[..., ResultGrid]
+HERE = Path(__file__).resolve().parent
 
 # Whatever the machine has, a driver process started by a test has two CPUs; it may ask for its descendants.
 _TWO_CPUS = """
@@ -41,12 +42,18 @@ def descendants(pid):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The shared Ray is started once: tests that end it, or start drivers with a Ray of their own, come last."""
+    """The shared Ray is started once: tests that end it, or start drivers with a Ray of their own, come last.
+
+    Where there are several processes, each has a shared Ray, and takes file by file of both kinds.
+    """
 
     def ends_ray(item: pytest.Item) -> bool:
         return "driver" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ends_ray") is not None
 
     items.sort(key=ends_ray)
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{'-last' * ends_ray(item)}"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -442,9 +442,12 @@ def test_a_population_of_cold_actors_takes_turns_in_few_processes(fit: Any) -> N
 def test_a_ray_that_the_user_starts_after_us_is_joined(ok: Callable[..., str]) -> None:
     out = ok(
         """
+        import time
         import ray
 
         def hidden(config):
+            while not os.path.exists(config["up"]):
+                time.sleep(0.01)  # a trial that asks first is given a Ray of ours
             ray = __import__("r" + "ay")
             return {"seen": ray.get(ray.remote(lambda: 7).remote())}
 
@@ -453,11 +456,13 @@ def test_a_ray_that_the_user_starts_after_us_is_joined(ok: Callable[..., str]) -
                 if not ray.is_initialized():
                     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
                     ADDRESS.append(ray.get_runtime_context().gcs_address)
+                    open("up", "w").close()
 
         ADDRESS = []
         if __name__ == "__main__":
             config = tune.RunConfig(verbose=0, callbacks=[Starts()])
-            grid = tune.Tuner(hidden, tune_config=tune.TuneConfig(num_samples=3), run_config=config).fit()
+            space, samples = {"up": os.path.abspath("up")}, tune.TuneConfig(num_samples=3)
+            grid = tune.Tuner(hidden, param_space=space, tune_config=samples, run_config=config).fit()
             print("seen", [result.metrics.get("seen") for result in grid])
             tune.shutdown()
             print("same", [ray.get_runtime_context().gcs_address] == ADDRESS)
