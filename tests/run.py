@@ -1,8 +1,9 @@
 """Runs the tests in two parts, with the arguments of pytest: `python tests/run.py -k asha`; part of `make test`.
 
 What needs no Ray is spread over several processes, file by file: each process imports the frameworks once. The rest
-(tests/ray) follows in two, each with one Ray for all that it takes: much of it waits for Ray. The last line adds up what
-both parts counted. With --fast there is one part: what needs neither Ray nor a framework nor an environment of its own.
+(tests/ray) follows in two, each with one Ray for all that it takes: much of it waits for Ray. The last line adds up
+what both parts counted. With --fast there is one part: what needs neither Ray nor a framework nor an environment of
+its own.
 """
 
 from __future__ import annotations
