@@ -381,6 +381,7 @@ def test_a_module_of_ray_that_is_not_here_says_what_to_write(line: str, said: st
 
 def test_modules_that_ray_has_renamed_are_found() -> None:
     code = """
+from tune_plugins.execution.placement_groups import PlacementGroupFactory
 from tune_plugins.integration.mlflow import MLflowLoggerCallback
 from tune_plugins.integration.wandb import WandbLoggerCallback, setup_wandb
 from tune_plugins.sample import Domain
@@ -388,6 +389,8 @@ from tune_plugins.suggest import ConcurrencyLimiter, Searcher
 from tune_plugins.suggest.hyperopt import HyperOptSearch
 from tune_plugins.suggest.optuna import OptunaSearch
 from tune_plugins.trial import Trial
+from tune_plugins.utils.placement_groups import PlacementGroupFactory as Same
+from tune_plugins.utils.trainable import with_parameters
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "callback": ("callbacks",),
     "context": ("session",),
     "error": ("errors",),
+    "execution": ("core.resources",),
+    "execution.placement_groups": ("core.resources",),
     "experiment": ("compat.run", "core.trial"),
     "experiment.experiment": ("compat.run",),
     "experiment.trial": ("core.trial",),
@@ -70,6 +72,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "utils": ("trainable", "compat.utils"),
     "utils.util": ("trainable", "compat.utils"),
     "utils.log": ("compat.utils",),
+    "utils.placement_groups": ("core.resources",),
+    "utils.trainable": ("driver.trial_function",),
 }
 """{module of ``ray.tune``, of today or earlier: those here that have its names, below `TOP`; empty: `TOP` itself}."""
 
