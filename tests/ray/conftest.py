@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -73,9 +74,14 @@ def kind_of_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session", autouse=True)
 def _two_cpus() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
+    # In a folder of its own Ray finds no Ray of the other process; sockets lie there, so that its name has to be short.
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder,
+    ):
         patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
         patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("RAY_TMPDIR", folder)
         yield
         tune.shutdown()
 

@@ -454,9 +454,11 @@ def test_a_ray_that_the_user_starts_after_us_is_joined(ok: Callable[..., str]) -
         class Starts(tune.Callback):
             def on_trial_start(self, iteration, trials, trial, **info):
                 if not ray.is_initialized():
-                    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                    try:
+                        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                    finally:
+                        open("up", "w").close()
                     ADDRESS.append(ray.get_runtime_context().gcs_address)
-                    open("up", "w").close()
 
         ADDRESS = []
         if __name__ == "__main__":
