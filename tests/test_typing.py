@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from pages import blocks, pages
 
+pytestmark = pytest.mark.slow  # a wheel, an environment, two checkers without a cache
+
 TYPED = Path(__file__).parent / "typed"
 MYPY = "[mypy]\nstrict = True\nignore_missing_imports = True\n"
 PYRIGHT = {"reportMissingImports": False, "reportMissingModuleSource": False}

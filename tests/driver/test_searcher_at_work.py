@@ -135,6 +135,7 @@ def test_an_error_that_comes_last_is_told_by_close() -> None:
         suggestions.close(ended_early=False)
 
 
+@pytest.mark.slow
 def test_one_that_never_answers_is_named_when_nothing_else_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ import tune_plugins as tune
 from tune_plugins.results import ResultGrid
 from tune_plugins.schedulers import PopulationBasedTraining
 
+pytestmark = pytest.mark.slow  # pools of processes, most of which import NumPy anew
+
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
 
