@@ -369,7 +369,6 @@ def test_modules_of_ray_are_attributes_before_they_are_imported() -> None:
         ("from tune_plugins.search.bohb.bohb_search import TuneBOHB", r"OptunaSearch\(\) with HyperBandForBOHB\(\)"),
         ("from tune_plugins.syncer import SyncConfig", r"RunConfig\(storage_path=\.\.\.\)"),
         ("import tune_plugins.execution.tune_controller", r"tune_plugins\.callbacks\.Callback"),
-        ("from tune_plugins import syncer", r"RunConfig\(storage_path=\.\.\.\)"),
         ("import tune_plugins.search.there_is_none", r"'tune_plugins\.search\.there_is_none'$"),
         ("import tune_plugins.there_is_none", r"'tune_plugins\.there_is_none'$"),
     ],
@@ -377,6 +376,14 @@ def test_modules_of_ray_are_attributes_before_they_are_imported() -> None:
 def test_a_module_of_ray_that_is_not_here_says_what_to_write(line: str, said: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=said):
         exec(line, {})
+
+
+def test_a_module_of_ray_that_is_not_here_is_no_attribute() -> None:
+    assert not hasattr(tune, "syncer") and getattr(tune.search, "ax", None) is None
+    with pytest.raises(AttributeError, match=r"RunConfig\(storage_path=\.\.\.\)"):
+        tune.syncer  # noqa: B018
+    with pytest.raises(ImportError, match=r"cannot import name 'syncer'.*RunConfig\(storage_path=\.\.\.\)"):
+        from tune_plugins import syncer  # type: ignore[attr-defined] # noqa: F401
 
 
 def test_modules_that_ray_has_renamed_are_found() -> None:

@@ -114,8 +114,15 @@ def _hint(module: str) -> Callable[[str], str]:
         import difflib
         import importlib.util
 
-        if hasattr(sys.modules.get(module), "__path__") and importlib.util.find_spec(f"{module}.{name}") is not None:
-            return ""  # `from package import module` asks for the name first; that is to cost nothing
+        try:
+            if (
+                hasattr(sys.modules.get(module), "__path__")
+                and importlib.util.find_spec(f"{module}.{name}") is not None
+            ):
+                return ""  # `from package import module` asks for the name first; that is to cost nothing
+        except ModuleNotFoundError:  # of a module that says what to write in its place, as `hasattr` must not raise
+            inner = f"{module}.{name}".partition(".")[2]
+            return str(importlib.import_module(f"{_TOP}.compat.modules").instead_of(inner))
 
         top = __name__.partition(".")[0]
         homes: dict[str, str] = {}
